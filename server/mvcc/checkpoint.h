@@ -1,0 +1,50 @@
+// What mvcc hands to storage for a checkpoint, and what storage hands back at a start: the contract between the pure
+// keyspace and the record segments (the drawing allows storage to use mvcc's types, never the other way round).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "server/mvcc/record.h"
+
+namespace fairlead::mvcc {
+
+// The unflushed tail, frozen at one applied index. Immutable: a worker reads it while the loop goes on.
+struct FrozenTail {
+  struct Ref {
+    Position position;
+    Bytes record;  // encoded key record; many share one chunk
+  };
+  std::vector<Ref> records;          // in position order, without those already dead
+  std::vector<std::string> side;     // encoded side records, in (applied, n) order, the last of each id, changed since the last checkpoint
+  std::vector<Position> dead_keys;   // flushed key records that died since the last checkpoint; sorted
+  std::vector<SidePosition> dead_side;  // flushed side records that died since; sorted
+  int64_t revision = 1;
+  int64_t compact_revision = -1;     // -1 = never compacted
+  size_t bytes = 0;                  // encoded size of records and side
+};
+
+// One entry of a segment's directory: a key record without its value.
+struct RecordMeta {
+  Position position;
+  int64_t create = 0;
+  int64_t version = 0;
+  int64_t lease = 0;
+  uint32_t value_size = 0;
+  uint8_t flags = 0;
+  bool tombstone() const { return flags & kFlagTombstone; }
+};
+
+// Fed by a start or an install: every live key in key order with its revisions in ascending order; then finish().
+class IndexLoader {
+ public:
+  virtual ~IndexLoader() = default;
+  virtual void add_key(std::string_view key, std::span<const RecordMeta> revisions) = 0;
+  virtual void add_side(const SideRecord& record) = 0;
+};
+
+}  // namespace fairlead::mvcc
