@@ -1,0 +1,76 @@
+// What a port serves: gRPC methods by path, one HTTP/1.1 handler, and raw protocols known by their first bytes.
+// Filled before the server listens and unchanged afterwards; it must outlive the server.
+//
+// An unknown gRPC path is answered UNIMPLEMENTED as grpc-go words it: "unknown service S" or
+// "unknown method M for service S".
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "server/io/io.h"
+#include "server/net/call.h"
+#include "server/net/http.h"
+
+namespace fairlead::net {
+
+// Answers by reply() or finish() on the reference, now or later.
+using UnaryMethod = std::function<void(CallRef call, Bytes request)>;
+// Called when the headers are in. Returns the call's handler, or null after finish() (a refusal).
+using StreamMethod = std::function<std::unique_ptr<CallHandler>(ServerCall& call)>;
+// Takes the connection over; `first` is what was read from it so far.
+using RawProtocol = std::function<void(std::unique_ptr<io::Stream> stream, std::string first)>;
+
+enum class MethodKind : uint8_t { kUnary, kClientStream, kServerStream, kBidi };
+
+// Counters in the shape of grpc_server_{started,handled,msg_received,msg_sent}_total.
+struct MethodStats {
+  uint64_t started = 0;
+  std::array<uint64_t, 17> handled{};  // by status code
+  uint64_t messages_received = 0;
+  uint64_t messages_sent = 0;
+};
+
+class Router {
+ public:
+  struct Route {
+    std::string path;     // "/package.Service/Method"
+    std::string service;  // "package.Service"
+    std::string method;
+    MethodKind kind = MethodKind::kUnary;
+    UnaryMethod unary;
+    StreamMethod stream;
+    MethodStats stats;
+  };
+
+  void add_unary(std::string path, UnaryMethod method);
+  void add_stream(std::string path, MethodKind kind, StreamMethod method);
+  void set_http(HttpHandler handler) { http_ = std::move(handler); }
+  // prefix: at most kRawPrefixMax bytes, not the start of an HTTP method or of another prefix.
+  void add_raw(std::string prefix, RawProtocol protocol);
+
+  Route* find(std::string_view path);
+  std::string unknown_text(std::string_view path) const;  // grpc-go's words
+  const HttpHandler& http() const { return http_; }
+  const std::vector<std::pair<std::string, RawProtocol>>& raw() const { return raw_; }
+  const std::vector<std::unique_ptr<Route>>& routes() const { return routes_; }
+  bool empty_of_grpc() const { return routes_.empty(); }
+
+ private:
+  Route& add(std::string path, MethodKind kind);
+
+  std::vector<std::unique_ptr<Route>> routes_;
+  std::unordered_map<std::string_view, Route*> by_path_;
+  HttpHandler http_;
+  std::vector<std::pair<std::string, RawProtocol>> raw_;
+};
+
+constexpr size_t kRawPrefixMax = 16;
+
+}  // namespace fairlead::net
