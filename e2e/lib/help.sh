@@ -1,0 +1,32 @@
+# ./dev help
+
+verb_help() {
+  cat <<'TEXT'
+./dev VERB [...]        Every verb sets up what it needs by itself and can be repeated.
+                        Times are for 2 cores: the first run, then a run with warm caches.
+
+  help                  this page
+  setup                 installs the Debian packages, checks Go                      2 min, 1 s
+  build                 release binaries into build/bin                             10 min, 10 s
+  test                  unit, simulation, interop; ends with "N passed, N failed"   10 min after a build
+      unit              only the unit and interaction tests                          1 min
+      sim [--seconds S] only fresh simulator seeds (default 150 s)
+      interop           only etcdctl and a Go client against build/bin/fairlead      1 min
+  sim --seeds N [--first-seed S]
+                        N seeds of the simulator                                     seconds a seed
+      planted           an extra build with planted bugs; each must be found         5 min
+  demo                  Kubernetes, operator, a cluster; its leader dies under load  15 min, 60 s
+      --context NAME    in a Kubernetes of yours (kubectl context NAME)
+      down              ends the demo, leaves nothing behind                         5 s
+  bench [...]           Fairlead beside etcd 3.7.1, report with plots                15 min
+  e2e smoke             as demo, but silent, checked, and taken down afterwards      15 min, 90 s
+      kube up|down|env  only the one-node Kubernetes                                 7 min, 20 s
+  image                 server and operator image, without a Docker engine           2 min, 10 s
+      --dockerfile      the real Dockerfile by buildah, compared with the former     15 min
+  tidy                  layer rule, purity, file sizes, formatting                   10 s
+  fmt                   clang-format over our sources                                5 s
+
+What is downloaded or compiled once is kept in ${FAIRLEAD_CACHE:-~/.cache/fairlead}; a running demo
+lives in ${FAIRLEAD_STATE:-/var/lib/fairlead-demo}.
+TEXT
+}

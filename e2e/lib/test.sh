@@ -1,0 +1,90 @@
+# ./dev test: unit and interaction tests, fresh simulator seeds, interop; one score at the end.
+
+# shellcheck source=sim.sh
+. "$root/e2e/lib/sim.sh"
+# shellcheck source=go.sh
+. "$root/e2e/lib/go.sh"
+
+test_unit() {
+  say "Unit and interaction tests"
+  local report=$log_dir/ctest.xml
+  rm -f "$report"
+  mkdir -p "$log_dir"
+  quietly "ctest" "$log_dir/ctest.log" ctest --test-dir "$root/build" -j "$jobs" \
+    --output-on-failure --no-tests=error --output-junit "$report" || true
+  python3 "$root/e2e/lib/ctest_score.py" "$report" >"$log_dir/ctest.score" || true
+  sed '$d' "$log_dir/ctest.score"
+  add_score "$log_dir/ctest.score"
+}
+
+# Seeds for so many seconds: a small batch tells the pace, a second one takes the rest of the time.
+test_sim() {
+  local seconds=150
+  case ${1:-} in
+    --seconds) seconds=${2:?--seconds needs a number} ;;
+    --seconds=*) seconds=${1#*=} ;;
+    '') ;;
+    *) fail "test sim knows --seconds N, not '$1'" ;;
+  esac
+  say "Fresh simulator seeds for about $seconds s"
+  if [ ! -x "$bin_dir/fairlead-sim" ]; then
+    note "skipped: this checkout has no simulator yet"
+    return
+  fi
+  local first begin pilot=10 count took code=0
+  first=$(fresh_seed)
+  begin=$(date +%s%N)
+  sim_batch $pilot "$first" || code=1
+  took=$((($(date +%s%N) - begin) / 1000000 + 1))
+  count=$(((seconds * 1000 - took) * pilot / took))
+  if [ $code = 0 ] && [ $count -gt 0 ]; then
+    sim_batch $count $((first + pilot)) || code=1
+  else
+    count=0
+  fi
+  case_result $code "simulator, $((pilot + count)) seeds from $first"
+}
+sim_batch() {
+  quietly "seeds $2 to $(($2 + $1 - 1))" "$log_dir/sim.log" \
+    "$bin_dir/fairlead-sim" --seeds "$1" --first-seed "$2"
+}
+
+test_interop() {
+  say "Interop: the original etcdctl $etcd_version, a Go client"
+  if [ ! -x "$bin_dir/fairlead" ]; then
+    note "skipped: this checkout has no server yet"
+    return
+  fi
+  go_programs etcd
+  go_own interop/goclient "$root/build/interop-goclient"
+  local log=$log_dir/interop.log
+  ETCD_BIN=$(etcd_bin_dir) FAIRLEAD_BIN=$bin_dir GOCLIENT=$root/build/interop-goclient \
+    "$root/e2e/interop/etcdctl_test.sh" 2>&1 | tee "$log" | sed '/^[0-9]* passed, [0-9]* failed$/d' || true
+  add_score "$log"
+}
+
+verb_test() {
+  case ${1:-} in
+    '' | --seconds*)
+      build_all
+      test_unit
+      test_sim "$@"
+      test_interop
+      ;;
+    unit)
+      build_all
+      test_unit
+      ;;
+    sim)
+      shift
+      build_programs
+      test_sim "$@"
+      ;;
+    interop)
+      build_programs
+      test_interop
+      ;;
+    *) fail "'./dev test $1' is unknown" "./dev test [unit | sim [--seconds N] | interop]" ;;
+  esac
+  print_score
+}

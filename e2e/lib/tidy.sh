@@ -1,0 +1,68 @@
+# ./dev tidy: the layer rule, the purity of raft, mvcc and plan, file sizes; formatting as a warning.
+
+# shellcheck source=build.sh
+. "$root/e2e/lib/build.sh"
+# shellcheck source=fmt.sh
+. "$root/e2e/lib/fmt.sh"
+
+# check_purity NAME FOLDER...: the libraries of these folders ask only for harmless symbols.
+check_purity() {
+  local name=$1 folder libraries=() targets=()
+  shift
+  for folder in "$@"; do
+    if [ ! -f "$root/$folder/CMakeLists.txt" ]; then
+      note "skipped: purity of $name ($folder is not here yet)"
+      return
+    fi
+    targets+=("fairlead_$(basename "$folder")")
+    libraries+=("$root/build/$folder/libfairlead_$(basename "$folder").a")
+  done
+  compile "$root/build" "${targets[@]}" >/dev/null
+  if python3 "$root/e2e/tidy/purity.py" "$root/build" "${libraries[@]}" >"$log_dir/purity.log" 2>&1; then
+    case_passed "purity of $name ($(tail -n 1 "$log_dir/purity.log"))"
+  else
+    sed 's/^/   | /' "$log_dir/purity.log"
+    case_failed "purity of $name"
+  fi
+}
+
+check_layers() {
+  if python3 "$root/e2e/tidy/layers.py" >"$log_dir/layers.log" 2>&1; then
+    case_passed "layer rule, file sizes ($(tail -n 1 "$log_dir/layers.log"))"
+  else
+    sed 's/^/   | /' "$log_dir/layers.log"
+    case_failed "layer rule, file sizes"
+  fi
+}
+
+check_scripts() {
+  if (cd "$root" && git ls-files -co --exclude-standard -- dev .ci/run '*.sh' | xargs shellcheck -s bash -S warning -e SC2154,SC2034) \
+    >"$log_dir/shellcheck.log" 2>&1; then
+    case_passed "shellcheck"
+  else
+    sed 's/^/   | /' "$log_dir/shellcheck.log" | head -n 60
+    case_failed "shellcheck"
+  fi
+}
+
+# A warning for now: sources are still being written side by side.
+warn_format() {
+  local file count=0
+  while read -r file; do
+    clang-format-14 --dry-run --Werror "$root/$file" >/dev/null 2>&1 || count=$((count + 1))
+  done < <(cpp_sources)
+  [ $count = 0 ] || note "warning: $count of $(cpp_sources | wc -l) sources are not as ./dev fmt would write them"
+}
+
+verb_tidy() {
+  setup_build
+  setup_packages "${packages_check[@]}"
+  say "Tidy"
+  configure release
+  check_layers
+  check_purity "raft, mvcc" server/raft server/mvcc base
+  check_purity plan operator/plan base
+  check_scripts
+  warn_format
+  print_score
+}
