@@ -1,0 +1,77 @@
+// Flags and environment of the server, with etcd's grammar: -x and --x, --flag value and --flag=value, a boolean flag
+// takes its value only after '='. Each flag is also ETCD_<UPPER_SNAKE>; a flag on the command line wins over it.
+// An unknown flag or a bad value is an error that names the nearest known flag or the form that was expected.
+//
+// Only flags that do something are known here; README.md lists what is not there yet.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+
+namespace fairlead::server {
+
+struct Options {
+  // member
+  std::string name = "default";
+  std::string data_dir;  // empty: "<name>.etcd"
+  std::string listen_peer_urls = "http://localhost:2380";
+  std::string listen_client_urls = "http://localhost:2379";
+  std::string listen_metrics_urls;
+  int64_t heartbeat_interval_ms = 100;
+  int64_t election_timeout_ms = 1000;
+  int64_t max_txn_ops = 128;
+  int64_t max_request_bytes = 1536 * 1024;
+  int64_t max_concurrent_streams = UINT32_MAX;
+  int64_t grpc_keepalive_min_time_ms = 5000;
+  int64_t grpc_keepalive_interval_ms = 2 * 3600 * 1000;
+  int64_t grpc_keepalive_timeout_ms = 20'000;
+  int64_t watch_progress_notify_interval_ms = 600'000;
+  int64_t warning_apply_duration_ms = 100;
+  // clustering
+  std::string initial_advertise_peer_urls = "http://localhost:2380";
+  std::string advertise_client_urls = "http://localhost:2379";
+  std::string initial_cluster;  // empty: "<name>=<initial-advertise-peer-urls>"
+  std::string initial_cluster_state = "new";
+  std::string initial_cluster_token = "etcd-cluster";
+  // logging
+  std::string log_level = "info";
+  std::string log_outputs = "default";
+  // ours
+  std::string fairlead_log_io = "auto";
+  int64_t fairlead_memory_limit_bytes = 0;       // 0: half of the cgroup's limit, or of the machine
+  int64_t fairlead_value_cache_bytes = 0;        // 0: a quarter of the memory limit, at most 128 MiB
+  int64_t fairlead_checkpoint_tail_bytes = 32 << 20;
+  int64_t fairlead_log_segment_bytes = 64 << 20;
+
+  bool show_version = false;
+  bool show_help = false;
+  std::map<std::string, std::string> given;  // flags that were set, by name, and from where: "flag" or "env"
+};
+
+using Environment = std::function<std::optional<std::string>(const std::string& name)>;
+
+// args without the program's name.
+Result<Options> parse_options(const std::vector<std::string>& args, const Environment& environment);
+
+// Checks what no single flag can: URL lists, intervals that do not fit together, a member missing in initial-cluster.
+// Fills in the defaults that depend on others (data_dir, initial_cluster).
+Status complete_options(Options& options);
+
+std::string help_text();
+
+// "http://a:1,http://b:2" -> {"a:1", "b:2"} after checking scheme and port; unix://path -> "unix:path". https is refused
+// with a clear error in this version.
+Result<std::vector<std::string>> listen_addresses(std::string_view flag, const std::string& urls);
+Result<std::vector<std::string>> split_urls(std::string_view flag, const std::string& urls);
+
+// "a=http://x:2380,a=http://y:2380,b=..." -> name -> sorted URLs.
+Result<std::map<std::string, std::vector<std::string>>> parse_initial_cluster(const std::string& text);
+
+}  // namespace fairlead::server
