@@ -1,0 +1,44 @@
+// Who belongs to the cluster: identities as etcd computes them, and the attributes that members publish.
+//
+// Replicated: changed only by apply (and by a start or an install, from side records). Threads: the loop.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/status.h"
+
+namespace fairlead::node {
+
+struct Member {
+  MemberId id;
+  std::string name;                      // empty until the member has started and published itself
+  std::vector<std::string> peer_urls;    // sorted
+  std::vector<std::string> client_urls;
+  bool is_learner = false;
+  // Amnesia guard: the random identity of the member's data directory and how often it was started, as the member
+  // itself published them. A process with another store than the recorded one has lost what it acknowledged.
+  StoreId store;
+  uint64_t start_counter = 0;
+
+  bool started() const { return store.value != 0; }
+  bool operator==(const Member&) const = default;
+};
+
+std::string encode_member(const Member& member);
+Result<Member> decode_member(std::string_view bytes);
+
+// etcd's identities at bootstrap: the first eight bytes, big-endian, of SHA-1 over the sorted peer URLs and the token;
+// of the cluster over the sorted member ids.
+MemberId bootstrap_member_id(std::vector<std::string> peer_urls, std::string_view token);
+ClusterId bootstrap_cluster_id(std::vector<MemberId> members);
+
+using MemberMap = std::map<MemberId, Member>;
+
+// name -> peer URLs of --initial-cluster, turned into members without attributes. Refuses two members with equal URLs.
+Result<MemberMap> bootstrap_members(const std::map<std::string, std::vector<std::string>>& initial_cluster, std::string_view token);
+
+}  // namespace fairlead::node
