@@ -56,6 +56,14 @@ setup_run() {
 }
 
 verb_setup() {
+  case ${1:-} in
+    '') ;;
+    --build) # all that ./dev build needs, and no more: for the Dockerfile
+      setup_build
+      return
+      ;;
+    *) fail "'./dev setup $1' is unknown" "./dev setup [--build]" ;;
+  esac
   setup_packages "${packages_build[@]}" "${packages_check[@]}" "${packages_run[@]}"
   need_go
   say "Set up: Debian packages are here, $(go version | cut -d' ' -f3)"
