@@ -28,6 +28,8 @@
 
 namespace fairlead::kube {
 
+inline constexpr std::chrono::milliseconds kRefusedRetry{1'000};
+
 struct InformerOptions {
   std::string ns;  // empty: all namespaces
   std::string label_selector;
@@ -84,7 +86,9 @@ class Informer {
   std::map<ObjectKey, ObjectPtr> objects_;  // guarded by mutex_
   std::string resource_version_;            // guarded by mutex_; empty: list first
   Status error_;                            // guarded by mutex_
-  std::map<ObjectKey, ObjectPtr> refused_;  // only on the informer's thread
+  // only on the informer's thread:
+  std::map<ObjectKey, ObjectPtr> refused_;
+  bool short_stream_ = false;  // the current watch ends within kRefusedRetry
   std::atomic<bool> synced_{false};
   std::atomic<uint64_t> relists_{0};
   std::jthread thread_;

@@ -50,6 +50,7 @@ class LeaderLease {
 
  private:
   Status take(const Json* current, int64_t monotonic_ms, int64_t wall_ms);
+  Request request(Verb verb, Json body) const;
   Json spec(const Json* current, int64_t wall_ms) const;
 
   Api& api_;
