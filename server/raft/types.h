@@ -19,7 +19,8 @@ namespace fairlead::raft {
 
 // One submitted log write. Rises by one per Ready that has something to write; 0 = none.
 using WriteSeq = StrongId<struct WriteSeqTag, uint64_t>;
-// A proposal that a follower sent to the leader, chosen by the follower's shell; unique within a process.
+// A proposal that a follower sent to the leader. Never used twice by one member, restarts included: the start counter is
+// in its upper bits.
 using ForwardId = StrongId<struct ForwardIdTag, uint64_t>;
 
 enum class EntryType : uint8_t {
@@ -143,8 +144,7 @@ struct Heartbeat {
   bool reply_wanted = false;
 };
 struct HeartbeatReply {
-  ReadId read_id;
-  Index durable;     // the follower's durable last index; below the leader's match only after a loss
+  ReadId read_id;    // highest barrier of this term seen
 };
 
 // Candidate to voter. pre: asks whether a vote would be given, and changes nothing (9.6).
@@ -183,9 +183,10 @@ struct ProposeReply {
   Index first_index;
 };
 
-// Follower to leader: up to which index must I have applied to serve all my reads up to read_id?
+// Follower to leader: up to which index must I have applied to serve all my reads up to read_id? The numbering is the
+// follower's; as with ForwardId, no number is ever used twice by one member.
 struct ReadIndex {
-  ReadId read_id;    // the follower's numbering
+  ReadId read_id;
 };
 struct ReadIndexReply {
   ReadId read_id;
