@@ -172,6 +172,7 @@ void read_intent(const Reader& intent, Intent* out) {
   target.read_quantity("storageSize", &out->target.storage_size);
   target.read("storageClassName", &out->target.storage_class_name);
   target.read_raw_object("resources", &out->target.resources);
+  target.read("fixPermissions", &out->target.fix_permissions);
 }
 
 void read_cluster_status(const Reader& status, ClusterStatus* out) {
@@ -224,7 +225,8 @@ json intent_json(const Intent& intent) {
     put(member, "memberID", m.member_id);
     members.push_back(std::move(member));
   }
-  json target = {{"replicas", intent.target.replicas}, {"image", intent.target.image}};
+  json target = {{"replicas", intent.target.replicas}, {"image", intent.target.image},
+                 {"fixPermissions", intent.target.fix_permissions}};
   put(target, "storageSize", intent.target.storage_size);
   put(target, "storageClassName", intent.target.storage_class_name);
   if (!intent.target.resources.empty()) target["resources"] = intent.target.resources;

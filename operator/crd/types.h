@@ -81,6 +81,7 @@ struct IntentTarget {
   std::string storage_size;
   std::string storage_class_name;
   nlohmann::json resources = nlohmann::json::object();
+  bool fix_permissions = false;
 };
 struct Intent {
   bool recorded = false;

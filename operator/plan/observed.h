@@ -24,6 +24,7 @@ struct Target {
   int64_t storage_size_bytes = 0;
   std::string storage_class;  // empty: the default class
   std::string resources;      // canonical text, opaque here
+  bool fix_permissions = false;
 
   bool operator==(const Target&) const = default;
 };
@@ -94,7 +95,7 @@ struct Pod {
   bool terminating = false;
   PodPhase phase = PodPhase::kPending;
   bool ready = false;
-  std::string image;
+  std::string template_id;  // template_id() of the target it was made from
   std::string problem;  // why a container waits or a pod is not scheduled ("ImagePullBackOff", "Unschedulable"); may be empty
   TimeMs created_ms = 0;
 };

@@ -22,6 +22,9 @@ Decision plan(const Observed& observed);
 
 int quorum(int voters);
 
+// Short name of what a pod is made from (image, resources, fix_permissions); a pod carries the one of its target.
+std::string template_id(const Target& target);
+
 // Names of a cluster's objects: the one place where they are made up.
 std::string volume_name(const std::string& member);
 std::string peer_service_name(const std::string& cluster);
