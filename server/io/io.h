@@ -55,7 +55,7 @@ struct IoResult {
   size_t bytes = 0;          // bytes moved
   bool would_block = false;  // nothing more for now; a callback tells when to go on
   bool eof = false;          // orderly end (read only)
-  Status error;              // the stream is dead
+  Status error = {};         // the stream is dead
 };
 
 class StreamHandler {

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -105,7 +106,7 @@ class RealLoop final : public Loop {
   std::unique_ptr<Waker> waker_;
   std::unique_ptr<Signals> signals_;
 
-  std::vector<Hook> hooks_;
+  std::deque<Hook> hooks_;  // a deque: a hook that adds one must not move the one that runs
   uint64_t next_hook_ = 1;
   bool in_hooks_ = false;
   TurnStats stats_;

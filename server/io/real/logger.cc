@@ -1,0 +1,252 @@
+#include "server/io/real/logger.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <chrono>
+#include <cmath>
+
+#include "base/check.h"
+
+namespace fairlead::io {
+namespace {
+
+constexpr std::chrono::seconds kFinalFlush{1};
+
+std::string_view level_name(LogLevel level) {
+  switch (level) {
+    case LogLevel::kDebug: return "debug";
+    case LogLevel::kInfo: return "info";
+    case LogLevel::kWarn: return "warn";
+    case LogLevel::kError: return "error";
+    case LogLevel::kFatal: return "fatal";
+  }
+  return "info";
+}
+
+// Length of the valid UTF-8 sequence at the front of s, 0 if there is none (RFC 3629: no overlong forms, surrogates or
+// code points above 10FFFF).
+size_t utf8_length(std::string_view s) {
+  auto byte = [&](size_t i) { return static_cast<unsigned char>(s[i]); };
+  unsigned char lead = byte(0);
+  size_t length = lead < 0x80 ? 1 : lead >= 0xC2 && lead <= 0xDF ? 2 : (lead & 0xF0) == 0xE0 ? 3
+                : lead >= 0xF0 && lead <= 0xF4 ? 4 : 0;
+  if (length == 0 || s.size() < length) return 0;
+  for (size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  }
+  if (lead == 0xE0 && byte(1) < 0xA0) return 0;
+  if (lead == 0xED && byte(1) > 0x9F) return 0;
+  if (lead == 0xF0 && byte(1) < 0x90) return 0;
+  if (lead == 0xF4 && byte(1) > 0x8F) return 0;
+  return length;
+}
+
+void append_json_string(std::string& out, std::string_view s) {
+  constexpr char kHex[] = "0123456789abcdef";
+  out.push_back('"');
+  while (!s.empty()) {
+    auto c = static_cast<unsigned char>(s[0]);
+    if (c < 0x20 || c == '"' || c == '\\') {
+      switch (c) {
+        case '"': out += "\\\""; break;
+        case '\\': out += "\\\\"; break;
+        case '\n': out += "\\n"; break;
+        case '\r': out += "\\r"; break;
+        case '\t': out += "\\t"; break;
+        default:
+          out += "\\u00";
+          out.push_back(kHex[c >> 4]);
+          out.push_back(kHex[c & 15]);
+      }
+      s.remove_prefix(1);
+      continue;
+    }
+    size_t length = utf8_length(s);
+    if (length == 0) {
+      out += "\\ufffd";  // not UTF-8: the line must stay JSON
+      s.remove_prefix(1);
+    } else {
+      out.append(s.substr(0, length));
+      s.remove_prefix(length);
+    }
+  }
+  out.push_back('"');
+}
+
+template <typename T>
+void append_number(std::string& out, T value) {
+  char buffer[32];
+  auto end = std::to_chars(buffer, buffer + sizeof buffer, value);
+  out.append(buffer, end.ptr);
+}
+
+struct AppendValue {
+  std::string& out;
+  void operator()(std::string_view v) { append_json_string(out, v); }
+  void operator()(bool v) { out += v ? "true" : "false"; }
+  void operator()(double v) {
+    if (std::isfinite(v)) append_number(out, v);
+    else append_json_string(out, std::isnan(v) ? "NaN" : v > 0 ? "+Inf" : "-Inf");
+  }
+  void operator()(int64_t v) { append_number(out, v); }
+  void operator()(uint64_t v) { append_number(out, v); }
+};
+
+std::string log_time_now() {
+  timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  return format_log_time(t.tv_sec * int64_t{1000000} + t.tv_nsec / 1000);
+}
+
+std::atomic<RealLogger*> check_logger{nullptr};
+
+}  // namespace
+
+std::string format_log_time(int64_t unix_micros) {
+  time_t seconds = static_cast<time_t>(unix_micros / 1000000);
+  tm parts;
+  gmtime_r(&seconds, &parts);
+  char buffer[40];
+  size_t n = strftime(buffer, sizeof buffer, "%Y-%m-%dT%H:%M:%S", &parts);
+  std::string out(buffer, n);
+  std::string micros = std::to_string(unix_micros % 1000000);
+  out += "." + std::string(6 - micros.size(), '0') + micros + "Z";
+  return out;
+}
+
+std::string format_log_line(LogLevel level, std::string_view time, std::string_view caller, std::string_view message,
+                            std::initializer_list<Field> fields) {
+  for (const Field& field : fields) {
+    if (field.key != "caller") continue;
+    if (auto* text = std::get_if<std::string_view>(&field.value)) caller = *text;
+  }
+  std::string out;
+  out.reserve(160 + message.size());
+  out += "{\"level\":\"";
+  out += level_name(level);
+  out += "\",\"ts\":\"";
+  out += time;
+  out += "\",\"caller\":";
+  append_json_string(out, caller);
+  out += ",\"msg\":";
+  append_json_string(out, message);
+  for (const Field& field : fields) {
+    if (field.key == "caller") continue;
+    out.push_back(',');
+    append_json_string(out, field.key);
+    out.push_back(':');
+    std::visit(AppendValue{out}, field.value);
+  }
+  out.push_back('}');
+  return out;
+}
+
+Result<LogLevel> parse_log_level(std::string_view name) {
+  if (name == "debug") return LogLevel::kDebug;
+  if (name == "info") return LogLevel::kInfo;
+  if (name == "warn") return LogLevel::kWarn;
+  if (name == "error") return LogLevel::kError;
+  if (name == "panic" || name == "fatal") return LogLevel::kFatal;
+  return invalid_argument("unrecognized level: \"" + std::string(name) + "\"");
+}
+
+RealLogger::RealLogger(Options options) : options_(std::move(options)), level_(options_.level) {
+  writer_ = std::thread([this] { write_loop(); });
+}
+
+RealLogger::~RealLogger() {
+  RealLogger* self = this;
+  if (check_logger.compare_exchange_strong(self, nullptr)) set_check_handler(nullptr);
+  flush(std::chrono::nanoseconds(kFinalFlush).count());
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_all();
+  writer_.join();
+}
+
+void RealLogger::log(LogLevel level, std::string_view message, std::initializer_list<Field> fields) {
+  if (!enabled(level)) return;
+  std::string line = format_log_line(level, log_time_now(), options_.caller, message, fields);
+  line.push_back('\n');
+  size_t limit = options_.queue_bytes_max + (level >= LogLevel::kError ? kLogQueueErrorReserveBytes : 0);
+  {
+    std::lock_guard lock(mutex_);
+    if (queue_bytes_ + line.size() > limit) {
+      dropped_.fetch_add(1, std::memory_order_relaxed);
+      return;
+    }
+    queue_bytes_ += line.size();
+    queue_.push_back(std::move(line));
+  }
+  wake_.notify_one();
+}
+
+bool RealLogger::flush(Nanos wait_max) {
+  std::unique_lock lock(mutex_);
+  return drained_.wait_for(lock, std::chrono::nanoseconds(wait_max), [this] { return queue_bytes_ == 0; });
+}
+
+void RealLogger::write_loop() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    wake_.wait(lock, [this] { return stop_ || !queue_.empty(); });
+    if (queue_.empty()) return;
+    std::string batch;
+    while (!queue_.empty()) {
+      batch += queue_.front();
+      queue_.pop_front();
+    }
+    size_t batch_bytes = batch.size();
+    lock.unlock();
+    uint64_t dropped = dropped_lines();
+    if (dropped > dropped_reported_) {
+      batch += format_log_line(LogLevel::kWarn, log_time_now(), options_.caller, "log lines dropped: the sink was blocked",
+                               {{"dropped", dropped - dropped_reported_}, {"dropped-total", dropped}}) + "\n";
+      dropped_reported_ = dropped;
+    }
+    bool written = write_all(batch);
+    lock.lock();
+    queue_bytes_ -= batch_bytes;
+    drained_.notify_all();
+    if (!written && stop_) return;
+  }
+}
+
+// A sink may block for as long as it likes; only a logger that is being destroyed gives up on it. A sink that is broken
+// (a closed pipe) takes nothing more: the lines are lost, as with any program.
+bool RealLogger::write_all(std::string_view bytes) {
+  while (!bytes.empty()) {
+    if (stop_) return false;
+    pollfd ready{options_.fd, POLLOUT, 0};
+    int n = poll(&ready, 1, 100);
+    if (n < 0 && errno != EINTR) return true;
+    if (n <= 0) continue;
+    // A blocking pipe that polls as writable takes PIPE_BUF bytes without blocking, no more is promised.
+    ssize_t written = write(options_.fd, bytes.data(), std::min<size_t>(bytes.size(), 4096));
+    if (written < 0) {
+      if (errno == EINTR || errno == EAGAIN) continue;
+      return true;
+    }
+    bytes.remove_prefix(static_cast<size_t>(written));
+  }
+  return true;
+}
+
+void RealLogger::install_check_handler() {
+  check_logger.store(this);
+  set_check_handler([](const char* file, int line, const char* condition, const char* message) {
+    RealLogger* logger = check_logger.load();
+    if (logger == nullptr) return;
+    logger->log(LogLevel::kFatal, "a check failed: this is a bug; the process ends to keep its data safe",
+                {{"file", file}, {"line", line}, {"condition", condition}, {"reason", message}});
+    logger->flush(std::chrono::nanoseconds(kFinalFlush).count());
+  });
+}
+
+}  // namespace fairlead::io
