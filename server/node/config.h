@@ -1,0 +1,46 @@
+// What a node must be told. Everything is checked by the caller (server/main) but what needs the disk.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "server/io/io.h"
+
+namespace fairlead::node {
+
+struct Config {
+  std::string name = "default";
+  bool name_given = false;        // on the command line: then it must be the directory's
+  std::string data_dir;
+  std::vector<std::string> peer_listen_addresses;
+  std::vector<std::string> advertise_client_urls;
+
+  // First start only.
+  std::map<std::string, std::vector<std::string>> initial_cluster;  // name -> peer URLs
+  std::string initial_cluster_token = "etcd-cluster";
+  bool token_given = false;
+  bool initial_cluster_new = true;  // --initial-cluster-state
+
+  io::Nanos heartbeat_interval = 100 * io::kMillisecond;
+  io::Nanos election_timeout = 1000 * io::kMillisecond;
+
+  size_t txn_ops_max = 128;
+  size_t request_bytes_max = 1536 * 1024;
+  io::Nanos slow_apply = 100 * io::kMillisecond;
+  io::Nanos watch_progress_interval = 600 * io::kSecond;
+
+  size_t value_cache_bytes = 128 << 20;
+  size_t checkpoint_tail_bytes = 32 << 20;
+  size_t checkpoint_log_bytes = 64 << 20;
+  io::Nanos checkpoint_interval = 300 * io::kSecond;
+  size_t log_first_segment_bytes = 1 << 20;
+  size_t log_segment_bytes = 64 << 20;
+  size_t log_keep_bytes = 64 << 20;   // of released entries kept for followers that lag a little
+
+  // A request that finds no leader, or whose outcome does not come, ends after this (etcd: 5 s + 2 elections).
+  io::Nanos request_timeout() const { return 5 * io::kSecond + 2 * election_timeout; }
+};
+
+}  // namespace fairlead::node
