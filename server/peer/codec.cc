@@ -26,7 +26,7 @@ Id take(Reader& in) { return Id(in.varint()); }
 void write(std::string& o, const Append& m) { put(o, m.prev_index), put(o, m.prev_term), put(o, m.commit), put(o, m.match), put(o, m.read_id), put(o, m.entries.size()); }
 void write(std::string& o, const AppendReply& m) { put(o, m.index), put(o, m.rejected), put(o, m.lost), put(o, m.hint_index), put(o, m.hint_term), put(o, m.read_id); }
 void write(std::string& o, const Heartbeat& m) { put(o, m.commit), put(o, m.match), put(o, m.read_id), put(o, m.reply_wanted); }
-void write(std::string& o, const HeartbeatReply& m) { put(o, m.read_id), put(o, m.durable); }
+void write(std::string& o, const HeartbeatReply& m) { put(o, m.read_id); }
 void write(std::string& o, const Vote& m) { put(o, m.pre), put(o, m.transfer), put(o, m.last_index), put(o, m.last_term); }
 void write(std::string& o, const VoteReply& m) { put(o, m.pre), put(o, m.granted); }
 void write(std::string&, const TimeoutNow&) {}
@@ -115,7 +115,7 @@ Result<Message> read_small(Message m, Kind kind, Reader& in) {
     }
     case kHeartbeatReply: {
       HeartbeatReply h;
-      h.read_id = take<ReadId>(in), h.durable = take<Index>(in);
+      h.read_id = take<ReadId>(in);
       m.body = h;
       break;
     }
