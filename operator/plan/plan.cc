@@ -24,6 +24,7 @@ class Planner {
     }
     finish();
     decision_.report = make_report(o_, decision_, blocks_);
+    if (!acted() && blocks_.empty() && !c_.terminating) decision_.why = how_it_is();
     return std::move(decision_);
   }
 
@@ -60,6 +61,16 @@ class Planner {
 
   void block(std::string member, std::string reason, std::string text, std::vector<int> rules, bool stalled) {
     blocks_.push_back({std::move(member), std::move(reason), std::move(text), std::move(rules), stalled});
+  }
+
+  // Nothing stands in the way and nothing is to be done: then the state is the reason.
+  std::string how_it_is() const {
+    std::string text;
+    for (const Condition& c : decision_.report.conditions) {
+      if (c.type == "Ready") text = (c.status == Truth::kTrue ? "" : "waiting: ") + c.message;
+      if (c.type == "FaultTolerant" && c.status == Truth::kTrue) text += "; " + c.message;
+    }
+    return text;
   }
 
   void finish() {

@@ -15,6 +15,8 @@ const T* find_by_name(const std::vector<T>& all, const std::string& name) {
   return nullptr;
 }
 
+constexpr const char* kUnexpected = "the cluster's own member list differs from the members that the operator started";
+
 std::string seconds_ago(TimeMs now, TimeMs then) { return std::to_string(std::max<TimeMs>(0, now - then) / 1000) + " s"; }
 
 // Compares runs of digits as numbers, so that 3.9 comes before 3.10.
@@ -263,7 +265,7 @@ class Reporter {
     if (const Block* b = first_stalled()) return say(type, Truth::kTrue, b->reason, block_text(*b));
     if (!formed()) return say(type, Truth::kFalse, "Bootstrapping", "not formed yet");
     if (unexpected_membership()) {
-      return say(type, Truth::kTrue, "MembershipUnexpected", "the cluster's member list differs from the recorded members");
+      return say(type, Truth::kTrue, "MembershipUnexpected", kUnexpected);
     }
     for (const MemberReport& m : r_.members) {
       if (!m.healthy) return say(type, Truth::kTrue, "MemberNotHealthy", unhealthy());
@@ -303,10 +305,15 @@ class Reporter {
   Condition ready(std::string_view type) const {
     if (c_.terminating) return say(type, Truth::kFalse, "Deleting", d_.why);
     if (const Block* b = first_stalled()) return say(type, Truth::kFalse, b->reason, block_text(*b));
-    if (!formed()) return say(type, Truth::kFalse, "Bootstrapping", c_.intent.recorded ? unhealthy() : d_.why);
+    if (!formed()) {
+      const bool named = c_.intent.recorded && !unhealthy().empty();
+      return say(type, Truth::kFalse, "Bootstrapping", named ? unhealthy() : d_.why);
+    }
     const Condition read = available("Available");
     if (read.status != Truth::kTrue) return say(type, read.status, read.reason, read.message);
     if (!unhealthy().empty()) return say(type, Truth::kFalse, "MemberNotHealthy", unhealthy());
+    if (unexpected_membership()) return say(type, Truth::kFalse, "MembershipUnexpected", kUnexpected);
+    if (!o_.client_service) return say(type, Truth::kFalse, "ClientServiceMissing", "clients cannot find it yet");
     return say(type, Truth::kTrue, "AllMembersHealthy",
                std::to_string(r_.ready_replicas) + " of " + std::to_string(r_.voters) + " members healthy");
   }
