@@ -1,0 +1,346 @@
+// One member: the only place where Raft, keyspace, storage and peers meet.
+//
+// Threads: the loop owns everything; every callback given to a call runs on the loop, exactly once, never inside the
+// call. open() blocks and is for the start.
+//
+// Turns: work that came in during a turn is collected; the turn hook then proposes all of it as one batch, starts one read
+// barrier for all linearizable reads, submits the log write, sends, applies, and hands watch batches out. Make the Node
+// before the net::Server, so that answers of a turn leave in it.
+//
+// Errors are etcd's, to the letter, where a client sees them. What ends the process (a failed write of log, manifest or
+// directory; being refused as removed or amnesiac) is told once to on_fatal.
+//
+// Bounds: proposals waiting (kProposalsMax, kProposalBytesMax), reads waiting (kReadsMax), time and keys per turn (kTurn*).
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "base/status.h"
+#include "server/io/io.h"
+#include "server/mvcc/keyspace.h"
+#include "server/mvcc/lease.h"
+#include "server/mvcc/range.h"
+#include "server/mvcc/watch.h"
+#include "server/node/config.h"
+#include "server/node/membership.h"
+#include "server/node/stats.h"
+#include "server/peer/transport.h"
+#include "server/raft/raft.h"
+#include "server/storage/store.h"
+
+namespace fairlead::node {
+
+constexpr size_t kProposalsMax = 50'000;             // accepted and not yet answered
+constexpr size_t kProposalBytesMax = 256 << 20;
+constexpr size_t kReadsMax = 200'000;                // linearizable reads waiting for their barrier or their value
+constexpr io::Nanos kTurnApplyMax = 5 * io::kMillisecond;   // then the rest waits for the next turn
+constexpr size_t kTurnCompactKeys = 2000;
+constexpr size_t kTurnHistoryRecords = 4000;
+constexpr size_t kRangeDirectKeys = 1000;            // larger ranges go page by page
+
+// The result lives until the callback returns. Null together with an error that is not apply's own.
+using ApplyDone = std::function<void(const Status& status, const mvcc::ApplyResult* result)>;
+using RangeDone = std::function<void(const Status& status, const mvcc::RangeResult* result)>;
+using TxnReadDone = std::function<void(const Status& status, const mvcc::TxnResult* result)>;
+using Done = std::function<void(const Status& status)>;
+
+// A client's watch stream. Batches come once a turn; `ended` comes once if the member must end the stream itself.
+class WatchSink {
+ public:
+  virtual ~WatchSink() = default;
+  virtual void on_batch(const mvcc::WatchBatch& batch) = 0;
+  virtual void on_ended(const Status& why) = 0;
+};
+
+struct LeaseTimeToLive {
+  int64_t id = 0;
+  int64_t ttl = -1;          // seconds left; -1: no such lease
+  int64_t granted_ttl = 0;
+  std::vector<std::string> keys;
+};
+
+struct NodeStatus {
+  ClusterId cluster;
+  MemberId member;
+  MemberId leader;
+  Term term;
+  Index raft_index;     // committed
+  Index applied;
+  bool is_learner = false;
+  int64_t revision = 1;
+  uint64_t db_size_bytes = 0;         // files
+  uint64_t db_size_in_use_bytes = 0;  // logical bytes of records
+};
+
+class SnapshotSender;
+class SnapshotReceiver;
+
+class Node {
+ public:
+  // Blocking: recovers the directory (or makes it, at a first start) and loads the index.
+  static Result<std::unique_ptr<Node>> open(const io::World& world, Config config);
+  ~Node();
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+
+  void set_on_fatal(std::function<void(const Status&)> on_fatal) { on_fatal_ = std::move(on_fatal); }
+  void start();
+  // Orderly: hands leadership over, writes a checkpoint and a durable mark. Requests end with kUnavailable.
+  void stop(std::function<void()> done);
+  // A connection on the peer port that begins with peer::kMagic.
+  void accept_peer(std::unique_ptr<io::Stream> stream, std::string first) { transport_->accept(std::move(stream), std::move(first)); }
+
+  // --- keys. Requests are checked by the caller (mvcc::check); views need to live only during the call, except where
+  // `owner` keeps them.
+  void propose(const mvcc::Command& command, ApplyDone done);
+  void range(Bytes owner, const mvcc::RangeRequest& request, RangeDone done);
+  void read_txn(Bytes owner, mvcc::TxnRequest request, TxnReadDone done);
+  // Once all that was acknowledged anywhere before this call is applied here.
+  void barrier(Done done);
+
+  // --- watches
+  mvcc::StreamId open_watch(WatchSink* sink);
+  void close_watch(mvcc::StreamId stream);
+  mvcc::WatchHub& watches() { return *hub_; }
+
+  // --- leases
+  void lease_grant(int64_t id, int64_t ttl, ApplyDone done);
+  void lease_keep_alive(int64_t id, std::function<void(const Status&, int64_t ttl)> done);  // ttl 0: no such lease
+  void lease_time_to_live(int64_t id, bool keys, std::function<void(const Status&, const LeaseTimeToLive*)> done);
+  void lease_list(std::function<void(const Status&, const std::vector<int64_t>*)> done);
+
+  // --- cluster
+  const MemberMap& members() const { return members_; }
+  NodeStatus status() const;
+  bool has_leader() const { return raft_->leader().value != 0; }
+  bool is_leader() const { return raft_->is_leader(); }
+  Status transfer_leader(MemberId to) { return raft_->transfer_leader(to); }
+  bool published() const { return published_; }   // own attributes are in the replicated state
+  bool ready() const { return published_ && !stopping_; }
+  void on_published(std::function<void()> callback) { on_published_ = std::move(callback); }
+
+  // --- looking (metrics, tests, the simulator)
+  const Config& config() const { return config_; }
+  const mvcc::Keyspace& keyspace() const { return *keyspace_; }
+  const raft::Raft& raft() const { return *raft_; }
+  const storage::Store& store() const { return *store_; }
+  const storage::Log& log() const { return *log_; }
+  const peer::Transport& transport() const { return *transport_; }
+  const mvcc::WatchHub& watch_hub() const { return *hub_; }
+  const Stats& stats() const { return stats_; }
+  size_t proposals_pending() const { return pending_.size(); }
+  Index applied() const { return applied_; }
+  ClusterId cluster_id() const { return store_->identity().cluster; }
+  MemberId member_id() const { return store_->identity().member; }
+  uint64_t state_hash() const;   // keyspace and members; equal on members at equal applied index
+  // Hands the longest turn since the last call out.
+  uint64_t take_turn_longest_ns() { return std::exchange(stats_.turn_longest_ns, 0); }
+  void checkpoint_now() { checkpoint_wanted_ = true; }
+
+ private:
+  friend class SnapshotSender;
+  friend class SnapshotReceiver;
+
+  struct Pending {           // a proposal of ours
+    ApplyDone done;
+    size_t bytes = 0;
+    bool leader_only = false;  // dropped, not kept or forwarded, when this member does not lead
+  };
+  struct NewProposal {
+    uint64_t id = 0;
+    Bytes entry;
+  };
+  struct WaitingRead {
+    Done ready;
+  };
+  struct ReadBatch {
+    ReadId id;
+    io::Nanos deadline = 0;
+    std::optional<Index> index;   // once the barrier is through
+    std::vector<Done> waiting;
+  };
+  struct RangeJob;
+  struct TxnJob;
+
+  explicit Node(const io::World& world, Config config);
+
+  // node.cc: life
+  Status recover();
+  Status first_start_args(storage::OpenArgs& args);
+  Status check_identity(const storage::Identity& identity);
+  Status load_keyspace(mvcc::Keyspace& keyspace);
+  void make_transport();
+  peer::Hello own_hello(MemberId to, peer::ChannelKind kind) const;
+  peer::Verdict judge(const peer::Hello& theirs);
+  void on_refused(MemberId by, const peer::Verdict& verdict);
+  void fatal(const Status& why);
+  void publish();
+  std::string encode_config() const;
+  Status decode_config(std::string_view bytes, raft::Configuration& config);
+  void finish_stop();
+
+  // turn.cc: the turn
+  void turn();
+  void schedule_tick();
+  void on_tick();
+  void drain_ready();
+  void submit_write(raft::Ready& ready);
+  void on_durable(uint64_t upto);
+  void on_soft_state(const raft::SoftState& state);
+  void read_old_entries(const raft::ReadLogRequest& request);
+  void housekeeping();
+  void go_on_soon();
+
+  // propose.cc
+  void propose_entry(uint8_t kind, std::string_view payload, bool leader_only, ApplyDone done);
+  void propose_command(const mvcc::Command& command, bool leader_only, ApplyDone done);
+  void propose_new();
+  void fail_pending(uint64_t id, const Status& why);
+  void fail_new_proposals(const Status& why);
+  void on_forwarded(const raft::ProposeReply& reply);
+  void expire();
+
+  // apply.cc
+  void apply_committed();
+  bool apply_entry(const raft::Entry& entry);  // false: parked
+  bool apply_command(const raft::Entry& entry, std::string_view payload, uint64_t request, bool mine);
+  void fetch_for_apply(std::vector<mvcc::Position> positions);
+  void apply_attributes(std::string_view payload);
+  void mirror_leases(const mvcc::Command& command, const mvcc::ApplyResult& result);
+  void answer(uint64_t request, const Status& status, const mvcc::ApplyResult* result);
+
+  // read.cc
+  void linearizable(Done ready);
+  void serve_reads();
+  void run_range(std::shared_ptr<RangeJob> job);
+  void page_range(std::shared_ptr<RangeJob> job);
+  void finish_range_job(std::shared_ptr<RangeJob> job, const Status& status);
+  void run_txn(std::shared_ptr<TxnJob> job);
+  void fetch(const storage::Pin& pin, std::vector<mvcc::Position> missing, std::shared_ptr<mvcc::ColdRecords> into, Done done);
+  void fail_reads(const Status& why);
+
+  // watch.cc
+  void deliver_watches();
+  void read_history();
+
+  // lease.cc
+  void lease_tick();
+  void keep_alive_here(int64_t id, std::function<void(const Status&, int64_t)> done);
+  void time_to_live_here(int64_t id, bool keys, std::function<void(const Status&, const LeaseTimeToLive*)> done);
+  void on_app(MemberId from, std::string_view head);
+  int64_t now_ms() const { return world_.loop->now() / io::kMillisecond; }
+
+  // checkpoint.cc
+  void maybe_checkpoint();
+  void on_checkpoint(const Status& status, Index applied);
+  void release_log(Index applied);
+  void send_snapshot(MemberId to);
+  void receive_snapshot(std::unique_ptr<peer::Channel> channel);
+  void switch_to_snapshot(std::unique_ptr<mvcc::Keyspace> keyspace, const storage::StoreState& state);
+
+  io::World world_;
+  Config config_;
+  std::function<void(const Status&)> on_fatal_;
+  bool fatal_told_ = false;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+
+  std::unique_ptr<storage::Store> store_;
+  std::unique_ptr<storage::Log> log_;
+  std::unique_ptr<mvcc::Keyspace> keyspace_;
+  std::unique_ptr<mvcc::WatchHub> hub_;
+  std::unique_ptr<raft::Raft> raft_;
+  std::unique_ptr<peer::Transport> transport_;
+  mvcc::LeaseClock lease_clock_;
+
+  MemberMap members_;
+  std::vector<MemberId> removed_;   // tombstones, sorted
+  std::map<MemberId, uint64_t> live_start_counters_;
+  raft::SoftState soft_;
+  Stats stats_;
+
+  // turn
+  uint64_t turn_hook_ = 0;
+  io::TimerId tick_timer_ = 0;
+  io::Nanos last_tick_ = 0;
+  io::Nanos last_turn_ = 0;
+  bool started_ = false;
+  bool stopping_ = false;
+  bool stopped_ = false;
+  std::function<void()> stop_done_;
+  io::TimerId stop_timer_ = 0;
+  bool wake_posted_ = false;
+  std::deque<std::pair<uint64_t, io::Nanos>> writes_in_flight_;  // write seq, when submitted
+
+  // proposals
+  uint64_t request_base_ = 0;     // start counter in the high bits: ids of an earlier start never match
+  uint64_t next_request_ = 1;
+  std::unordered_map<uint64_t, Pending> pending_;       // looked up by id only
+  std::deque<std::pair<io::Nanos, uint64_t>> deadlines_;
+  size_t pending_bytes_ = 0;
+  std::deque<NewProposal> new_proposals_;               // not yet given to Raft
+  std::map<raft::ForwardId, std::vector<NewProposal>> forwarded_;
+  bool published_ = false;
+  std::function<void()> on_published_;
+
+  // apply
+  std::deque<raft::Entries> to_apply_;
+  size_t to_apply_offset_ = 0;    // in the front run
+  Index applied_;
+  Term applied_term_;
+  bool apply_waits_ = false;      // parked at an entry, or a snapshot is being switched in
+  mvcc::ColdRecords apply_cold_;
+  mvcc::ApplyResult result_;
+
+  // reads
+  std::vector<Done> new_reads_;
+  std::deque<ReadBatch> read_batches_;
+  size_t reads_waiting_ = 0;
+  std::map<uint64_t, std::shared_ptr<RangeJob>> range_jobs_;
+  std::map<uint64_t, std::shared_ptr<TxnJob>> txn_jobs_;
+  uint64_t next_job_ = 1;
+  uint64_t generation_ = 0;       // of the keyspace: raised by an install
+
+  // watches
+  std::map<mvcc::StreamId, WatchSink*> sinks_;
+  io::TimerId progress_timer_ = 0;
+
+  // leases
+  struct AppCall {
+    std::function<void(const Status&, std::string_view payload)> done;
+    io::Nanos deadline = 0;
+  };
+  uint64_t next_app_call_ = 1;
+  std::map<uint64_t, AppCall> app_calls_;
+  void call_leader(uint8_t kind, std::string payload, std::function<void(const Status&, std::string_view)> done);
+  void answer_app(MemberId to, uint8_t kind, uint64_t call, const Status& status, std::string_view payload);
+  io::TimerId lease_timer_ = 0;
+
+  // checkpoints and snapshots
+  bool checkpoint_running_ = false;
+  bool checkpoint_wanted_ = false;
+  io::Nanos last_checkpoint_ = 0;
+  Index log_floor_;               // applied index of the checkpoint before the last
+  std::shared_ptr<const mvcc::FrozenTail> frozen_;  // of a checkpoint that failed and is tried again
+  std::map<MemberId, std::unique_ptr<SnapshotSender>> senders_;
+  std::unique_ptr<SnapshotReceiver> receiver_;
+  bool installing_ = false;
+};
+
+// etcd's errors that come from the cluster, not from the keyspace.
+Status err_timeout();               // Unavailable "etcdserver: request timed out"
+Status err_too_many_requests();     // ResourceExhausted "etcdserver: too many requests"
+Status err_stopped();               // Unavailable "etcdserver: server stopped"
+Status err_no_leader();             // Unavailable "etcdserver: no leader"
+Status err_leader_changed();        // Unavailable "etcdserver: leader changed"
+Status err_connection_lost();       // Unavailable "etcdserver: request timed out, possibly due to connection lost"
+
+}  // namespace fairlead::node
