@@ -41,6 +41,20 @@ Result<std::string_view> take_body(std::string_view& in, uint8_t type) {
   return body;
 }
 
+KeyRecord read_key_fields(Reader& reader) {
+  KeyRecord r;
+  r.flags = reader.fixed<uint8_t>();
+  r.position.main = as_signed(reader.varint());
+  r.position.sub = as_signed(reader.varint());
+  r.create = as_signed(reader.varint());
+  r.version = as_signed(reader.varint());
+  r.lease = unzigzag(reader.varint());
+  reader.varint();  // keep_versions, not used yet
+  r.key = reader.lengthed();
+  r.value = reader.lengthed();
+  return r;
+}
+
 }  // namespace
 
 size_t key_record_size(const KeyRecord& record) {
@@ -91,19 +105,17 @@ Result<KeyRecord> decode_key_record(std::string_view& in) {
   std::string_view rest = in;
   ASSIGN_OR_RETURN(std::string_view body, take_body(rest, kTypeKey));
   Reader reader(body.substr(1));
-  KeyRecord r;
-  r.flags = reader.fixed<uint8_t>();
-  r.position.main = as_signed(reader.varint());
-  r.position.sub = as_signed(reader.varint());
-  r.create = as_signed(reader.varint());
-  r.version = as_signed(reader.varint());
-  r.lease = unzigzag(reader.varint());
-  reader.varint();  // keep_versions, not used yet
-  r.key = reader.lengthed();
-  r.value = reader.lengthed();
+  KeyRecord r = read_key_fields(reader);
   if (!reader.ok() || !reader.at_end()) return damaged("fields do not fill it");
   in = rest;
   return r;
+}
+
+KeyRecord trusted_key_record(std::string_view record) {
+  Reader reader(record.substr(kCrcSize));
+  reader.varint();
+  reader.fixed<uint8_t>();
+  return read_key_fields(reader);
 }
 
 Result<SideRecord> decode_side_record(std::string_view& in) {

@@ -73,5 +73,7 @@ void append_side_record(std::string& out, const SideRecord& record);
 // Decode the record at the front of `in` and advance past it. kDataLoss when the bytes are damaged (CRC, lengths).
 Result<KeyRecord> decode_key_record(std::string_view& in);
 Result<SideRecord> decode_side_record(std::string_view& in);
+// The same for bytes that this process encoded or has checked before: no checksum, no bounds.
+KeyRecord trusted_key_record(std::string_view record);
 
 }  // namespace fairlead::mvcc

@@ -37,7 +37,6 @@ class SideTable {
   struct Entry {
     std::string payload;
     SidePosition position;
-    bool changed = true;                  // since the last freeze
     std::optional<SidePosition> frozen;   // where the last checkpoint has it
   };
   using Key = std::pair<SideKind, std::string>;

@@ -1,0 +1,80 @@
+#include "server/mvcc/side.h"
+
+#include <algorithm>
+
+#include "server/mvcc/mix.h"
+
+namespace fairlead::mvcc {
+
+void SideTable::set(SideKind kind, std::string_view id, std::string_view payload, SidePosition position) {
+  auto [it, fresh] = entries_.try_emplace({kind, std::string(id)});
+  it->second.payload.assign(payload);
+  it->second.position = position;
+  changed_.insert(it->first);
+}
+
+bool SideTable::erase(SideKind kind, std::string_view id) {
+  auto it = entries_.find(std::pair{kind, id});
+  if (it == entries_.end()) return false;
+  if (it->second.frozen) dead_.push_back(*it->second.frozen);
+  changed_.erase(it->first);
+  entries_.erase(it);
+  return true;
+}
+
+const std::string* SideTable::find(SideKind kind, std::string_view id) const {
+  auto it = entries_.find(std::pair{kind, id});
+  return it == entries_.end() ? nullptr : &it->second.payload;
+}
+
+void SideTable::for_each(SideKind kind,
+                         const std::function<void(std::string_view id, std::string_view payload)>& f) const {
+  for (auto it = entries_.lower_bound(std::pair{kind, std::string_view()});
+       it != entries_.end() && it->first.first == kind; ++it) {
+    f(it->first.second, it->second.payload);
+  }
+}
+
+void SideTable::load(const SideRecord& record) {
+  Entry& entry = entries_[{record.kind, std::string(record.id)}];
+  if (entry.frozen) dead_.push_back(std::min(*entry.frozen, record.position));  // two records: the later one counts
+  if (entry.frozen && *entry.frozen > record.position) return;
+  entry.payload.assign(record.payload);
+  entry.position = record.position;
+  entry.frozen = record.position;
+}
+
+void SideTable::freeze(FrozenTail& out) {
+  std::vector<std::pair<SidePosition, const Key*>> order;
+  for (const Key& key : changed_) order.emplace_back(entries_.find(key)->second.position, &key);
+  std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (const auto& [position, key] : order) {
+    Entry& entry = entries_.find(*key)->second;
+    if (entry.frozen) dead_.push_back(*entry.frozen);
+    entry.frozen = position;
+    std::string& record = out.side.emplace_back();
+    append_side_record(record, {position, 0, key->first, key->second, entry.payload});
+    out.bytes += record.size();
+  }
+  changed_.clear();
+  std::sort(dead_.begin(), dead_.end());
+  out.dead_side.insert(out.dead_side.end(), dead_.begin(), dead_.end());
+  dead_.clear();
+}
+
+size_t SideTable::changed_bytes() const {
+  size_t bytes = 0;
+  for (const Key& key : changed_) bytes += key.second.size() + entries_.find(key)->second.payload.size() + 32;
+  return bytes;
+}
+
+uint64_t SideTable::hash() const {
+  uint64_t h = 0;
+  for (const auto& [key, entry] : entries_) {
+    h = mix(h, static_cast<uint64_t>(key.first));
+    h = mix_bytes(mix_bytes(h, key.second), entry.payload);
+  }
+  return h;
+}
+
+}  // namespace fairlead::mvcc
