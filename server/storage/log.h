@@ -38,7 +38,7 @@
 
 namespace fairlead::storage {
 
-using WriteSeq = uint64_t;  // chosen by the caller, rising; names one submission
+using raft::WriteSeq;  // chosen by the caller, rising; names one submission
 
 struct LogOptions {
   uint64_t first_segment_bytes = 1 << 20;   // first segment after a start; multiples of the block
