@@ -2,7 +2,7 @@
 
 node=n1
 bridge=br-fairlead
-veth=veth-fairlead
+veth="veth-fairlead"
 host_ip=10.78.0.1 # our end of the bridge; the API server listens here and nowhere else
 node_ip=10.78.0.2
 pod_cidr=10.244.1.0/24
