@@ -37,12 +37,12 @@ is_running() {
   read -r pid started 2>/dev/null <"$run/$1.pid" || return 1
   [ -n "$started" ] && [ "$(start_time "$pid")" = "$started" ]
 }
-# end NAME [SIGNAL]
+# end NAME [SIGNAL]: the process and its children (in_background made a process group of them).
 end() {
   local pid
   if is_running "$1"; then
     read -r pid _ <"$run/$1.pid"
-    kill -s "${2:-KILL}" "$pid" 2>/dev/null || true
+    kill -s "${2:-KILL}" -- "-$pid" 2>/dev/null || true
     wait_for 20 "the end of $1" not is_running "$1" || true
   fi
   rm -f "$run/$1.pid"

@@ -20,6 +20,14 @@ kube_down() {
   "$root/e2e/kube/down.sh"
 }
 
+import_images() {
+  local archive
+  for archive in "$root"/build/images/{fairlead,fairlead-operator}.tar; do
+    ctr -a "$containerd_socket" -n k8s.io images import "$archive" >/dev/null ||
+      fail "the image $archive could not be imported"
+  done
+}
+
 # For use as: eval "$(./dev e2e kube env)"
 kube_env() {
   echo "export KUBECONFIG='$admin_kubeconfig' PATH='$(module_dir kubernetes):$(module_dir etcd)':\"\$PATH\""

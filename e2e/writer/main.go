@@ -46,8 +46,24 @@ func main() {
 	if *endpoints == "" || *log == "" {
 		fail(fmt.Errorf("--endpoints and --log are needed"))
 	}
+	var err error
+	switch os.Args[1] {
+	case "run":
+		err = run(*endpoints, *log, *workers)
+	case "check":
+		err = check(connect(*endpoints), *log)
+	default:
+		err = fmt.Errorf("%q is neither run nor check", os.Args[1])
+	}
+	if err != nil {
+		fail(err)
+	}
+}
+
+// connect makes a client with a connection of its own.
+func connect(endpoints string) *clientv3.Client {
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints: strings.Split(*endpoints, ","), DialTimeout: 5 * time.Second, Logger: zap.NewNop(),
+		Endpoints: strings.Split(endpoints, ","), DialTimeout: 5 * time.Second, Logger: zap.NewNop(),
 		// gRPC's own back-off, up to two minutes, would be measured in place of the cluster.
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.5, MaxDelay: 200 * time.Millisecond},
@@ -56,18 +72,7 @@ func main() {
 	if err != nil {
 		fail(err)
 	}
-	defer client.Close()
-	switch os.Args[1] {
-	case "run":
-		err = run(client, *log, *workers)
-	case "check":
-		err = check(client, *log)
-	default:
-		err = fmt.Errorf("%q is neither run nor check", os.Args[1])
-	}
-	if err != nil {
-		fail(err)
-	}
+	return client
 }
 
 func fail(err error) {
@@ -108,7 +113,7 @@ func (r *record) fail(err error) {
 	r.reasons[err.Error()]++
 }
 
-func run(client *clientv3.Client, log string, workers int) error {
+func run(endpoints, log string, workers int) error {
 	file, err := os.Create(log)
 	if err != nil {
 		return err
@@ -120,7 +125,9 @@ func run(client *clientv3.Client, log string, workers int) error {
 	run := time.Now().UnixNano()
 	var group sync.WaitGroup
 	for worker := range workers {
+		client := connect(endpoints) // so that a service spreads the workers over the members
 		group.Go(func() {
+			defer client.Close()
 			for n := 0; stop.Err() == nil; n++ {
 				key := fmt.Sprintf("writer/%d/%d/%08d", run, worker, n)
 				ctx, done := context.WithTimeout(context.Background(), putTimeout)

@@ -1,0 +1,140 @@
+# ./dev demo: the whole of Fairlead on a real Kubernetes, told step by step; it stays up afterwards.
+
+# shellcheck source=e2e.sh
+. "$root/e2e/lib/e2e.sh"
+# shellcheck source=image.sh
+. "$root/e2e/lib/image.sh"
+# shellcheck source=scenario.sh
+. "$root/e2e/lib/scenario.sh"
+
+# tell TEXT STEP...: what is done now, then the step; a step that fails ends the demo with what is known.
+tell() {
+  say "$1"
+  shift
+  "$@" || fail "the demo stops here: '$1' did not go as it should" "logs: $logs; ./dev demo down${context:+ --context $context} ends it"
+}
+
+own_kubernetes() {
+  make_images
+  kube_up
+  import_images
+  kubectl=("$(module_dir kubernetes)/kubectl" --kubeconfig "$admin_kubeconfig")
+  namespace=default reach=pods
+}
+
+# A Kubernetes of the user's: nothing is assumed of its network, everything goes through its API server.
+use_context() {
+  need_program kubectl
+  kubectl=(kubectl --context "$context")
+  namespace=fairlead-demo reach=forward
+  state_dir=${FAIRLEAD_STATE:-$cache_dir/demo-$context}
+  # shellcheck source=../kube/net.sh
+  . "$root/e2e/kube/net.sh"
+}
+context_kubernetes() {
+  k get --raw /readyz >/dev/null || fail "the Kubernetes of context '$context' does not answer"
+  mkdir -p "$run" "$logs"
+  touch "$state_dir/.fairlead-state"
+  if [ -n "${FAIRLEAD_IMAGE:-}" ] && [ -n "${FAIRLEAD_OPERATOR_IMAGE:-}" ]; then
+    setup_run
+    go_programs etcd
+    note "images: $FAIRLEAD_IMAGE, $FAIRLEAD_OPERATOR_IMAGE"
+  else
+    make_images
+    bring_images
+  fi
+  k get namespace $namespace >/dev/null 2>&1 || k create namespace $namespace >/dev/null
+}
+# Local clusters take image archives; for others the user has to say where the images are.
+bring_images() {
+  local archive
+  for archive in "$root"/build/images/{fairlead,fairlead-operator}.tar; do
+    case $context in
+      kind-*) kind load image-archive "$archive" --name "${context#kind-}" ;;
+      k3d-*) k3d image import "$archive" -c "${context#k3d-}" ;;
+      minikube*) minikube -p "$context" image load "$archive" ;;
+      *)
+        k get nodes -o json | jq -e '[.items[].status.images[]?.names[]?] | contains(["localhost/fairlead:dev", "localhost/fairlead-operator:dev"])' >/dev/null ||
+          fail "the nodes of '$context' do not have the images" "push build/images/*.tar to a registry they use and set FAIRLEAD_IMAGE and FAIRLEAD_OPERATOR_IMAGE"
+        return
+        ;;
+    esac || fail "the image $archive could not be loaded into '$context'"
+  done
+}
+
+demo_down() {
+  if [ -n "$context" ]; then
+    use_context
+    say "Deleting the demo from context $context"
+    kn delete flc $cluster --ignore-not-found --timeout=120s || true
+    manifest "$root/manifests/operator.yaml" | k delete --ignore-not-found -f - >/dev/null
+    k delete --ignore-not-found -f "$root/manifests/crds" >/dev/null
+    k delete namespace $namespace --ignore-not-found >/dev/null
+    local file
+    for file in "$run"/*.pid; do [ ! -e "$file" ] || end "$(basename "$file" .pid)"; done
+    rm -rf "$state_dir"
+    return
+  fi
+  kube_down
+}
+
+step_show() {
+  echo
+  kn get flc $cluster | sed 's/^/   /'
+  echo
+  kn get pods -o wide | cut -c 1-110 | sed 's/^/   /'
+}
+
+next_steps() {
+  local prefix="kubectl --context $context -n $namespace"
+  [ -n "$context" ] || prefix=kubectl
+  say "It stays up. Three things to try:"
+  echo
+  if [ -z "$context" ]; then
+    echo "   eval \"\$($root/dev e2e kube env)\"        # kubectl and etcdctl of the demo, in this shell"
+    echo
+  fi
+  echo "   1. $prefix get flc,flm,pods,pvc"
+  echo "   2. etcdctl --endpoints=$(service_endpoints) put color blue"
+  echo "   3. $prefix delete pod $(leader_pod) && $prefix get flc demo -w"
+  echo
+  echo "   Prometheus: http://127.0.0.1:$prometheus_port/graph?g0.expr=etcd_mvcc_put_total&g0.tab=0"
+  echo "   The end:    ./dev demo down${context:+ --context $context}"
+  echo
+}
+
+run_demo() {
+  local begin=$SECONDS
+  if [ -n "$context" ]; then context_kubernetes; else own_kubernetes; fi
+  etcd_bin=$(etcd_bin_dir)
+  writer=$root/build/e2e-writer
+  go_own writer "$writer"
+  tell "kubectl apply: the kinds FairleadCluster and FairleadMember, the operator" step_operator
+  tell "kubectl apply: a FairleadCluster of three members ($root/manifests/samples/cluster.yaml)" step_cluster
+  tell "Data, by the original etcdctl $etcd_version" step_use
+  tell "A real Prometheus scrapes the members" start_prometheus
+  tell "The leader's pod is deleted while a load writes" leader_dies deleted
+  tell "Three figures from Prometheus" step_figures
+  tell "kubectl get flc" step_show
+  next_steps
+  note "the demo took $((SECONDS - begin)) s"
+}
+
+verb_demo() {
+  local action=run
+  context=
+  while [ $# -gt 0 ]; do
+    case $1 in
+      down) action=down ;;
+      --context) context=${2:?--context needs a name} && shift ;;
+      --context=*) context=${1#*=} ;;
+      *) fail "'./dev demo $1' is unknown" "./dev demo [down] [--context NAME]" ;;
+    esac
+    shift
+  done
+  [ -z "$context" ] || use_context
+  case $action in
+    run) run_demo ;;
+    down) demo_down ;;
+  esac
+}
