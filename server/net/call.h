@@ -77,13 +77,16 @@ class ServerCall {
 
   // Queues one message made of the parts in order; their bytes are shared, not copied, unless they are small.
   virtual void send_message(std::span<const Bytes> parts) = 0;
-  void send_message(std::initializer_list<Bytes> parts) { send_message({parts.begin(), parts.size()}); }
-  void send_message(const Bytes& message) { send_message({&message, 1}); }
+  void send_message(std::initializer_list<Bytes> parts) {
+    send_message(std::span<const Bytes>(parts.begin(), parts.size()));
+  }
+  void send_message(const Bytes& message) { send_message(std::span<const Bytes>(&message, 1)); }
   // Ends the call: what is queued is sent first, then the trailers.
   virtual void finish(const Status& status) = 0;
   // The unary answer: one message, then OK.
   virtual void reply(std::span<const Bytes> parts) = 0;
-  void reply(const Bytes& message) { reply({&message, 1}); }
+  void reply(std::initializer_list<Bytes> parts) { reply(std::span<const Bytes>(parts.begin(), parts.size())); }
+  void reply(const Bytes& message) { reply(std::span<const Bytes>(&message, 1)); }
 
   virtual size_t queued_bytes() const = 0;  // messages not yet handed to the socket, with their headers
   virtual void set_drain_mark(size_t bytes) = 0;  // default kDrainMarkDefaultBytes

@@ -54,7 +54,7 @@ class ClientCallHandler {
 class ClientCall {
  public:
   virtual void send_message(std::span<const Bytes> parts) = 0;
-  void send_message(const Bytes& message) { send_message({&message, 1}); }
+  void send_message(const Bytes& message) { send_message(std::span<const Bytes>(&message, 1)); }
   virtual void half_close() = 0;
   virtual void cancel() = 0;  // RST_STREAM CANCEL; no callback comes any more
   virtual size_t queued_bytes() const = 0;
@@ -82,8 +82,9 @@ class Client {
   void on_broken(std::function<void(const Status&)> callback);
   size_t open_calls() const;
 
- private:
   struct Impl;
+
+ private:
   std::unique_ptr<Impl> impl_;
 };
 

@@ -47,7 +47,7 @@ struct ServerOptions {
   // --- HTTP/1.1
   size_t http_header_bytes_max = 16 * 1024;
   size_t http_body_bytes_max = 4 * 1024 * 1024;
-  size_t http_pipeline_max = 16;                   // requests waiting behind the one that is being answered
+  size_t http_pipeline_bytes_max = 64 * 1024;      // waiting behind the request that is being answered
   io::Nanos http_request_timeout = 30 * io::kSecond;  // from the first byte to the last of a request
   io::Nanos http_idle_timeout = 300 * io::kSecond;    // between requests
 
