@@ -17,6 +17,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "server/io/io.h"
@@ -85,11 +86,20 @@ class DiskImage {
   };
   using Tree = std::map<std::string, std::shared_ptr<Node>>;  // by full path
 
-  void count_operation(bool after);
-  template <typename F> Status changing(F&& change);
+  struct InFlight {  // a durable write that has not completed
+    uint64_t id;
+    std::shared_ptr<Node> node;
+    uint64_t offset;
+    std::shared_ptr<AlignedBuffer> data;
+    size_t size;
+  };
+
   void change_name(NameChange change);
   static void apply(Tree& tree, const NameChange& change);
-  uint64_t used_bytes() const;
+  static std::string parent_of(const std::string& path);
+  bool is_directory(const std::string& path) const;
+  Status check_space(uint64_t more) const;
+  void lose_in_flight();
 
   Scheduler* scheduler_;
   Prng prng_;
@@ -97,12 +107,18 @@ class DiskImage {
   Tree durable_;
   std::vector<NameChange> unsynced_names_;
   std::set<std::string> locks_;
-  std::vector<std::function<void(bool power_cut)>> in_flight_;
+  std::vector<InFlight> in_flight_;
+  uint64_t next_write_ = 1;
+  Nanos last_completion_ = 0;
   uint64_t crash_after_ = 0;
   bool crash_before_ = false;
   uint64_t operations_ = 0;
   uint64_t failing_syncs_ = 0;
   DiskStats stats_;
 };
+
+// A process's view of its machine's disk: the calls of io::Disk, for one life. Calls of a dead life have no effect.
+// `complete` is how completions reach the process's loop.
+std::unique_ptr<Disk> make_sim_disk(DiskImage* image, Life life, std::function<void(std::function<void()>)> complete);
 
 }  // namespace fairlead::io::sim

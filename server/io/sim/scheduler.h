@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <queue>
 #include <string_view>
 #include <vector>
 
@@ -33,7 +32,8 @@ class Scheduler {
   void after(Nanos delay, Life life, std::string_view label, std::function<void()> run) {
     at(now_ + delay, std::move(life), label, std::move(run));
   }
-  bool step();              // runs one event; false if there is none
+  bool step(Nanos limit = INT64_MAX);  // runs one event, not later than the limit; false if there is none
+  void drop(const Life& life);         // destroys the events of a life that is over, instead of when they are due
   void run_until(Nanos time);  // runs all events up to and including that time; then now() == time
   void mix(uint64_t value);    // facts worth comparing between two runs: bytes sent, bytes written
   void mix(std::string_view bytes);
@@ -58,7 +58,7 @@ class Scheduler {
   uint64_t next_sequence_ = 1;
   uint64_t hash_ = 0x9E3779B97F4A7C15ull;
   uint64_t events_run_ = 0;
-  std::priority_queue<Event, std::vector<Event>, Later> queue_;
+  std::vector<Event> queue_;  // a heap, earliest first
 };
 
 }  // namespace fairlead::io::sim
