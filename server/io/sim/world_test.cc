@@ -94,7 +94,7 @@ TEST(SimWorld, StreamsCarryBytesInOrderThroughPartitionsAndClogs) {
     EXPECT_TRUE(pair.a().error.is_ok());
     held += pair.world.net_stats().pieces_held;
   }
-  EXPECT_GT(held, 100u);
+  EXPECT_GT(held, 10u);
 }
 
 TEST(SimWorld, OneSeedOneHistory) {
