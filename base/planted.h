@@ -1,0 +1,41 @@
+// Planted bugs: switches that each break one rule of the store, so that the simulator can show that it would notice.
+// They exist only in a build with -DFAIRLEAD_PLANTED=ON (preset "planted"), never in a release; there one of them is
+// chosen by name at run time. In every other build PLANTED(x) is the constant false and leaves no code behind.
+//
+//   if (PLANTED(kStaleRead)) return serve_at_once();
+#pragma once
+
+#include <cstdint>
+#include <iterator>
+#include <string_view>
+
+namespace fairlead {
+
+enum class PlantedBug : uint8_t {
+  kNone,
+  kAnswerBeforeDurable,  // an own append counts as durable when it is submitted
+  kVoteNotPersisted,     // term and vote are not written to the log
+  kStaleRead,            // a linearizable read is served without a barrier
+  kAmnesiacVoter,        // a member whose data directory was lost is let in again
+  kWatchGap,             // a watcher that catches up loses what lies at the seam to the live events
+  kApplyTwice,           // a restart applies the last checkpointed entry once more
+};
+
+struct PlantedName {
+  PlantedBug bug;
+  std::string_view name;
+};
+constexpr PlantedName kPlantedNames[] = {
+    {PlantedBug::kAnswerBeforeDurable, "answer_before_durable"}, {PlantedBug::kVoteNotPersisted, "vote_not_persisted"},
+    {PlantedBug::kStaleRead, "stale_read"},                      {PlantedBug::kAmnesiacVoter, "amnesiac_voter"},
+    {PlantedBug::kWatchGap, "watch_gap"},                        {PlantedBug::kApplyTwice, "apply_twice"},
+};
+
+#ifdef FAIRLEAD_PLANTED
+inline PlantedBug planted_bug = PlantedBug::kNone;  // set once, before anything runs
+#define PLANTED(bug) (::fairlead::planted_bug == ::fairlead::PlantedBug::bug)
+#else
+#define PLANTED(bug) false
+#endif
+
+}  // namespace fairlead
