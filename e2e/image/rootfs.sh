@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # rootfs.sh server|operator BIN_DIR ETCDCTL OUT: the file system of an image, in folder OUT.
 # It holds our program, the shared libraries that it asks for, certificate authorities and the user
-# nonroot, and nothing else: no shell, no package manager. Both ./dev image and the Dockerfile call this.
+# nonroot, and hardly anything else: no shell, no package manager. Both ./dev image and the Dockerfile call this.
 set -euo pipefail
 kind=$1 bin=$2 etcdctl=$3 out=$4
 
@@ -32,7 +32,11 @@ case $kind in
     install_program "$bin/fairlead" fairlead
     ln -s fairlead "$out/usr/local/bin/etcd"
     [ ! -x "$etcdctl" ] || install_program "$etcdctl" etcdctl
-    programs=("$bin/fairlead")
+    # The operator's init container calls it where a volume belongs to root (spec.storage.fixPermissions).
+    mkdir -p "$out/usr/bin"
+    ln -s usr/bin "$out/bin"
+    cp -L /bin/chown "$out/usr/bin/chown"
+    programs=("$bin/fairlead" /bin/chown)
     ;;
   operator)
     install_program "$bin/fairlead-operator" fairlead-operator
