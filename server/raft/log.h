@@ -31,7 +31,8 @@ class LogView {
   // The term of an entry in [start_index, last_index]; nothing outside.
   std::optional<Term> term_at(Index index) const;
   bool matches(Index index, Term term) const { return term_at(index) == term; }
-  // The last entry at or below index whose term is at most `term`: where two logs can still agree.
+  // The last entry at or below index whose term is at most `term`: where two logs can still agree. start_index - 1 if
+  // that is not to be found in this log.
   Index last_with_term_at_most(Index index, Term term) const;
 
   void append(const Entries& entries);  // consecutive to last_index, terms not falling

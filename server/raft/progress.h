@@ -56,13 +56,14 @@ struct Progress {
   Index next;             // next entry to send
   Index acked_max;        // highest match of this leadership: survives a loss of the follower's data
   Index commit_sent;      // highest commit index told
+  ReadId read_sent;       // highest barrier sent
   ReadId read_acked;      // highest barrier confirmed
   Inflights inflights;
   bool paused = false;    // probe: an Append is on its way
   bool reading = false;   // a ReadLogRequest is open
   bool active = true;     // heard from since the last quorum check
   bool lost = false;
-  uint32_t quiet_ticks = 0;  // since the last answer to an Append
+  uint32_t quiet_heartbeats = 0;  // since the last answer to an Append
 
   void become_probe(Index from);
   void become_replicate();

@@ -36,6 +36,7 @@
 #include "base/status.h"
 #include "server/raft/log.h"
 #include "server/raft/progress.h"
+#include "server/raft/roles.h"
 #include "server/raft/types.h"
 
 namespace fairlead::raft {
@@ -120,8 +121,8 @@ struct Ready {
 
 struct Proposed {
   ProposeError error = ProposeError::kNone;  // if set, nothing was appended
-  Term term;
-  Index first_index;
+  Term term{};
+  Index first_index{};
   bool ok() const { return error == ProposeError::kNone; }
 };
 
@@ -218,46 +219,6 @@ class Raft {
   Index slowest_active_match() const;
 
  private:
-  // Votes received: one slot per voter of the configuration in force.
-  struct Votes {
-    std::vector<MemberId> granted;
-    std::vector<MemberId> rejected;
-    void record(MemberId from, bool is_granted);
-  };
-  struct Follower {
-    Index matched;          // the log agrees with this term's leader's up to here
-    Index acked;            // last acknowledged
-    ReadId read_seen;       // highest barrier seen from this term's leader
-    bool ack_due = false;
-    bool heartbeat_due = false;
-  };
-  struct PreCandidate {
-    Votes votes;
-  };
-  struct Candidate {
-    Votes votes;
-    bool transfer = false;
-    bool requests_sent = false;  // they wait for the own vote to be durable
-  };
-  struct ReadRound {
-    ReadId barrier;
-    Index index;
-    ReadId local;                                         // own reads up to this id; 0 = none
-    std::vector<std::pair<MemberId, ReadId>> followers;   // at most one per member
-  };
-  struct Leader {
-    std::vector<Progress> peers;   // all members but the leader itself, sorted by id
-    Index term_start;              // index of the first entry of this term
-    size_t uncommitted_bytes = 0;
-    uint32_t heartbeat_elapsed = 0;
-    bool heartbeat_due = false;
-    MemberId transferee;
-    uint32_t transfer_elapsed = 0;
-    bool timeout_now_sent = false;
-    ReadId barrier;                // newest one started
-    std::deque<ReadRound> rounds;  // not yet confirmed, oldest first
-    std::vector<std::pair<MemberId, ReadId>> waiting;  // followers' reads for the next round
-  };
   // A write handed out and not yet durable.
   struct WriteInFlight {
     WriteSeq seq;
@@ -305,8 +266,9 @@ class Raft {
   // follower (follower.cc)
   void follow(MemberId leader);
   void reject_append(MemberId to, Index prev_index, Term prev_term);
-  void take_entries(Index prev_index, const Entries& entries);
-  void note_loss(MemberId leader, Index match);
+  void take_entries(const Entries& entries);
+  bool memory_full() const;
+  void note_match(Index match);
   bool lost() const { return durable_ < lost_floor_; }
   void send_due_replies();
   void truncate(Index from);
@@ -329,9 +291,9 @@ class Raft {
   void finish_reads();
   void send_to_peers();
   void send_entries(Progress& peer);
-  bool send_one(Progress& peer);
-  void request_old_entries(Progress& peer);
-  void send_append(Progress& peer, Index prev_index, Term prev_term, Entries entries);
+  bool may_send(const Progress& peer) const;
+  void send_heartbeat_if_due(Progress& peer);
+  void send_append(Progress& peer, Entries entries);
 
   // output (raft.cc)
   template <typename Body>
@@ -379,7 +341,8 @@ class Raft {
   MemberId vote_reply_due_;          // granted in this term, held back until durable
 
   ReadId read_requested_;            // newest id given to the shell
-  ReadId read_sent_;                 // newest one that is on its way (round or message)
+  ReadId read_closed_;               // newest one that was ever sent: a later read must not share it
+  ReadId read_sent_;                 // newest one that is on its way now (round or message)
   ReadId read_done_;
   uint32_t read_retry_elapsed_ = 0;
   ForwardId forward_last_;

@@ -114,12 +114,12 @@ struct ConfigEntry {
 
 // Leader to follower: entries after (prev_index, prev_term). Also a probe when entries is empty.
 struct Append {
-  Index prev_index;
-  Term prev_term;
-  Index commit;      // the leader's; the follower takes at most what this message proves to match
-  Index match;       // what the leader knows this follower acknowledged (see AppendReply::lost)
-  ReadId read_id;    // the leader's newest read barrier
-  Entries entries;
+  Index prev_index{};
+  Term prev_term{};
+  Index commit{};      // the leader's; the follower takes at most what this message proves to match
+  Index match{};       // what the leader knows this follower acknowledged (see AppendReply::lost)
+  ReadId read_id{};    // the leader's newest read barrier
+  Entries entries{};
 };
 
 // index: if accepted, the log matches the leader's up to here and is durable. If rejected, the prev_index refused;
@@ -127,32 +127,32 @@ struct Append {
 // lost: the follower once acknowledged more than it holds (Append::match), so its disk went back in time: what it says
 // counts for nothing until it holds again what it acknowledged; index is only good for flow control.
 struct AppendReply {
-  Index index;
+  Index index{};
   bool rejected = false;
   bool lost = false;
-  Index hint_index;
-  Term hint_term;
-  ReadId read_id;    // highest barrier of this term seen
+  Index hint_index{};
+  Term hint_term{};
+  ReadId read_id{};    // highest barrier of this term seen
 };
 
 // Leader to follower, without log check: so commit never exceeds what the follower is known to match. A reply is wanted
 // on the leader's heartbeat ticks and for read barriers, not for a mere commit notice.
 struct Heartbeat {
-  Index commit;
-  Index match;
-  ReadId read_id;
+  Index commit{};
+  Index match{};
+  ReadId read_id{};
   bool reply_wanted = false;
 };
 struct HeartbeatReply {
-  ReadId read_id;    // highest barrier of this term seen
+  ReadId read_id{};    // highest barrier of this term seen
 };
 
 // Candidate to voter. pre: asks whether a vote would be given, and changes nothing (9.6).
 struct Vote {
   bool pre = false;
   bool transfer = false;  // the leader asked for this election: stickiness does not apply
-  Index last_index;
-  Term last_term;
+  Index last_index{};
+  Term last_term{};
 };
 struct VoteReply {
   bool pre = false;
@@ -165,8 +165,8 @@ struct TimeoutNow {};
 // Follower to leader: propose these for me. The core of the leader appends them as one batch; a shell that wants to check
 // them first (quota, time stamps) takes the message before step() and answers itself.
 struct Propose {
-  ForwardId id;
-  std::vector<Bytes> data;
+  ForwardId id{};
+  std::vector<Bytes> data{};
 };
 enum class ProposeError : uint8_t {
   kNone = 0,
@@ -177,20 +177,20 @@ enum class ProposeError : uint8_t {
 // Accepted: the entries are at first_index.. of this term. They happened if an entry of that term is applied there, they
 // never will if another term's is. Nothing is promised until then.
 struct ProposeReply {
-  ForwardId id;
+  ForwardId id{};
   ProposeError error = ProposeError::kNone;
-  Term term;
-  Index first_index;
+  Term term{};
+  Index first_index{};
 };
 
 // Follower to leader: up to which index must I have applied to serve all my reads up to read_id? The numbering is the
 // follower's; as with ForwardId, no number is ever used twice by one member.
 struct ReadIndex {
-  ReadId read_id;
+  ReadId read_id{};
 };
 struct ReadIndexReply {
-  ReadId read_id;
-  Index index;
+  ReadId read_id{};
+  Index index{};
 };
 
 struct Message {
