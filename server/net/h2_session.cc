@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "server/net/h2_memory.h"
 
 namespace fairlead::net {
 
@@ -160,7 +161,7 @@ struct H2Callbacks {
 
 H2Session::H2Session(Core& core, Connection& connection)
     : core_(core), connection_(connection), last_taken_(core.loop.now()) {
-  CHECK(nghttp2_session_server_new2(&h2_, H2Callbacks::table(), this, H2Callbacks::options()) == 0);
+  CHECK(nghttp2_session_server_new3(&h2_, H2Callbacks::table(), this, H2Callbacks::options(), h2_memory()) == 0);
   const ServerOptions& o = core_.options;
   nghttp2_settings_entry settings[] = {
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, o.concurrent_streams_max},

@@ -5,7 +5,7 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
-#include <ctime>
+#include <cstdio>
 #include <optional>
 
 #include "server/net/connection.h"
@@ -32,13 +32,25 @@ std::string_view reason_of(int status) {
   return {text.data(), text.size()};
 }
 
+// "Sat, 21 Nov 2026 16:00:00 GMT". The civil date of a day number: Howard Hinnant's days_from_civil, inverted.
 std::string http_date(int64_t unix_ms) {
-  std::time_t seconds = static_cast<std::time_t>(unix_ms / 1000);
-  std::tm parts{};
-  gmtime_r(&seconds, &parts);
-  char text[40];
-  size_t n = std::strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &parts);
-  return std::string(text, n);
+  static constexpr const char* kDays[] = {"Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"};
+  static constexpr const char* kMonths[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                            "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  int64_t seconds = unix_ms / 1000, days = seconds / 86400, rest = seconds % 86400;
+  int64_t shifted = days + 719468;  // from 1 March of year 0
+  int64_t era = shifted / 146097, day_of_era = shifted % 146097;
+  int64_t year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+  int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+  int64_t month = (5 * day_of_year + 2) / 153;
+  int day = static_cast<int>(day_of_year - (153 * month + 2) / 5 + 1);
+  int64_t calendar_month = month < 10 ? month + 3 : month - 9;
+  int64_t year = year_of_era + era * 400 + (calendar_month <= 2);
+  char text[64];
+  int n = std::snprintf(text, sizeof text, "%s, %02d %s %04d %02d:%02d:%02d GMT", kDays[days % 7], day,
+                        kMonths[calendar_month - 1], static_cast<int>(year), static_cast<int>(rest / 3600),
+                        static_cast<int>(rest / 60 % 60), static_cast<int>(rest % 60));
+  return std::string(text, static_cast<size_t>(n));
 }
 
 }  // namespace
@@ -107,6 +119,7 @@ class Http1Session final : public Session {
   Status on_bytes(std::string_view bytes) override;
   bool on_eof() override;
   bool fill(OutQueue& out) override;
+  void after_flush() override;
   bool finished() const override { return close_ && !reply_ && out_.empty(); }
   bool stalled(io::Nanos) const override { return false; }  // a full socket is the connection's to see
   Status sweep(io::Nanos now) override;
@@ -140,7 +153,7 @@ class Http1Session final : public Session {
   io::Nanos idle_since_;
   bool close_ = false;           // after what is queued
   bool keep_alive_ = true, head_only_ = false, http10_ = false;  // of the current request
-  bool head_written_ = false, told_continue_ = false, eof_ = false, reading_paused_ = false, in_parse_ = false;
+  bool head_written_ = false, told_continue_ = false, eof_ = false, reading_paused_ = false;
 };
 
 // --- reply -------------------------------------------------------------------------------------------------------
@@ -201,14 +214,11 @@ Status Http1Session::on_bytes(std::string_view bytes) {
 
 // Parses and serves as long as whole requests are there and each is answered at once.
 void Http1Session::parse() {
-  if (in_parse_) return;  // a reply inside serve(): the loop below goes on
-  in_parse_ = true;
   bool progress = true;
   while (progress && !reply_ && !close_ && !input_.empty()) {
     Status status = parse_some(progress);
     if (!status.is_ok()) break;
   }
-  in_parse_ = false;
   if (!reply_ && input_.empty() && parser_ && !parser_->got_some()) request_since_ = 0;
 }
 
@@ -357,11 +367,13 @@ void Http1Session::complete(bool chunked) {
     reading_paused_ = false;
     connection_.pause_reading(false);
   }
-  if (!close_ && !input_.empty()) {
-    request_since_ = core_.loop.now();
-    // Not from within: a long row of pipelined requests would be a long row of calls on the stack.
-    if (!in_parse_) parse();
-  }
+  if (!close_ && !input_.empty()) request_since_ = core_.loop.now();
+}
+
+// What waited behind an answer is looked at here, not in complete(): the handler must not be called from inside an
+// answer.
+void Http1Session::after_flush() {
+  if (!reply_ && !close_ && !input_.empty()) parse();
 }
 
 void Http1Session::dropped() {
