@@ -1,7 +1,8 @@
 // One member: the only place where Raft, keyspace, storage and peers meet.
 //
-// Threads: the loop owns everything; every callback given to a call runs on the loop, exactly once, never inside the
-// call. open() blocks and is for the start.
+// Threads: the loop owns everything; every callback given to a call runs on the loop, exactly once. It never runs inside the
+// call, but for range() and read_txn() of serializable requests, which are answered at once where they can be. open()
+// blocks and is for the start.
 //
 // Turns: work that came in during a turn is collected; the turn hook then proposes all of it as one batch, starts one read
 // barrier for all linearizable reads, submits the log write, sends, applies, and hands watch batches out. Make the Node
@@ -277,6 +278,7 @@ class Node {
   bool stopped_ = false;
   std::function<void()> stop_done_;
   io::TimerId stop_timer_ = 0;
+  bool stop_checkpoint_tried_ = false;
   bool wake_posted_ = false;
   std::deque<std::pair<uint64_t, io::Nanos>> writes_in_flight_;  // write seq, when submitted
 
@@ -312,6 +314,7 @@ class Node {
   // watches
   std::map<mvcc::StreamId, WatchSink*> sinks_;
   io::TimerId progress_timer_ = 0;
+  std::shared_ptr<std::function<void()>> progress_tick_;
 
   // leases
   struct AppCall {

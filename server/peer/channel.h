@@ -33,6 +33,7 @@ enum FrameType : uint8_t {
   kFrameMessage = 3,   // head and body of codec.h
   kFramePing = 4,      // head: anything; answered by a pong with the same head
   kFramePong = 5,
+  kFrameApp = 6,       // node's own calls between members; head: theirs
   kFrameFirstFree = 16,  // snapshot.h's
 };
 

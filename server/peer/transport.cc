@@ -39,6 +39,7 @@ struct Transport::Peer final : ChannelHandler {
       }
       return;
     }
+    if (type == kFrameApp) return transport.callbacks_.on_app(id, head);
     if (type != kFrameMessage) return;  // a later version's: the handshake allows what both know only
     Result<raft::Message> message = decode_message(head, body);
     if (!message.is_ok() || message->from != id || message->to != transport.self_) {
@@ -191,6 +192,12 @@ bool Transport::send(const raft::Message& message) {
     return false;
   }
   return true;
+}
+
+bool Transport::send_app(MemberId to, std::string_view head) {
+  auto it = peers_.find(to);
+  if (it == peers_.end() || !it->second->channel || !it->second->channel->established()) return false;
+  return it->second->channel->send(kFrameApp, head);
 }
 
 void Transport::flush() {

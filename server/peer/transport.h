@@ -39,6 +39,7 @@ struct TransportCallbacks {
   std::function<Hello(MemberId to, ChannelKind kind)> hello;
   std::function<Verdict(const Hello& theirs)> judge;
   std::function<void(raft::Message)> on_message;
+  std::function<void(MemberId from, std::string_view head)> on_app;
   std::function<void(MemberId, bool connected)> on_connected;
   std::function<void(MemberId by, const Verdict&)> on_refused;
   // An accepted snapshot connection whose handshake is done; the handler is to be set by the new owner.
@@ -59,6 +60,7 @@ class Transport {
   void accept(std::unique_ptr<io::Stream> stream, std::string first);
 
   bool send(const raft::Message& message);  // false: dropped
+  bool send_app(MemberId to, std::string_view head);  // false: no connection, or too much unsent
   void flush();
   bool connected(MemberId id) const;
   std::map<MemberId, PeerStats> stats() const;

@@ -1,0 +1,122 @@
+// Apply: committed entries in strict order. An entry that needs a value which is not in memory parks the queue while a
+// worker reads it; the loop goes on.
+#include "server/node/entry.h"
+#include "server/node/node.h"
+
+namespace fairlead::node {
+namespace {
+constexpr size_t kClockEveryEntries = 64;  // reading the clock for each would cost more than some of them
+}
+
+void Node::apply_committed() {
+  io::Nanos began = world_.loop->now_precise();
+  size_t count = 0;
+  while (!apply_waits_ && !to_apply_.empty()) {
+    const raft::Entries& run = to_apply_.front();
+    const raft::Entry& entry = run[to_apply_offset_];
+    CHECK(entry.index == applied_ + 1, "entries are applied in order, each once");
+    if (!apply_entry(entry)) break;
+    applied_ = entry.index;
+    applied_term_ = entry.term;
+    if (++to_apply_offset_ == run.size()) {
+      to_apply_.pop_front();
+      to_apply_offset_ = 0;
+    }
+    if (++count % kClockEveryEntries == 0 && world_.loop->now_precise() - began > kTurnApplyMax) {
+      go_on_soon();
+      break;
+    }
+  }
+  if (count == 0) return;
+  raft_->applied(applied_);
+  stats_.proposals_applied = applied_.value;
+  double seconds = static_cast<double>(world_.loop->now_precise() - began) / 1e9;
+  stats_.apply.observe(seconds / static_cast<double>(count));
+  if (seconds * 1e9 > static_cast<double>(config_.slow_apply)) {
+    ++stats_.slow_applies;
+    world_.log->warn("apply request took too long", {{"took-ms", static_cast<int64_t>(seconds * 1000)}, {"entries", count}, {"expected-duration-ms", config_.slow_apply / io::kMillisecond}});
+  }
+}
+
+bool Node::apply_entry(const raft::Entry& entry) {
+  if (entry.type == raft::EntryType::kEmpty) return true;
+  CHECK(entry.type == raft::EntryType::kNormal, "membership changes are not proposed by this version");
+  Result<Envelope> envelope = decode_envelope(entry.data.view());
+  CHECK(envelope.is_ok(), "a committed entry is malformed");
+  bool mine = envelope->proposer == member_id();
+  switch (envelope->kind) {
+    case kEntryCommand:
+      return apply_command(entry, envelope->payload, envelope->request, mine);
+    case kEntryAttributes:
+      apply_attributes(envelope->payload);
+      if (mine) answer(envelope->request, Status(), nullptr);
+      return true;
+    default:
+      CHECK(false, "a committed entry is of a kind that this version does not know: a later version was running; go back to it");
+  }
+  return true;
+}
+
+bool Node::apply_command(const raft::Entry& entry, std::string_view payload, uint64_t request, bool mine) {
+  Result<mvcc::Command> command = mvcc::decode_command(payload);
+  CHECK(command.is_ok(), "a committed command is malformed");
+  std::vector<mvcc::Position> cold = keyspace_->needs(*command, apply_cold_);
+  if (!cold.empty()) {
+    fetch_for_apply(std::move(cold));
+    return false;
+  }
+  keyspace_->apply(*command, entry.index, apply_cold_, result_);
+  if (!apply_cold_.empty()) apply_cold_.clear();
+  hub_->applied(result_);
+  mirror_leases(*command, result_);
+  if (mine) answer(request, result_.status, &result_);
+  return true;
+}
+
+void Node::fetch_for_apply(std::vector<mvcc::Position> positions) {
+  apply_waits_ = true;
+  ++stats_.apply_parks;
+  stats_.cold_reads += positions.size();
+  std::vector<mvcc::Position> wanted = positions;
+  store_->read(store_->pin(), std::move(positions),
+               [this, wanted = std::move(wanted), alive = alive_, generation = generation_](Result<storage::Store::Records> records) {
+                 if (!*alive || generation != generation_) return;
+                 // Damage: this member cannot go on applying; it must be replaced.
+                 if (!records.is_ok()) return fatal(records.status());
+                 for (size_t i = 0; i < wanted.size(); ++i)
+                   if (Status s = apply_cold_.add(wanted[i], std::move((*records)[i])); !s.is_ok()) return fatal(s);
+                 apply_waits_ = false;
+                 go_on_soon();
+               });
+}
+
+// A member says who it is. Replicated, so that every other one can tell it from an impostor with an empty disk.
+void Node::apply_attributes(std::string_view payload) {
+  Result<Member> member = decode_member(payload);
+  CHECK(member.is_ok(), "a committed member record is malformed");
+  auto it = members_.find(member->id);
+  if (it == members_.end()) return;  // removed meanwhile
+  it->second.name = member->name;
+  it->second.client_urls = member->client_urls;
+  it->second.store = member->store;
+  it->second.start_counter = member->start_counter;
+  world_.log->info("published a member's attributes", {{"member-id", member->id.value}, {"name", member->name}, {"start-counter", member->start_counter}});
+}
+
+// The leader's clock beside the replicated leases.
+void Node::mirror_leases(const mvcc::Command& command, const mvcc::ApplyResult& result) {
+  if (!result.status.is_ok()) {
+    // A revoke of a lease that is gone already: nothing to keep time for.
+    if (const auto* revoke = std::get_if<mvcc::LeaseRevokeRequest>(&command)) lease_clock_.revoked(revoke->id);
+    return;
+  }
+  if (const auto* grant = std::get_if<mvcc::LeaseGrantRequest>(&command)) {
+    lease_clock_.granted(grant->id, grant->ttl, now_ms());
+  } else if (const auto* revoke = std::get_if<mvcc::LeaseRevokeRequest>(&command)) {
+    lease_clock_.revoked(revoke->id);
+  } else if (const auto* checkpoint = std::get_if<mvcc::LeaseCheckpointRequest>(&command)) {
+    for (const auto& item : checkpoint->items) lease_clock_.checkpointed(item.id, item.remaining_ttl);
+  }
+}
+
+}  // namespace fairlead::node

@@ -1,0 +1,117 @@
+// Checkpoints in the background, and the log's space back.
+#include "server/node/node.h"
+#include "server/node/snapshot.h"
+
+namespace fairlead::node {
+
+// docs/formats/segments.md, "Life of a checkpoint". Applied state must be durable in the own log first: a checkpoint never
+// runs ahead of it.
+void Node::maybe_checkpoint() {
+  if (checkpoint_running_ || installing_ || store_->busy() || fatal_told_) return;
+  if (applied_ == store_->state().applied && !frozen_) return;
+  mvcc::KeyspaceStats stats = keyspace_->stats();
+  bool due = checkpoint_wanted_ || frozen_ || stats.bytes_tail >= config_.checkpoint_tail_bytes ||
+             log_->bytes_total() >= config_.checkpoint_log_bytes + config_.log_keep_bytes ||
+             world_.loop->now() - last_checkpoint_ >= config_.checkpoint_interval;
+  if (!due || apply_waits_ || applied_ > raft_->durable_index()) return;
+  storage::CheckpointArgs args;
+  args.applied = applied_;
+  args.applied_term = applied_term_;
+  args.config = encode_config();
+  args.log_position = log_->durable_position();
+  if (!frozen_) frozen_ = std::make_shared<const mvcc::FrozenTail>(keyspace_->freeze());
+  args.tail = frozen_;
+  checkpoint_running_ = true;
+  checkpoint_wanted_ = false;
+  io::Nanos began = world_.loop->now();
+  store_->checkpoint(std::move(args), [this, applied = applied_, began, alive = alive_](Status status) {
+    if (!*alive) return;
+    stats_.checkpoint.observe(static_cast<double>(world_.loop->now() - began) / 1e9);
+    on_checkpoint(status, applied);
+  });
+}
+
+void Node::on_checkpoint(const Status& status, Index applied) {
+  checkpoint_running_ = false;
+  last_checkpoint_ = world_.loop->now();
+  if (!status.is_ok()) {
+    if (status.message().starts_with("fatal:")) return fatal(status);
+    // The same frozen records are written again, under new file numbers.
+    world_.log->error("a checkpoint failed; it will be tried again", {{"error", status.message()}});
+    return;
+  }
+  frozen_.reset();
+  ++stats_.checkpoints;
+  keyspace_->flushed();
+  world_.log->debug("checkpoint written", {{"applied-index", applied.value}});
+  release_log(applied);
+  if (stop_done_) finish_stop();
+}
+
+// The log keeps what the checkpoint before the last one began with, so that a member which was away for a moment is
+// served entries and not a snapshot, unless that is too much.
+void Node::release_log(Index applied) {
+  Index start = log_floor_ + 1;
+  log_floor_ = applied;
+  if (log_->bytes_total() > config_.checkpoint_log_bytes + config_.log_keep_bytes) start = applied + 1;
+  Index slowest = raft_->slowest_active_match();
+  if (start > slowest + 1 && log_->bytes_total() <= 2 * (config_.checkpoint_log_bytes + config_.log_keep_bytes)) start = slowest + 1;
+  if (start <= log_->first_index()) return;
+  log_->release(start);
+  raft_->compacted(start);
+}
+
+void Node::send_snapshot(MemberId to) {
+  std::unique_ptr<SnapshotSender>& sender = senders_[to];
+  if (sender && !sender->over()) return;
+  if (sender) {
+    std::shared_ptr<SnapshotSender> old(sender.release());
+    world_.loop->post([old] {});
+  }
+  sender = std::make_unique<SnapshotSender>(*this, to);
+  sender->start();
+}
+
+void Node::receive_snapshot(std::unique_ptr<peer::Channel> channel) {
+  if (!receiver_) receiver_ = std::make_unique<SnapshotReceiver>(*this);
+  receiver_->take(std::move(channel));
+}
+
+// Everything that stood on the old state goes on from the new one: clients' open reads are refused, watch streams are
+// ended (their clients resume from the revision they have seen), leases start anew.
+void Node::switch_to_snapshot(std::unique_ptr<mvcc::Keyspace> keyspace, const storage::StoreState& state) {
+  raft::Configuration config;
+  Status status = decode_config(state.config, config);
+  if (!status.is_ok()) return fatal(status);
+  ++generation_;
+  while (!range_jobs_.empty()) finish_range_job(range_jobs_.begin()->second, err_leader_changed());
+  fail_reads(err_leader_changed());
+  std::map<mvcc::StreamId, WatchSink*> sinks = std::move(sinks_);
+  sinks_.clear();
+  for (auto& [id, sink] : sinks) {
+    hub_->close_stream(id);
+    sink->on_ended({Code::kUnavailable, "etcdserver: leader changed"});
+  }
+  hub_ = nullptr;
+  keyspace_ = std::move(keyspace);
+  hub_ = std::make_unique<mvcc::WatchHub>(keyspace_.get());
+  frozen_.reset();
+  apply_cold_.clear();
+  to_apply_.clear();
+  to_apply_offset_ = 0;
+  applied_ = state.applied;
+  applied_term_ = state.applied_term;
+  log_floor_ = applied_;
+  stats_.proposals_applied = applied_.value;
+  lease_clock_.clear();
+  for (const mvcc::Keyspace::LeaseInfo& lease : keyspace_->leases()) lease_clock_.granted(lease.id, lease.ttl, now_ms());
+  raft_->installed_snapshot(state.applied, state.applied_term, config);
+  ++stats_.snapshots_installed;
+  last_checkpoint_ = world_.loop->now();
+  installing_ = false;
+  apply_waits_ = false;
+  world_.log->info("installed a snapshot", {{"applied-index", state.applied.value}, {"revision", state.revision}});
+  go_on_soon();
+}
+
+}  // namespace fairlead::node

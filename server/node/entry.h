@@ -1,0 +1,46 @@
+// The envelope around everything that node puts into a log entry: kind u8 | proposer u64 | request id u64 | payload.
+// The kind's number is format; an unknown one ends the process (a member of a later version proposed it without having
+// raised the feature level).
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/bytes.h"
+#include "base/codec.h"
+#include "base/ids.h"
+#include "base/status.h"
+
+namespace fairlead::node {
+
+enum EntryKind : uint8_t {
+  kEntryCommand = 1,     // payload: mvcc::encode_command
+  kEntryAttributes = 2,  // payload: encode_member of the proposer
+};
+
+struct Envelope {
+  uint8_t kind = 0;
+  MemberId proposer;
+  uint64_t request = 0;
+  std::string_view payload;
+};
+
+constexpr size_t kEnvelopeBytes = 17;
+
+inline void append_envelope(std::string& out, uint8_t kind, MemberId proposer, uint64_t request) {
+  put_fixed<uint8_t>(out, kind);
+  put_fixed(out, proposer.value);
+  put_fixed(out, request);
+}
+
+inline Result<Envelope> decode_envelope(std::string_view in) {
+  if (in.size() < kEnvelopeBytes) return data_loss("a log entry is too short");
+  Envelope e;
+  e.kind = static_cast<uint8_t>(in[0]);
+  e.proposer = MemberId(load_fixed<uint64_t>(in.data() + 1));
+  e.request = load_fixed<uint64_t>(in.data() + 9);
+  e.payload = in.substr(kEnvelopeBytes);
+  return e;
+}
+
+}  // namespace fairlead::node

@@ -1,0 +1,178 @@
+// Leases: granted and revoked through the log; their time is the leader's. Other members ask it.
+#include "base/codec.h"
+#include "server/node/node.h"
+
+namespace fairlead::node {
+namespace {
+
+constexpr io::Nanos kLeaseTick = 500 * io::kMillisecond;        // etcd's scan
+constexpr size_t kRevokesPerTick = mvcc::kRevokesDueMax / 2;
+constexpr io::Nanos kRevokingRetry = 50 * io::kMillisecond;
+constexpr size_t kAppCallsMax = 100'000;
+
+// Calls between members: kind u8 | call id u64 | reply: code u8, message | payload.
+enum AppKind : uint8_t { kKeepAlive = 1, kKeepAliveReply = 2, kTimeToLive = 3, kTimeToLiveReply = 4 };
+constexpr bool is_reply(uint8_t kind) { return kind % 2 == 0; }
+
+std::string encode_ttl(const LeaseTimeToLive& t) {
+  std::string out;
+  put_varint(out, zigzag(t.ttl));
+  put_varint(out, zigzag(t.granted_ttl));
+  put_varint(out, t.keys.size());
+  for (const std::string& key : t.keys) put_lengthed(out, key);
+  return out;
+}
+
+}  // namespace
+
+void Node::lease_grant(int64_t id, int64_t ttl, ApplyDone done) {
+  mvcc::LeaseGrantRequest request{id, ttl};
+  if (Status s = mvcc::check(request); !s.is_ok()) {
+    world_.loop->post([done = std::move(done), s] { done(s, nullptr); });
+    return;
+  }
+  while (request.id == 0) request.id = static_cast<int64_t>(world_.random->next() & INT64_MAX);
+  request.ttl = mvcc::granted_ttl(ttl, mvcc::min_ttl(config_.election_timeout / io::kMillisecond));
+  propose_command(request, false, std::move(done));
+}
+
+void Node::lease_tick() {
+  if (stopped_) return;
+  lease_timer_ = world_.loop->add_timer(world_.loop->now() + kLeaseTick, [this] { lease_tick(); });
+  if (!raft_->is_leader() || !lease_clock_.in_force() || stopping_) return;
+  for (int64_t id : lease_clock_.due(now_ms(), kRevokesPerTick)) {
+    ++stats_.leases_expired;
+    propose_command(mvcc::LeaseRevokeRequest{id}, true, [this, id](const Status& status, const mvcc::ApplyResult*) {
+      if (!status.is_ok()) lease_clock_.revoke_failed(id, now_ms());
+    });
+  }
+}
+
+void Node::lease_keep_alive(int64_t id, std::function<void(const Status&, int64_t)> done) {
+  if (raft_->is_leader()) return keep_alive_here(id, std::move(done));
+  std::string payload;
+  put_varint(payload, zigzag(id));
+  call_leader(kKeepAlive, std::move(payload), [done = std::move(done)](const Status& status, std::string_view reply) {
+    if (!status.is_ok()) return done(status, 0);
+    Reader in(reply);
+    done(Status(), unzigzag(in.varint()));
+  });
+}
+
+// A renewal counts only while this member certainly leads: one barrier serves all keepalives of a turn.
+void Node::keep_alive_here(int64_t id, std::function<void(const Status&, int64_t)> done) {
+  linearizable([this, id, done = std::move(done)](const Status& status) {
+    if (!status.is_ok()) return done(status, 0);
+    mvcc::LeaseClock::Renewal renewal = lease_clock_.renew(id, now_ms());
+    switch (renewal.state) {
+      case mvcc::LeaseClock::Renewal::State::kRenewed: return done(Status(), renewal.ttl);
+      case mvcc::LeaseClock::Renewal::State::kNotFound: return done(Status(), 0);
+      case mvcc::LeaseClock::Renewal::State::kNotLeader: return done(err_leader_changed(), 0);
+      case mvcc::LeaseClock::Renewal::State::kRevoking: break;
+    }
+    // Its end has been proposed: the answer waits for the outcome, which comes or is given up within seconds.
+    world_.loop->add_timer(world_.loop->now() + kRevokingRetry, [this, id, done, alive = alive_] {
+      if (*alive) keep_alive_here(id, done);
+    });
+  });
+}
+
+void Node::lease_time_to_live(int64_t id, bool keys, std::function<void(const Status&, const LeaseTimeToLive*)> done) {
+  if (raft_->is_leader()) return time_to_live_here(id, keys, std::move(done));
+  std::string payload;
+  put_varint(payload, zigzag(id));
+  put_varint(payload, keys);
+  call_leader(kTimeToLive, std::move(payload), [id, done = std::move(done)](const Status& status, std::string_view reply) {
+    if (!status.is_ok()) return done(status, nullptr);
+    Reader in(reply);
+    LeaseTimeToLive out;
+    out.id = id;
+    out.ttl = unzigzag(in.varint());
+    out.granted_ttl = unzigzag(in.varint());
+    for (uint64_t n = in.varint(); in.ok() && n > 0; --n) out.keys.emplace_back(in.lengthed());
+    if (!in.ok()) return done(internal_error("a reply from the leader is malformed"), nullptr);
+    done(Status(), &out);
+  });
+}
+
+void Node::time_to_live_here(int64_t id, bool keys, std::function<void(const Status&, const LeaseTimeToLive*)> done) {
+  linearizable([this, id, keys, done = std::move(done)](const Status& status) {
+    if (!status.is_ok()) return done(status, nullptr);
+    if (!raft_->is_leader()) return done(err_leader_changed(), nullptr);
+    LeaseTimeToLive out;
+    out.id = id;
+    if (std::optional<mvcc::Keyspace::LeaseInfo> lease = keyspace_->lease(id)) {
+      out.ttl = lease_clock_.remaining_ttl(id, now_ms());
+      out.granted_ttl = lease->ttl;
+      if (keys) out.keys = keyspace_->lease_keys(id);
+    }
+    done(Status(), &out);
+  });
+}
+
+void Node::lease_list(std::function<void(const Status&, const std::vector<int64_t>*)> done) {
+  linearizable([this, done = std::move(done)](const Status& status) {
+    if (!status.is_ok()) return done(status, nullptr);
+    std::vector<int64_t> ids = lease_clock_.by_expiry();
+    done(Status(), &ids);
+  });
+}
+
+void Node::call_leader(uint8_t kind, std::string payload, std::function<void(const Status&, std::string_view)> done) {
+  MemberId leader = raft_->leader();
+  std::string head;
+  put_fixed<uint8_t>(head, kind);
+  uint64_t id = next_app_call_++;
+  put_fixed(head, id);
+  head += payload;
+  if (stopping_ || leader.value == 0 || app_calls_.size() >= kAppCallsMax || !transport_->send_app(leader, head)) {
+    Status why = stopping_ ? err_stopped() : leader.value == 0 ? err_no_leader() : err_connection_lost();
+    world_.loop->post([done = std::move(done), why] { done(why, {}); });
+    return;
+  }
+  app_calls_.emplace(id, AppCall{std::move(done), world_.loop->now() + config_.request_timeout()});
+}
+
+void Node::answer_app(MemberId to, uint8_t kind, uint64_t call, const Status& status, std::string_view payload) {
+  std::string head;
+  put_fixed<uint8_t>(head, static_cast<uint8_t>(kind + 1));
+  put_fixed(head, call);
+  put_fixed(head, static_cast<uint8_t>(status.code()));
+  put_lengthed(head, status.message());
+  head += payload;
+  if (head.size() > peer::kHeadBytesMax) return answer_app(to, kind, call, {Code::kResourceExhausted, "etcdserver: the lease has too many keys to list on this member; ask the leader"}, {});
+  transport_->send_app(to, head);
+}
+
+void Node::on_app(MemberId from, std::string_view head) {
+  Reader in(head);
+  auto kind = in.fixed<uint8_t>();
+  auto call = in.fixed<uint64_t>();
+  if (!in.ok()) return;
+  if (is_reply(kind)) {
+    auto code = static_cast<Code>(in.fixed<uint8_t>());
+    std::string message(in.lengthed());
+    auto it = app_calls_.find(call);
+    if (!in.ok() || it == app_calls_.end()) return;
+    auto done = std::move(it->second.done);
+    app_calls_.erase(it);
+    return done(Status(code, std::move(message)), in.rest());
+  }
+  int64_t id = unzigzag(in.varint());
+  bool keys = kind == kTimeToLive && in.varint() != 0;
+  if (!in.ok()) return;
+  if (!raft_->is_leader()) return answer_app(from, kind, call, err_leader_changed(), {});
+  if (kind == kKeepAlive) {
+    keep_alive_here(id, [this, from, kind, call, alive = alive_](const Status& status, int64_t ttl) {
+      std::string payload;
+      put_varint(payload, zigzag(ttl));
+      if (*alive) answer_app(from, kind, call, status, payload);
+    });
+  } else if (kind == kTimeToLive) {
+    time_to_live_here(id, keys, [this, from, kind, call, alive = alive_](const Status& status, const LeaseTimeToLive* ttl) {
+      if (*alive) answer_app(from, kind, call, status, ttl ? encode_ttl(*ttl) : std::string());
+    });
+  }
+}
+
+}  // namespace fairlead::node

@@ -1,0 +1,372 @@
+#include "server/node/node.h"
+
+#include <algorithm>
+
+#include "base/codec.h"
+#include "base/crc32c.h"
+#include "base/planted.h"
+#include "server/node/entry.h"
+#include "server/node/snapshot.h"
+
+namespace fairlead::node {
+namespace {
+
+constexpr uint8_t kConfigFormat = 1;
+constexpr io::Nanos kPublishRetry = 100 * io::kMillisecond;
+
+// "http://host:port" -> "host:port"; what io::Net takes.
+std::vector<std::string> addresses_of(const std::vector<std::string>& urls) {
+  std::vector<std::string> out;
+  for (const std::string& url : urls) {
+    size_t at = url.find("://");
+    std::string rest = at == std::string::npos ? url : url.substr(at + 3);
+    out.push_back(url.starts_with("unix://") ? "unix:" + rest : rest);
+  }
+  return out;
+}
+
+std::string hex(uint64_t v) {
+  char out[17];
+  snprintf(out, sizeof out, "%llx", static_cast<unsigned long long>(v));
+  return out;
+}
+
+}  // namespace
+
+Node::Node(const io::World& world, Config config) : world_(world), config_(std::move(config)) {}
+
+Node::~Node() {
+  *alive_ = false;
+  if (turn_hook_ != 0) world_.loop->remove_turn_hook(turn_hook_);
+  for (io::TimerId timer : {tick_timer_, stop_timer_, progress_timer_, lease_timer_}) world_.loop->cancel_timer(timer);
+  receiver_.reset();
+  senders_.clear();
+  // Jobs hold cursors into the keyspace.
+  for (auto& [id, job] : std::exchange(range_jobs_, {})) (void)job;
+}
+
+Result<std::unique_ptr<Node>> Node::open(const io::World& world, Config config) {
+  std::unique_ptr<Node> node(new Node(world, std::move(config)));
+  RETURN_IF_ERROR(node->recover());
+  return node;
+}
+
+// ---- start
+
+Status Node::first_start_args(storage::OpenArgs& args) {
+  if (!config_.initial_cluster_new)
+    return failed_precondition("the data directory " + config_.data_dir + " is empty and --initial-cluster-state is existing: a member that lost its data must not come back under its old identity; remove it and add a new one, or restore the directory");
+  ASSIGN_OR_RETURN(members_, bootstrap_members(config_.initial_cluster, config_.initial_cluster_token));
+  auto own = config_.initial_cluster.find(config_.name);
+  if (own == config_.initial_cluster.end())
+    return invalid_argument("couldn't find local name \"" + config_.name + "\" in the initial cluster configuration: --name must be one of the names in --initial-cluster");
+  std::vector<MemberId> ids;
+  for (const auto& [id, member] : members_) ids.push_back(id);
+  args.member = bootstrap_member_id(own->second, config_.initial_cluster_token);
+  args.cluster = bootstrap_cluster_id(ids);
+  args.first_config = encode_config();
+  return {};
+}
+
+// A directory of another member or cluster is refused by name.
+Status Node::check_identity(const storage::Identity& identity) {
+  auto it = members_.find(identity.member);
+  if (it == members_.end()) return failed_precondition("the data directory " + config_.data_dir + " belongs to member " + hex(identity.member.value) + ", which is not part of its own cluster any more: it was removed; start with an empty directory as a new member");
+  if (config_.name_given && !it->second.name.empty() && it->second.name != config_.name)
+    return failed_precondition("the data directory " + config_.data_dir + " belongs to member \"" + it->second.name + "\" (" + hex(identity.member.value) + ") of cluster " + hex(identity.cluster.value) + ", but this process was started as \"" + config_.name + "\": point --data-dir at this member's own directory");
+  if (config_.token_given && !config_.initial_cluster.empty() && config_.initial_cluster.contains(config_.name)) {
+    Result<MemberMap> wanted = bootstrap_members(config_.initial_cluster, config_.initial_cluster_token);
+    MemberId own = bootstrap_member_id(config_.initial_cluster[config_.name], config_.initial_cluster_token);
+    // The same peer URLs under another token give another id: the directory is left over from another cluster.
+    if (wanted.is_ok() && own != identity.member && it->second.peer_urls == wanted->at(own).peer_urls)
+      return failed_precondition("the data directory " + config_.data_dir + " belongs to cluster " + hex(identity.cluster.value) + " which was made with another --initial-cluster-token; use an empty directory for the new cluster");
+  }
+  return {};
+}
+
+Status Node::recover() {
+  storage::OpenArgs args;
+  args.dir = config_.data_dir;
+  args.options.log.first_segment_bytes = config_.log_first_segment_bytes;
+  args.options.log.segment_bytes = config_.log_segment_bytes;
+  ASSIGN_OR_RETURN(std::optional<storage::Identity> known, storage::Store::peek(world_, config_.data_dir));
+  if (known) {
+    args.may_create = false;
+  } else {
+    RETURN_IF_ERROR(first_start_args(args));
+  }
+  ASSIGN_OR_RETURN(storage::Store::Opened opened, storage::Store::open(world_, args));
+  store_ = std::move(opened.store);
+  log_ = std::move(opened.log.log);
+  const storage::StoreState& state = store_->state();
+  raft::Configuration config;
+  RETURN_IF_ERROR(decode_config(state.config, config));
+  RETURN_IF_ERROR(check_identity(store_->identity()));
+
+  keyspace_ = std::make_unique<mvcc::Keyspace>(mvcc::KeyspaceOptions{config_.value_cache_bytes});
+  RETURN_IF_ERROR(load_keyspace(*keyspace_));
+  hub_ = std::make_unique<mvcc::WatchHub>(keyspace_.get());
+  applied_ = state.applied;
+  applied_term_ = state.applied_term;
+  log_floor_ = opened.log.start - 1;
+  for (const mvcc::Keyspace::LeaseInfo& lease : keyspace_->leases()) lease_clock_.granted(lease.id, lease.ttl, now_ms());
+
+  raft::Options options;
+  options.id = store_->identity().member;
+  options.start_counter = store_->identity().start_counter;
+  options.seed = world_.random->next();
+  options.heartbeat_ticks = 1;
+  options.election_ticks = static_cast<uint32_t>(std::max<io::Nanos>(3, config_.election_timeout / config_.heartbeat_interval));
+  raft::Restored restored;
+  restored.hard_state = opened.log.hard_state;
+  restored.applied = applied_;
+  restored.config = std::move(config);
+  restored.log_start = opened.log.start - 1;
+  restored.log_start_term = opened.log.term_before_start;
+  restored.entries = std::move(opened.log.entries);
+  raft_ = std::make_unique<raft::Raft>(options, std::move(restored));
+  request_base_ = store_->identity().start_counter << 40;
+  log_->set_callbacks([this](uint64_t upto) { on_durable(upto); }, [this](Status why) { fatal(why); });
+  world_.log->info(opened.first_start ? "started with a new data directory" : "recovered the data directory",
+                   {{"data-dir", config_.data_dir}, {"cluster-id", hex(cluster_id().value)}, {"member-id", hex(member_id().value)},
+                    {"applied-index", applied_.value}, {"last-index", raft_->last_index().value}, {"revision", keyspace_->revision()},
+                    {"start-counter", store_->identity().start_counter}, {"log-io", world_.disk->log_mode()}});
+  return {};
+}
+
+Status Node::load_keyspace(mvcc::Keyspace& keyspace) {
+  std::unique_ptr<mvcc::BulkLoader> loader = keyspace.load(store_->state().revision, store_->state().compact_revision);
+  RETURN_IF_ERROR(store_->load(*loader));
+  return loader->finish();
+}
+
+// The part of the replicated state that is not the keyspace's: who belongs to the cluster.
+std::string Node::encode_config() const {
+  std::string out;
+  put_fixed<uint8_t>(out, kConfigFormat);
+  raft::Configuration config;
+  if (raft_) {
+    config = raft_->config();  // no change is ever pending: this version proposes none
+  } else {
+    for (const auto& [id, member] : members_) (member.is_learner ? config.learners : config.voters).push_back(id);
+  }
+  std::string raft_config;
+  config.encode(raft_config);
+  put_lengthed(out, raft_config);
+  put_varint(out, members_.size());
+  for (const auto& [id, member] : members_) put_lengthed(out, encode_member(member));
+  put_varint(out, removed_.size());
+  for (MemberId id : removed_) put_fixed(out, id.value);
+  return out;
+}
+
+Status Node::decode_config(std::string_view bytes, raft::Configuration& config) {
+  Reader in(bytes);
+  if (in.fixed<uint8_t>() != kConfigFormat) return data_loss("the manifest's configuration has an unknown format");
+  ASSIGN_OR_RETURN(config, raft::Configuration::decode(in.lengthed()));
+  MemberMap members;
+  for (uint64_t n = in.varint(); in.ok() && n > 0; --n) {
+    ASSIGN_OR_RETURN(Member member, decode_member(in.lengthed()));
+    MemberId id = member.id;
+    members.emplace(id, std::move(member));
+  }
+  std::vector<MemberId> removed;
+  for (uint64_t n = in.varint(); in.ok() && n > 0; --n) removed.push_back(MemberId(in.fixed<uint64_t>()));
+  if (!in.ok()) return data_loss("the manifest's configuration is malformed");
+  members_ = std::move(members);
+  removed_ = std::move(removed);
+  return {};
+}
+
+void Node::start() {
+  CHECK(!started_);
+  started_ = true;
+  last_tick_ = last_turn_ = last_checkpoint_ = world_.loop->now();
+  make_transport();
+  turn_hook_ = world_.loop->add_turn_hook([this] {
+    last_turn_ = world_.loop->now();
+    turn();
+  });
+  schedule_tick();
+  lease_tick();
+  if (config_.watch_progress_interval > 0) {
+    auto progress = std::make_shared<std::function<void()>>();
+    *progress = [this, weak = std::weak_ptr(progress)] {
+      hub_->progress_tick();
+      if (auto self = weak.lock()) progress_timer_ = world_.loop->add_timer(world_.loop->now() + config_.watch_progress_interval, *self);
+    };
+    progress_tick_ = progress;
+    progress_timer_ = world_.loop->add_timer(world_.loop->now() + config_.watch_progress_interval, *progress);
+  }
+  publish();
+  go_on_soon();
+}
+
+void Node::publish() {
+  if (stopping_ || published_) return;
+  Member self = members_.at(member_id());
+  self.name = config_.name_given || self.name.empty() ? config_.name : self.name;
+  self.client_urls = config_.advertise_client_urls;
+  self.store = store_->identity().store;
+  self.start_counter = store_->identity().start_counter;
+  propose_entry(kEntryAttributes, encode_member(self), false, [this, alive = alive_](const Status& status, const mvcc::ApplyResult*) {
+    if (!*alive || stopping_) return;
+    if (!status.is_ok()) {
+      world_.log->warn("could not publish this member to the cluster; trying again", {{"error", status.message()}});
+      world_.loop->add_timer(world_.loop->now() + kPublishRetry, [this, alive] {
+        if (*alive) publish();
+      });
+      return;
+    }
+    published_ = true;
+    if (on_published_) on_published_();
+  });
+}
+
+// ---- peers
+
+void Node::make_transport() {
+  peer::TransportCallbacks callbacks;
+  callbacks.hello = [this](MemberId to, peer::ChannelKind kind) { return own_hello(to, kind); };
+  callbacks.judge = [this](const peer::Hello& theirs) { return judge(theirs); };
+  callbacks.on_message = [this](raft::Message m) { raft_->step(std::move(m)); };
+  callbacks.on_app = [this](MemberId from, std::string_view head) { on_app(from, head); };
+  callbacks.on_connected = [this](MemberId id, bool up) { raft_->connected(id, up); };
+  callbacks.on_refused = [this](MemberId by, const peer::Verdict& verdict) { on_refused(by, verdict); };
+  callbacks.on_snapshot_channel = [this](std::unique_ptr<peer::Channel> channel) { receive_snapshot(std::move(channel)); };
+  transport_ = std::make_unique<peer::Transport>(world_, member_id(), std::move(callbacks));
+  for (const auto& [id, member] : members_)
+    if (id != member_id()) transport_->set_peer(id, addresses_of(member.peer_urls));
+}
+
+peer::Hello Node::own_hello(MemberId to, peer::ChannelKind kind) const {
+  peer::Hello hello;
+  hello.kind = kind;
+  hello.cluster = cluster_id();
+  hello.from = member_id();
+  hello.to = to;
+  hello.store = store_->identity().store;
+  hello.start_counter = store_->identity().start_counter;
+  hello.removed = removed_;
+  return hello;
+}
+
+// Who may count here. The texts are for the refused member's log.
+peer::Verdict Node::judge(const peer::Hello& theirs) {
+  using peer::Refusal;
+  if (theirs.cluster != cluster_id())
+    return {Refusal::kCluster, "this is cluster " + hex(cluster_id().value) + ", not " + hex(theirs.cluster.value) + ": check --initial-cluster, its token and the peer URLs"};
+  if (std::binary_search(removed_.begin(), removed_.end(), theirs.from))
+    return {Refusal::kRemoved, "the member has been permanently removed from the cluster: its data directory cannot be used again"};
+  auto it = members_.find(theirs.from);
+  if (it == members_.end()) return {Refusal::kUnknown, "member " + hex(theirs.from.value) + " is not known here (yet)"};
+  if (PLANTED(kAmnesiacVoter)) return {};
+  const Member& known = it->second;
+  if (known.started() && known.store != theirs.store)
+    return {Refusal::kAmnesia, "member " + hex(theirs.from.value) + " has already been bootstrapped: it was known with another data directory, so it lost what it acknowledged; remove it and add it again as a new member"};
+  uint64_t& newest = live_start_counters_[theirs.from];
+  newest = std::max(newest, known.store == theirs.store ? known.start_counter : 0);
+  if (theirs.start_counter < newest)
+    return {Refusal::kOldStart, "the same data directory was started again elsewhere: two processes must not share it, nor may a copy of it come back beside the original"};
+  newest = std::max(newest, theirs.start_counter);
+  return {};
+}
+
+void Node::on_refused(MemberId by, const peer::Verdict& verdict) {
+  using peer::Refusal;
+  std::string text = "refused by peer " + hex(by.value) + ": " + verdict.text;
+  switch (verdict.refusal) {
+    case Refusal::kRemoved: case Refusal::kAmnesia: case Refusal::kOldStart:
+      return fatal(failed_precondition(text));
+    default:
+      world_.log->warn("a peer refused this member", {{"peer", by.value}, {"reason", refusal_name(verdict.refusal)}, {"error", verdict.text}});
+  }
+}
+
+// ---- end
+
+void Node::fatal(const Status& why) {
+  if (fatal_told_) return;
+  fatal_told_ = true;
+  world_.log->error("this member cannot go on", {{"error", why.message()}});
+  stopping_ = true;
+  stopped_ = true;
+  if (on_fatal_) on_fatal_(why);
+}
+
+void Node::stop(std::function<void()> done) {
+  if (stopping_) {
+    world_.loop->post(std::move(done));
+    return;
+  }
+  stopping_ = true;
+  stop_done_ = std::move(done);
+  if (!started_) return finish_stop();
+  MemberId to = raft_->is_leader() ? raft_->transfer_candidate() : MemberId();
+  if (to.value != 0 && raft_->transfer_leader(to).is_ok()) {
+    world_.log->info("handing leadership over before stopping", {{"to", to.value}});
+    stop_timer_ = world_.loop->add_timer(world_.loop->now() + config_.election_timeout, [this] {
+      stop_timer_ = 0;
+      finish_stop();
+    });
+    go_on_soon();
+    return;
+  }
+  world_.loop->post([this, alive = alive_] {
+    if (*alive) finish_stop();
+  });
+}
+
+// Called again as its steps complete: the checkpoint, then the log's durable mark.
+void Node::finish_stop() {
+  if (stopped_ || !stop_done_) return;
+  world_.loop->cancel_timer(stop_timer_);
+  stop_timer_ = 0;
+  while (!pending_.empty()) {
+    // Not in the map's order: oldest first.
+    uint64_t id = deadlines_.front().second;
+    deadlines_.pop_front();
+    fail_pending(id, err_stopped());
+  }
+  fail_reads(err_stopped());
+  if (checkpoint_running_ || installing_) {
+    stop_timer_ = world_.loop->add_timer(world_.loop->now() + 10 * io::kMillisecond, [this] { finish_stop(); });
+    return;
+  }
+  if (!stop_checkpoint_tried_ && applied_ != store_->state().applied && applied_ <= raft_->durable_index()) {
+    stop_checkpoint_tried_ = true;
+    checkpoint_wanted_ = true;
+    maybe_checkpoint();
+    if (checkpoint_running_) return finish_stop();
+  }
+  stopped_ = true;
+  transport_.reset();
+  log_->stop([this, alive = alive_] {
+    if (*alive) std::exchange(stop_done_, nullptr)();
+  });
+}
+
+// ---- looking
+
+NodeStatus Node::status() const {
+  NodeStatus out;
+  out.cluster = cluster_id();
+  out.member = member_id();
+  out.leader = raft_->leader();
+  out.term = raft_->term();
+  out.raft_index = raft_->commit();
+  out.applied = applied_;
+  auto it = members_.find(member_id());
+  out.is_learner = it != members_.end() && it->second.is_learner;
+  out.revision = keyspace_->revision();
+  out.db_size_bytes = store_->stats().bytes + keyspace_->stats().bytes_tail;
+  out.db_size_in_use_bytes = std::min(keyspace_->stats().bytes_logical, out.db_size_bytes);
+  return out;
+}
+
+uint64_t Node::state_hash() const {
+  uint32_t crc = crc32c(encode_config());
+  return keyspace_->state_hash() * 0x9E3779B97F4A7C15ull ^ crc;
+}
+
+}  // namespace fairlead::node

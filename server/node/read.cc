@@ -1,0 +1,214 @@
+// Reads: one Raft round for all linearizable reads of a turn; values that are not in memory are fetched by a worker;
+// large ranges go page by page, one page a turn, at a pinned revision.
+#include "base/planted.h"
+#include "server/node/node.h"
+
+namespace fairlead::node {
+
+struct Node::RangeJob {
+  uint64_t id = 0;
+  Bytes owner;                 // keeps the request's views alive
+  mvcc::RangeRequest request;
+  RangeDone done;
+  mvcc::ColdRecords cold;
+  mvcc::RangeResult result;
+  std::optional<mvcc::RangeCursor> cursor;
+  storage::Pin pin;            // with the cursor: its revision stays on disk
+  bool over = false;
+};
+
+struct Node::TxnJob {
+  uint64_t id = 0;
+  Bytes owner;
+  mvcc::TxnRequest request;
+  TxnReadDone done;
+  mvcc::ColdRecords cold;
+  bool over = false;
+};
+
+void Node::linearizable(Done ready) {
+  Status refused;
+  if (stopping_) refused = err_stopped();
+  else if (reads_waiting_ >= kReadsMax) refused = err_too_many_requests();
+  if (!refused.is_ok()) {
+    world_.loop->post([ready = std::move(ready), refused] { ready(refused); });
+    return;
+  }
+  if (PLANTED(kStaleRead)) {
+    world_.loop->post([ready = std::move(ready)] { ready(Status()); });
+    return;
+  }
+  ++reads_waiting_;
+  new_reads_.push_back(std::move(ready));
+}
+
+void Node::barrier(Done done) { linearizable(std::move(done)); }
+
+void Node::serve_reads() {
+  while (!read_batches_.empty() && read_batches_.front().index && applied_ >= *read_batches_.front().index) {
+    std::vector<Done> waiting = std::move(read_batches_.front().waiting);
+    read_batches_.pop_front();
+    reads_waiting_ -= waiting.size();
+    for (Done& done : waiting) done(Status());
+  }
+}
+
+void Node::fail_reads(const Status& why) {
+  std::vector<Done> all = std::move(new_reads_);
+  new_reads_.clear();
+  for (ReadBatch& batch : read_batches_)
+    for (Done& done : batch.waiting) all.push_back(std::move(done));
+  read_batches_.clear();
+  reads_waiting_ = 0;
+  for (Done& done : all) done(why);
+  while (!range_jobs_.empty()) finish_range_job(range_jobs_.begin()->second, why);
+  while (!txn_jobs_.empty()) {
+    std::shared_ptr<TxnJob> job = txn_jobs_.begin()->second;
+    txn_jobs_.erase(txn_jobs_.begin());
+    job->over = true;
+    job->done(why, nullptr);
+  }
+}
+
+void Node::range(Bytes owner, const mvcc::RangeRequest& request, RangeDone done) {
+  // The common case by far, without a job: everything is in memory, and small.
+  if (request.serializable && request.range_end.empty() && !stopping_) {
+    mvcc::RangeResult result;
+    std::vector<mvcc::Position> missing;
+    Status status = keyspace_->range(request, {}, result, missing);
+    if (missing.empty()) return done(status, status.is_ok() ? &result : nullptr);
+  }
+  auto job = std::make_shared<RangeJob>();
+  job->owner = std::move(owner);
+  job->request = request;
+  job->done = std::move(done);
+  if (request.serializable) {
+    if (stopping_) return job->done(err_stopped(), nullptr);
+    return run_range(std::move(job));
+  }
+  linearizable([this, job = std::move(job)](const Status& status) {
+    if (!status.is_ok()) return job->done(status, nullptr);
+    run_range(job);
+  });
+}
+
+void Node::run_range(std::shared_ptr<RangeJob> job) {
+  if (job->over) return;
+  const mvcc::RangeRequest& r = job->request;
+  bool newest = r.revision <= 0 && !mvcc::needs_whole(r);
+  bool few = newest && (r.count_only || (r.limit > 0 && static_cast<uint64_t>(r.limit) <= kRangeDirectKeys));
+  if (!few && !r.range_end.empty() && keyspace_->count(r.key, r.range_end) > kRangeDirectKeys) return page_range(std::move(job));
+  std::vector<mvcc::Position> missing;
+  job->result = {};
+  Status status = keyspace_->range(r, job->cold, job->result, missing);
+  if (missing.empty() || !status.is_ok()) return finish_range_job(std::move(job), status);
+  if (job->id == 0) range_jobs_.emplace(job->id = next_job_++, job);
+  // Asked again for the state as it is then: still one instant after the request came.
+  fetch(store_->pin(), std::move(missing), std::shared_ptr<mvcc::ColdRecords>(job, &job->cold), [this, job](const Status& s) {
+    if (job->over) return;
+    if (!s.is_ok()) return finish_range_job(job, s);
+    run_range(job);
+  });
+}
+
+void Node::page_range(std::shared_ptr<RangeJob> job) {
+  if (job->over) return;
+  if (!job->cursor) {
+    Result<mvcc::RangeCursor> cursor = mvcc::RangeCursor::open(*keyspace_, job->request);
+    if (!cursor.is_ok()) return finish_range_job(std::move(job), cursor.status());
+    job->cursor.emplace(std::move(*cursor));
+    job->pin = store_->pin();
+    if (job->id == 0) range_jobs_.emplace(job->id = next_job_++, job);
+  }
+  mvcc::RangePage page = job->cursor->step({}, job->cold);
+  if (!page.missing.empty()) {
+    // What is not flushed yet is in memory, so what is missing lies in the segments of now.
+    job->pin = store_->pin();
+    return fetch(job->pin, std::move(page.missing), std::shared_ptr<mvcc::ColdRecords>(job, &job->cold), [this, job](const Status& s) {
+      if (job->over) return;
+      if (!s.is_ok()) return finish_range_job(job, s);
+      page_range(job);
+    });
+  }
+  job->cold.clear();
+  mvcc::KeyValues& all = job->result.kvs;
+  std::move(page.kvs.items.begin(), page.kvs.items.end(), std::back_inserter(all.items));
+  std::move(page.kvs.holds.begin(), page.kvs.holds.end(), std::back_inserter(all.holds));
+  if (!job->cursor->done()) {
+    world_.loop->post([this, job, alive = alive_] {
+      if (*alive) page_range(job);
+    });
+    return;
+  }
+  job->result.revision = job->cursor->revision();
+  job->result.count = job->cursor->count();
+  job->result.more = job->cursor->more();
+  if (mvcc::needs_whole(job->request)) mvcc::finish_range(job->request, job->result);
+  finish_range_job(std::move(job), Status());
+}
+
+void Node::finish_range_job(std::shared_ptr<RangeJob> job, const Status& status) {
+  if (job->over) return;
+  job->over = true;
+  if (job->id != 0) range_jobs_.erase(job->id);
+  job->cursor.reset();
+  job->done(status, status.is_ok() ? &job->result : nullptr);
+}
+
+void Node::read_txn(Bytes owner, mvcc::TxnRequest request, TxnReadDone done) {
+  auto job = std::make_shared<TxnJob>();
+  job->owner = std::move(owner);
+  job->request = std::move(request);
+  job->done = std::move(done);
+  // etcd answers an empty transaction without asking the others, too.
+  bool local = mvcc::is_serializable(job->request);
+  if (local) {
+    if (stopping_) return job->done(err_stopped(), nullptr);
+    return run_txn(std::move(job));
+  }
+  linearizable([this, job = std::move(job)](const Status& status) {
+    if (!status.is_ok()) return job->done(status, nullptr);
+    run_txn(job);
+  });
+}
+
+void Node::run_txn(std::shared_ptr<TxnJob> job) {
+  if (job->over) return;
+  mvcc::TxnResult result;
+  std::vector<mvcc::Position> missing;
+  Status status = keyspace_->read_txn(job->request, job->cold, result, missing);
+  if (missing.empty() || !status.is_ok()) {
+    job->over = true;
+    txn_jobs_.erase(job->id);
+    return job->done(status, status.is_ok() ? &result : nullptr);
+  }
+  if (job->id == 0) txn_jobs_.emplace(job->id = next_job_++, job);
+  fetch(store_->pin(), std::move(missing), std::shared_ptr<mvcc::ColdRecords>(job, &job->cold), [this, job](const Status& s) {
+    if (job->over) return;
+    if (s.is_ok()) return run_txn(job);
+    job->over = true;
+    txn_jobs_.erase(job->id);
+    job->done(s, nullptr);
+  });
+}
+
+void Node::fetch(const storage::Pin& pin, std::vector<mvcc::Position> missing, std::shared_ptr<mvcc::ColdRecords> into, Done done) {
+  stats_.cold_reads += missing.size();
+  std::vector<mvcc::Position> wanted = missing;
+  store_->read(pin, std::move(missing),
+               [this, wanted = std::move(wanted), into = std::move(into), done = std::move(done), alive = alive_,
+                generation = generation_](Result<storage::Store::Records> records) {
+                 if (!*alive || generation != generation_) return;
+                 if (!records.is_ok()) {
+                   world_.log->error("cannot read a value from disk", {{"error", records.status().message()}});
+                   return done(records.status());
+                 }
+                 for (size_t i = 0; i < wanted.size(); ++i) {
+                   if (Status s = into->add(wanted[i], std::move((*records)[i])); !s.is_ok()) return done(s);
+                   keyspace_->cache(wanted[i], *into->find(wanted[i]));
+                 }
+                 done(Status());
+               });
+}
+
+}  // namespace fairlead::node

@@ -1,0 +1,251 @@
+#include "server/node/snapshot.h"
+
+#include "base/codec.h"
+#include "server/node/node.h"
+
+namespace fairlead::node {
+namespace {
+
+enum Frame : uint8_t { kOffer = peer::kFrameFirstFree, kWant, kPiece, kDone, kNo };
+
+std::string two(uint64_t a, uint64_t b) {
+  std::string out;
+  put_fixed(out, a);
+  put_fixed(out, b);
+  return out;
+}
+
+void bury(io::Loop& loop, std::unique_ptr<peer::Channel> channel) {
+  if (!channel) return;
+  channel->abandon();
+  std::shared_ptr<peer::Channel> dead(channel.release());
+  loop.post([dead] {});
+}
+
+}  // namespace
+
+// ---- sender
+
+SnapshotSender::SnapshotSender(Node& node, MemberId to) : node_(node), to_(to) {}
+
+SnapshotSender::~SnapshotSender() {
+  *alive_ = false;
+  node_.world_.loop->cancel_timer(idle_timer_);
+  bury(*node_.world_.loop, std::move(channel_));
+}
+
+void SnapshotSender::start() {
+  info_ = node_.store_->snapshot();
+  channel_ = node_.transport_->dial_snapshot(to_, this);
+  // Never an outcome inside the turn that asked for the snapshot.
+  if (!channel_) {
+    node_.world_.loop->post([this, alive = alive_] {
+      if (*alive) finish(false, "no address is known");
+    });
+    return;
+  }
+  node_.world_.log->info("sending a snapshot", {{"to", to_.value}, {"applied-index", info_.applied.value}, {"bytes", info_.bytes}, {"files", info_.files.size()}});
+  channel_->start();
+  watch_idle();
+}
+
+void SnapshotSender::watch_idle() {
+  node_.world_.loop->cancel_timer(idle_timer_);
+  idle_timer_ = node_.world_.loop->add_timer(node_.world_.loop->now() + kSnapshotIdleTimeout, [this] {
+    idle_timer_ = 0;
+    finish(false, "no progress for 30 seconds");
+  });
+}
+
+peer::Hello SnapshotSender::own_hello(peer::Channel&) { return node_.transport_->hello(to_, peer::ChannelKind::kSnapshot); }
+
+peer::Verdict SnapshotSender::judge(peer::Channel&, const peer::Hello& theirs) {
+  if (theirs.from != to_) return {peer::Refusal::kNotMe, "another member answers at this address: check the peer URLs"};
+  return node_.transport_->judge(theirs);
+}
+
+void SnapshotSender::on_established(peer::Channel&) {
+  std::string head = two(info_.applied.value, info_.applied_term.value);
+  put_fixed(head, node_.raft_->term().value);
+  channel_->send(kOffer, head, Bytes::copy(info_.manifest));
+  channel_->flush();
+}
+
+void SnapshotSender::on_frame(peer::Channel&, uint8_t type, std::string_view head, const Bytes&) {
+  if (over_) return;
+  watch_idle();
+  Reader in(head);
+  if (type == kWant) {
+    auto file = in.fixed<uint64_t>();
+    auto offset = in.fixed<uint64_t>();
+    if (!in.ok() || file >= info_.files.size() || offset >= info_.files[file].size_bytes) return finish(false, "the receiver asked for what is not there");
+    send_piece(file, offset);
+  } else if (type == kDone) {
+    finish(true, "");
+  } else if (type == kNo) {
+    finish(false, std::string(in.lengthed()));
+  }
+}
+
+void SnapshotSender::send_piece(size_t file, uint64_t offset) {
+  node_.store_->read_file(info_, file, offset, kPieceBytes, [this, file, offset, alive = alive_](Result<Bytes> piece) {
+    if (!*alive || over_) return;
+    if (!piece.is_ok()) return finish(false, piece.status().to_string());
+    channel_->send(kPiece, two(file, offset), std::move(*piece));
+    channel_->flush();
+  });
+}
+
+void SnapshotSender::on_closed(peer::Channel&, const Status& why) { finish(false, why.to_string()); }
+
+void SnapshotSender::finish(bool sent, const std::string& why) {
+  if (over_) return;
+  over_ = true;
+  node_.world_.loop->cancel_timer(idle_timer_);
+  idle_timer_ = 0;
+  bury(*node_.world_.loop, std::move(channel_));
+  if (sent) {
+    ++node_.stats_.snapshots_sent;
+    node_.world_.log->info("a snapshot was installed by a peer", {{"peer", to_.value}, {"applied-index", info_.applied.value}});
+    node_.raft_->snapshot_sent(to_, info_.applied);
+  } else {
+    node_.world_.log->warn("a snapshot could not be sent", {{"to", to_.value}, {"error", why}});
+    node_.raft_->snapshot_failed(to_);
+  }
+  info_ = {};  // the pin
+}
+
+// ---- receiver
+
+SnapshotReceiver::SnapshotReceiver(Node& node) : node_(node) {}
+
+SnapshotReceiver::~SnapshotReceiver() {
+  *alive_ = false;
+  bury(*node_.world_.loop, std::move(channel_));
+}
+
+peer::Hello SnapshotReceiver::own_hello(peer::Channel& c) { return node_.transport_->hello(c.theirs().from, peer::ChannelKind::kSnapshot); }
+
+void SnapshotReceiver::take(std::unique_ptr<peer::Channel> channel) {
+  bury(*node_.world_.loop, std::move(channel_));
+  channel_ = std::move(channel);
+  channel_->set_handler(this);
+}
+
+void SnapshotReceiver::on_closed(peer::Channel& c, const Status&) {
+  if (&c == channel_.get()) bury(*node_.world_.loop, std::move(channel_));
+}
+
+void SnapshotReceiver::refuse(const std::string& why) {
+  node_.world_.log->warn("refused or gave up a snapshot", {{"reason", why}});
+  if (!channel_) return;
+  std::string head;
+  put_lengthed(head, why);
+  channel_->send(kNo, head);
+  channel_->flush();
+}
+
+void SnapshotReceiver::on_frame(peer::Channel& c, uint8_t type, std::string_view head, const Bytes& body) {
+  if (&c != channel_.get()) return;
+  if (type == kOffer) on_offer(head, body);
+  if (type == kPiece) on_piece(head, body);
+}
+
+void SnapshotReceiver::on_offer(std::string_view head, const Bytes& manifest) {
+  Reader in(head);
+  Index applied(in.fixed<uint64_t>());
+  if (!in.ok()) return refuse("malformed offer");
+  if (installing_ || writing_ || node_.stopping_) return refuse("busy with another snapshot");
+  if (!node_.raft_->wants_snapshot(applied)) return refuse("not needed: this member has that state already");
+  if (!files_ || manifest_ != manifest.view()) {
+    Result<std::unique_ptr<storage::Receiver>> files = node_.store_->receive(manifest.view());
+    if (!files.is_ok()) return refuse(files.status().to_string());
+    files_ = std::move(*files);
+    manifest_ = manifest.to_string();
+  }
+  applied_ = applied;
+  want_next();
+}
+
+void SnapshotReceiver::want_next() {
+  if (files_->complete()) return install();
+  for (size_t i = 0; i < files_->file_count(); ++i) {
+    if (files_->received(i) >= files_->file_size(i)) continue;
+    wanted_file_ = i;
+    wanted_offset_ = files_->received(i);
+    if (!channel_) return;
+    channel_->send(kWant, two(i, wanted_offset_));
+    channel_->flush();
+    return;
+  }
+  refuse("files do not check out");
+}
+
+void SnapshotReceiver::on_piece(std::string_view head, const Bytes& piece) {
+  Reader in(head);
+  auto file = in.fixed<uint64_t>();
+  auto offset = in.fixed<uint64_t>();
+  if (!in.ok() || !files_ || writing_ || file != wanted_file_ || offset != wanted_offset_ || piece.empty()) return;
+  writing_ = true;
+  files_->write(file, piece, [this, alive = alive_](Status status) {
+    if (!*alive) return;
+    writing_ = false;
+    if (!status.is_ok() && status.code() != Code::kDataLoss) {
+      files_.reset();
+      return refuse(status.to_string());
+    }
+    want_next();  // a damaged file is asked for again from its beginning
+  });
+}
+
+void SnapshotReceiver::install() {
+  if (!node_.raft_->wants_snapshot(applied_) || node_.stopping_) {
+    files_.reset();
+    return refuse("not needed any more");
+  }
+  installing_ = true;
+  node_.installing_ = true;    // no checkpoint begins
+  node_.apply_waits_ = true;   // and nothing is applied to the state that goes
+  if (node_.store_->busy()) {  // a checkpoint is still running
+    node_.world_.loop->add_timer(node_.world_.loop->now() + 10 * io::kMillisecond, [this, alive = alive_] {
+      if (*alive) install();
+    });
+    return;
+  }
+  raft::HardState hard{node_.raft_->term(), node_.raft_->vote()};
+  node_.store_->install(std::move(files_), hard, node_.log_->durable_position(), [this, alive = alive_](Status status) {
+    if (!*alive) return;
+    if (!status.is_ok()) {
+      if (status.message().starts_with("fatal:")) return node_.fatal(status);
+      installing_ = false;
+      node_.installing_ = false;
+      node_.apply_waits_ = false;
+      return refuse(status.to_string());
+    }
+    load(node_.store_->state());
+  });
+}
+
+// The new index is built by a worker while the loop goes on with heartbeats; nothing else touches the store meanwhile.
+void SnapshotReceiver::load(storage::StoreState state) {
+  auto keyspace = std::make_shared<std::unique_ptr<mvcc::Keyspace>>();
+  auto status = std::make_shared<Status>();
+  node_.world_.workers->run(
+      [node = &node_, keyspace, status] {
+        *keyspace = std::make_unique<mvcc::Keyspace>(mvcc::KeyspaceOptions{node->config_.value_cache_bytes});
+        *status = node->load_keyspace(**keyspace);
+      },
+      [this, keyspace, status, state = std::move(state), alive = alive_] {
+        if (!*alive) return;
+        // The manifest is switched already: without its index this member cannot go on.
+        if (!status->is_ok()) return node_.fatal(*status);
+        node_.switch_to_snapshot(std::move(*keyspace), state);
+        installing_ = false;
+        manifest_.clear();
+        if (!channel_) return;
+        channel_->send(kDone, two(state.applied.value, 0));
+        channel_->flush();
+      });
+}
+
+}  // namespace fairlead::node

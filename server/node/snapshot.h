@@ -1,0 +1,88 @@
+// A snapshot from the leader to a member that lags behind its log: files of a pinned manifest over a connection of their
+// own, asked for piece by piece by the receiver, which makes the transfer flow-controlled and resumable: after a broken
+// connection the receiver goes on where it was as long as the sender offers the same manifest.
+//
+//   sender   -> offer   head: applied, applied term, sender's term; body: shared manifest
+//   receiver -> want    head: file, offset
+//   sender   -> piece   head: file, offset; body: at most kPieceBytes
+//   receiver -> done    head: applied index     (installed and durable)
+//   either   -> no      head: reason
+//
+// Threads: the loop. Bounds: one piece in flight, kIdleTimeout without progress, one snapshot received at a time.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "server/mvcc/keyspace.h"
+#include "server/peer/channel.h"
+#include "server/storage/store.h"
+
+namespace fairlead::node {
+
+class Node;
+
+constexpr size_t kPieceBytes = 256 << 10;
+constexpr io::Nanos kSnapshotIdleTimeout = 30 * io::kSecond;
+
+class SnapshotSender final : public peer::ChannelHandler {
+ public:
+  SnapshotSender(Node& node, MemberId to);
+  ~SnapshotSender() override;
+  void start();
+  bool over() const { return over_; }
+
+ private:
+  peer::Hello own_hello(peer::Channel&) override;
+  peer::Verdict judge(peer::Channel&, const peer::Hello& theirs) override;
+  void on_established(peer::Channel&) override;
+  void on_frame(peer::Channel&, uint8_t type, std::string_view head, const Bytes& body) override;
+  void on_refused(peer::Channel&, const peer::Verdict&) override {}
+  void on_closed(peer::Channel&, const Status& why) override;
+  void send_piece(size_t file, uint64_t offset);
+  void finish(bool sent, const std::string& why);
+  void watch_idle();
+
+  Node& node_;
+  const MemberId to_;
+  storage::SnapshotInfo info_;
+  std::unique_ptr<peer::Channel> channel_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  io::TimerId idle_timer_ = 0;
+  bool over_ = false;
+};
+
+class SnapshotReceiver final : public peer::ChannelHandler {
+ public:
+  explicit SnapshotReceiver(Node& node);
+  ~SnapshotReceiver() override;
+  // A new connection takes the place of the one before.
+  void take(std::unique_ptr<peer::Channel> channel);
+
+ private:
+  peer::Hello own_hello(peer::Channel&) override;
+  peer::Verdict judge(peer::Channel&, const peer::Hello&) override { return {}; }
+  void on_established(peer::Channel&) override {}
+  void on_frame(peer::Channel&, uint8_t type, std::string_view head, const Bytes& body) override;
+  void on_refused(peer::Channel&, const peer::Verdict&) override {}
+  void on_closed(peer::Channel&, const Status& why) override;
+  void on_offer(std::string_view head, const Bytes& manifest);
+  void on_piece(std::string_view head, const Bytes& piece);
+  void want_next();
+  void install();
+  void load(storage::StoreState state);
+  void refuse(const std::string& why);
+
+  Node& node_;
+  std::unique_ptr<peer::Channel> channel_;
+  std::unique_ptr<storage::Receiver> files_;
+  std::string manifest_;       // of files_: the same offer goes on where it was
+  Index applied_;
+  bool writing_ = false;
+  bool installing_ = false;
+  size_t wanted_file_ = 0;
+  uint64_t wanted_offset_ = 0;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace fairlead::node

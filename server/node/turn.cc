@@ -1,0 +1,146 @@
+// The turn: what came in since the last one is proposed, written, sent, applied and answered, in batches.
+#include <algorithm>
+
+#include "base/planted.h"
+#include "server/node/node.h"
+
+namespace fairlead::node {
+
+// Runs after all callbacks of a turn. See ARCHITECTURE.md, "Life of a Put".
+void Node::turn() {
+  if (!started_ || stopped_) return;
+  io::Nanos began = world_.loop->now_precise();
+  wake_posted_ = false;
+  propose_new();
+  if (!new_reads_.empty()) {
+    ReadBatch batch;
+    batch.id = raft_->read();
+    batch.deadline = world_.loop->now() + config_.request_timeout();
+    batch.waiting = std::move(new_reads_);
+    new_reads_.clear();
+    read_batches_.push_back(std::move(batch));
+  }
+  drain_ready();
+  apply_committed();
+  drain_ready();  // what applying released: more to hand out, reads that are through
+  serve_reads();
+  housekeeping();
+  deliver_watches();
+  transport_->flush();
+  auto took = static_cast<uint64_t>(world_.loop->now_precise() - began);
+  stats_.turn_longest_ns = std::max(stats_.turn_longest_ns, took);
+}
+
+// Work is left over: another turn at once.
+void Node::go_on_soon() {
+  if (wake_posted_) return;
+  wake_posted_ = true;
+  world_.loop->post([] {});
+}
+
+void Node::schedule_tick() {
+  tick_timer_ = world_.loop->add_timer(last_tick_ + config_.heartbeat_interval, [this] { on_tick(); });
+}
+
+void Node::on_tick() {
+  if (stopped_) return;
+  io::Nanos now = world_.loop->now();
+  // A pause of the process or a stalled disk: another leader may have been elected, or should be.
+  bool paused = now - last_tick_ > config_.election_timeout + config_.heartbeat_interval;
+  bool stalled = !writes_in_flight_.empty() && now - writes_in_flight_.front().second > config_.election_timeout;
+  if (paused || stalled) raft_->stalled();
+  if (paused) {
+    last_tick_ = now - config_.heartbeat_interval;  // missed ticks are not made up for
+    world_.log->warn("the process did not run for longer than an election timeout", {{"took-ms", (now - last_turn_) / io::kMillisecond}});
+  }
+  while (last_tick_ + config_.heartbeat_interval <= now) {
+    last_tick_ += config_.heartbeat_interval;
+    raft_->tick();
+  }
+  expire();
+  schedule_tick();
+}
+
+void Node::drain_ready() {
+  while (raft_->has_ready()) {
+    raft::Ready ready = raft_->ready();
+    if (ready.soft_state) on_soft_state(*ready.soft_state);
+    if (ready.write_seq) submit_write(ready);
+    for (const raft::Message& m : ready.messages) transport_->send(m);
+    for (raft::Entries& run : ready.committed)
+      if (!run.empty()) to_apply_.push_back(std::move(run));
+    for (const raft::ReadReady& r : ready.reads)
+      for (ReadBatch& batch : read_batches_)
+        if (batch.id <= r.read_id && !batch.index) batch.index = r.index;
+    for (const raft::ProposeReply& reply : ready.forwarded) on_forwarded(reply);
+    for (const raft::ReadLogRequest& request : ready.read_log) read_old_entries(request);
+    for (const raft::SnapshotRequest& request : ready.snapshots) send_snapshot(request.to);
+    if (ready.transfer_aborted && stopping_) finish_stop();
+  }
+  stats_.proposals_committed = raft_->commit().value;
+}
+
+void Node::submit_write(raft::Ready& ready) {
+  uint64_t seq = ready.write_seq.value;
+  writes_in_flight_.emplace_back(seq, world_.loop->now());
+  if (ready.log_reset) {
+    log_->restart_at(ready.log_reset->index, ready.log_reset->term, ready.hard_state, seq);
+    CHECK(ready.to_append.empty(), "a log that starts anew has no entries yet");
+    return;
+  }
+  if (ready.to_append.size() == 1) {
+    const raft::Entries& run = ready.to_append.front();
+    log_->append(ready.hard_state, {run.begin(), run.size()}, seq);
+    return;
+  }
+  std::vector<raft::Entry> all;
+  for (const raft::Entries& run : ready.to_append) all.insert(all.end(), run.begin(), run.end());
+  log_->append(ready.hard_state, all, seq);
+}
+
+void Node::on_durable(uint64_t upto) {
+  while (!writes_in_flight_.empty() && writes_in_flight_.front().first <= upto) writes_in_flight_.pop_front();
+  raft_->log_durable(raft::WriteSeq(upto));
+}
+
+void Node::on_soft_state(const raft::SoftState& state) {
+  bool led = soft_.role == raft::Role::kLeader;
+  bool leads = state.role == raft::Role::kLeader;
+  if (state.leader != soft_.leader && state.leader.value != 0) {
+    ++stats_.leader_changes_seen;
+    world_.log->info("the cluster has a leader", {{"leader-id", state.leader.value}, {"term", state.term.value}});
+  } else if (state.leader.value == 0 && soft_.leader.value != 0) {
+    world_.log->warn("lost the leader", {{"leader-id", soft_.leader.value}, {"term", state.term.value}});
+  }
+  soft_ = state;
+  if (leads && !led) {
+    ++stats_.elections_won;
+    lease_clock_.promote(now_ms());
+  } else if (!leads && led) {
+    lease_clock_.demote();
+    if (stopping_) finish_stop();
+  }
+}
+
+void Node::read_old_entries(const raft::ReadLogRequest& request) {
+  log_->read(request.from, request.to_index + 1, request.bytes_max,
+             [this, to = request.to, alive = alive_](Result<storage::Log::Entries> entries) {
+               if (!*alive) return;
+               if (!entries.is_ok() && entries.code() == Code::kDataLoss) return fatal(entries.status());
+               raft_->log_entries(to, entries.is_ok() ? raft::Entries(std::move(*entries)) : raft::Entries());
+             });
+}
+
+// Long work, cut into pieces: what is left makes the loop turn again.
+void Node::housekeeping() {
+  bool more = false;
+  if (keyspace_->compaction_pending()) more |= keyspace_->compact_slice(kTurnCompactKeys);
+  more |= keyspace_->trim_cache(16);
+  read_history();
+  more |= hub_->catching_up();
+  maybe_checkpoint();
+  more |= !to_apply_.empty() && !apply_waits_;
+  if (more || raft_->has_ready()) go_on_soon();
+}
+
+}  // namespace fairlead::node
