@@ -126,7 +126,7 @@ Status Node::recover() {
   restored.entries = std::move(opened.log.entries);
   raft_ = std::make_unique<raft::Raft>(options, std::move(restored));
   request_base_ = store_->identity().start_counter << 40;
-  log_->set_callbacks([this](uint64_t upto) { on_durable(upto); }, [this](Status why) { fatal(why); });
+  log_->set_callbacks([this](raft::WriteSeq upto) { on_durable(upto); }, [this](Status why) { fatal(why); });
   world_.log->info(opened.first_start ? "started with a new data directory" : "recovered the data directory",
                    {{"data-dir", config_.data_dir}, {"cluster-id", hex(cluster_id().value)}, {"member-id", hex(member_id().value)},
                     {"applied-index", applied_.value}, {"last-index", raft_->last_index().value}, {"revision", keyspace_->revision()},

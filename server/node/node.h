@@ -195,7 +195,7 @@ class Node {
   void on_tick();
   void drain_ready();
   void submit_write(raft::Ready& ready);
-  void on_durable(uint64_t upto);
+  void on_durable(raft::WriteSeq upto);
   void on_soft_state(const raft::SoftState& state);
   void read_old_entries(const raft::ReadLogRequest& request);
   void housekeeping();
@@ -280,7 +280,7 @@ class Node {
   io::TimerId stop_timer_ = 0;
   bool stop_checkpoint_tried_ = false;
   bool wake_posted_ = false;
-  std::deque<std::pair<uint64_t, io::Nanos>> writes_in_flight_;  // write seq, when submitted
+  std::deque<std::pair<raft::WriteSeq, io::Nanos>> writes_in_flight_;  // write seq, when submitted
 
   // proposals
   uint64_t request_base_ = 0;     // start counter in the high bits: ids of an earlier start never match

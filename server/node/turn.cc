@@ -81,7 +81,7 @@ void Node::drain_ready() {
 }
 
 void Node::submit_write(raft::Ready& ready) {
-  uint64_t seq = ready.write_seq.value;
+  raft::WriteSeq seq = ready.write_seq;
   writes_in_flight_.emplace_back(seq, world_.loop->now());
   if (ready.log_reset) {
     log_->restart_at(ready.log_reset->index, ready.log_reset->term, ready.hard_state, seq);
@@ -98,9 +98,9 @@ void Node::submit_write(raft::Ready& ready) {
   log_->append(ready.hard_state, all, seq);
 }
 
-void Node::on_durable(uint64_t upto) {
+void Node::on_durable(raft::WriteSeq upto) {
   while (!writes_in_flight_.empty() && writes_in_flight_.front().first <= upto) writes_in_flight_.pop_front();
-  raft_->log_durable(raft::WriteSeq(upto));
+  raft_->log_durable(upto);
 }
 
 void Node::on_soft_state(const raft::SoftState& state) {
