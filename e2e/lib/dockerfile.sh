@@ -1,0 +1,76 @@
+# ./dev image --dockerfile: the real Dockerfile, built by buildah without a registry, and compared with the
+# archives that ./dev image makes. The base images that the Dockerfile names are made here: Debian by
+# debootstrap, Go from the machine's own.
+
+buildah_here() { buildah --storage-driver vfs --root "$cache_dir/buildah" --runroot "$root/build/buildah-run" "$@"; }
+
+have_image() { buildah_here images -q "$1" 2>/dev/null | grep -q .; }
+
+debian_base() {
+  ! have_image localhost/debian:bookworm-slim || return 0
+  local folder=$cache_dir/debian-bookworm container
+  rm -rf "$folder"
+  quietly "Debian base image (debootstrap)" "$log_dir/debootstrap.log" \
+    debootstrap --variant=minbase bookworm "$folder" || fail "debootstrap failed" "the reason is above"
+  # The machine's package sources and settings work here; Debian's own may not be reachable.
+  cp -r /etc/apt/. "$folder/etc/apt/"
+  container=$(buildah_here from scratch)
+  buildah_here add -q "$container" "$folder" / >/dev/null
+  buildah_here config --cmd bash --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container"
+  buildah_here commit -q "$container" localhost/debian:bookworm-slim >/dev/null
+  buildah_here rm "$container" >/dev/null
+  rm -rf "$folder"
+}
+
+go_base() {
+  ! have_image localhost/golang:1.26-bookworm || return 0
+  local container
+  note "Go base image from $(go env GOROOT)"
+  container=$(buildah_here from --pull-never localhost/debian:bookworm-slim)
+  buildah_here run --isolation chroot --network host "$container" sh -c \
+    'apt-get -q update && apt-get -q -y install --no-install-recommends ca-certificates' >"$log_dir/go-base.log" 2>&1 ||
+    fail "ca-certificates could not be installed in the Go base image" "see $log_dir/go-base.log"
+  buildah_here add -q "$container" "$(go env GOROOT)" /usr/local/go >/dev/null
+  buildah_here config --env PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    --env GOPATH=/go --env GOTOOLCHAIN=local "$container"
+  buildah_here commit -q "$container" localhost/golang:1.26-bookworm >/dev/null
+  buildah_here rm "$container" >/dev/null
+}
+
+# One target of the Dockerfile, to an archive. What it compiles is kept for the next time.
+dockerfile_target() {
+  local target=$1 name=$2 archive=$3
+  mkdir -p "$cache_dir/image-ccache"
+  quietly "Dockerfile, target $target" "$log_dir/dockerfile-$target.log" \
+    buildah_here bud --pull-never --isolation chroot --network host --layers \
+    --volume "$cache_dir/image-ccache:/root/.cache/ccache" --volume "$(go env GOMODCACHE):/go/pkg/mod" \
+    --target "$target" -t "$name" -f "$root/Dockerfile" "$root" ||
+    fail "the Dockerfile does not build" "the reason is above"
+  rm -f "$archive"
+  buildah_here push -q "$name" "docker-archive:$archive" >/dev/null
+}
+
+dockerfile_images() {
+  need_root "building the Dockerfile without a Docker engine"
+  need_program buildah
+  need_program debootstrap
+  say "The Dockerfile, by buildah"
+  mkdir -p "$cache_dir/buildah" "$root/build/buildah-run"
+  debian_base
+  go_base
+  dockerfile_target server localhost/fairlead:dockerfile "$image_dir/fairlead.dockerfile.tar"
+  dockerfile_target operator localhost/fairlead-operator:dockerfile "$image_dir/fairlead-operator.dockerfile.tar"
+}
+
+compare_images() {
+  say "Both ways give the same images"
+  local name
+  for name in fairlead fairlead-operator; do
+    if python3 "$root/e2e/image/compare.py" "$image_dir/$name.tar" "$image_dir/$name.dockerfile.tar" >"$log_dir/compare-$name.log"; then
+      case_passed "$name: $(tail -n 1 "$log_dir/compare-$name.log")"
+    else
+      sed 's/^/   | /' "$log_dir/compare-$name.log" | head -n 40
+      case_failed "$name: the images differ"
+    fi
+  done
+}
