@@ -17,7 +17,19 @@ const T* find_by_name(const std::vector<T>& all, const std::string& name) {
 
 constexpr const char* kUnexpected = "the cluster's own member list differs from the members that the operator started";
 
-std::string seconds_ago(TimeMs now, TimeMs then) { return std::to_string(std::max<TimeMs>(0, now - then) / 1000) + " s"; }
+// In coarse steps: a text that changes every second would be a write every second.
+std::string how_long(TimeMs now, TimeMs then) {
+  struct Step {
+    TimeMs ms;
+    const char* text;
+  };
+  static constexpr Step kSteps[] = {{3'600'000, " for over an hour"}, {300'000, " for over 5 minutes"},
+                                    {60'000, " for over a minute"},   {10'000, " for over 10 seconds"}};
+  for (const Step& step : kSteps) {
+    if (now - then >= step.ms) return step.text;
+  }
+  return "";
+}
 
 // Compares runs of digits as numbers, so that 3.9 comes before 3.10.
 bool version_less(const std::string& a, const std::string& b) {
@@ -118,7 +130,7 @@ class Reporter {
     }
     if (e == nullptr) return say("NotProbed", "its pod has no address yet");
     if (!e->answered) {
-      return say("Unreachable", "no answer for " + seconds_ago(o_.now_ms, e->unknown_since_ms) + ": " + e->error +
+      return say("Unreachable", "no answer" + how_long(o_.now_ms, e->unknown_since_ms) + ": " + e->error +
                                     (pod->problem.empty() ? "" : " (" + pod->problem + ")"));
     }
     if (formed() && e->cluster_id != c_.intent.cluster_id) return say("ClusterIDMismatch", "it reports another cluster ID");
