@@ -1,6 +1,5 @@
 // The gRPC half of h2_session.h: one call from its headers to its trailers.
 #include <algorithm>
-#include <cstring>
 
 #include "base/check.h"
 #include "server/net/h2_session.h"
@@ -68,7 +67,6 @@ void GrpcCall::release() {
   CallPool* mine = pool;
   if (headers_.capacity() > kHeadersKept) headers_ = {};
   route_ = nullptr;
-  body_ = Bytes();
   status_ = Status();
   drain_mark_ = kDrainMarkDefaultBytes;
   header_bytes_ = 0;
@@ -143,8 +141,8 @@ void GrpcCall::on_header(nghttp2_rcbuf* name_buffer, nghttp2_rcbuf* value_buffer
     path_ = value_buffer;
   } else if (name == ":method") {
     is_post_ = value == "POST";
-  } else if (name == "content-type") {
-    is_grpc_ = is_grpc_content_type(value);
+  } else if (name == "content-type" && is_grpc_content_type(value)) {
+    is_grpc_ = true;
   } else if (name == "grpc-timeout") {
     auto timeout = parse_grpc_timeout(value);
     bad_timeout_ = !timeout;
@@ -165,11 +163,12 @@ bool GrpcCall::check_request() {
     return false;
   }
   if (!is_grpc_) {
-    refuse_http("415", "HTTP/2 on this port is for gRPC only (content-type: application/grpc); use HTTP/1.1\n");
+    refuse_http("415", Status(Code::kInvalidArgument, "invalid gRPC request content-type \"" +
+                                                          std::string(metadata("content-type")) + "\""));
     return false;
   }
   if (!is_post_) {
-    refuse_http("405", "a gRPC call is a POST\n");
+    refuse_http("405", Status(Code::kInternal, "a gRPC call is a POST request"));
     return false;
   }
   if (bad_timeout_) {
@@ -376,26 +375,12 @@ void GrpcCall::submit_trailers_only(const Status& status, const char* http_statu
   (void)nghttp2_submit_response(session_->h2(), stream_id_, fields, count, nullptr);
 }
 
-// Not a gRPC client: answered in plain HTTP.
-void GrpcCall::refuse_http(const char* http_status, std::string_view text) {
+// Not a gRPC client, or hardly.
+void GrpcCall::refuse_http(const char* http_status, const Status& status) {
   finished_ = true;
   reset_after_end_ = !half_closed_;
-  head_sent_ = true;
-  end(Code::kInternal);
-  body_ = Bytes::literal(text);
-  nghttp2_nv fields[] = {copied(":status", http_status), constant("content-type", "text/plain; charset=utf-8")};
-  nghttp2_data_provider provider;
-  provider.source.ptr = this;
-  provider.read_callback = [](nghttp2_session*, int32_t, uint8_t* into, size_t length, uint32_t* flags,
-                              nghttp2_data_source* source, void*) -> ssize_t {
-    auto& call = *static_cast<GrpcCall*>(source->ptr);
-    size_t n = std::min(length, call.body_.size());
-    std::memcpy(into, call.body_.data(), n);
-    call.body_ = call.body_.slice(n, call.body_.size() - n);
-    if (call.body_.empty()) *flags |= NGHTTP2_DATA_FLAG_EOF;
-    return static_cast<ssize_t>(n);
-  };
-  (void)nghttp2_submit_response(session_->h2(), stream_id_, fields, std::size(fields), &provider);
+  end(status.code());
+  submit_trailers_only(status, http_status);
   session_->mark_dirty();
 }
 

@@ -66,7 +66,7 @@ class GrpcCall final : public ServerCall, public DeadlineEntry {
   void submit_head();
   void submit_trailers_only(const Status& status, const char* http_status);
   void submit_trailers();
-  void refuse_http(const char* http_status, std::string_view text);
+  void refuse_http(const char* http_status, const Status& status);
   void resume();
   void deliver(std::string_view bytes);
   void take_message(Bytes message);
@@ -84,7 +84,6 @@ class GrpcCall final : public ServerCall, public DeadlineEntry {
   MessageReader reader_;
   std::string held_;  // input that came while paused
   Bytes request_;     // unary: until the client half-closes
-  Bytes body_;        // refuse_http: what is sent instead of messages
   Status status_;
   size_t drain_mark_ = kDrainMarkDefaultBytes;
   uint32_t header_bytes_ = 0;
