@@ -28,7 +28,8 @@ enum class FaultKind : uint8_t {
   kConflict,        // write: not executed, kAborted as if another had written first
   kTimeoutApplied,  // write: executed, kDeadlineExceeded
   kTimeoutLost,     // write: not executed, kDeadlineExceeded
-  kUnavailable,     // read or write: not executed, kUnavailable
+  kUnavailable,     // write: not executed, kUnavailable
+  kReadUnavailable,  // get, list: kUnavailable
   kStale,           // get, list: answered from the state `depth` changes ago
   kLoseEvent,       // watch: the event is not delivered
   kRepeatEvent,     // watch: the event is delivered twice
@@ -68,7 +69,6 @@ class Client : public kube::Api {
   uint64_t faults_hit() const;
 
  private:
-  const Fault* next_fault_locked(bool write);
   Result<Json> write_with_fault(const Request& request, FaultKind kind);
 
   Server& server_;

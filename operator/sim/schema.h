@@ -34,8 +34,10 @@ class Schema {
   const Json& root() const { return root_; }
 
  private:
-  explicit Schema(Json root) : root_(std::move(root)) {}
+  struct Rules;  // the compiled CEL expressions
+  Schema(Json root, std::shared_ptr<const Rules> rules) : root_(std::move(root)), rules_(std::move(rules)) {}
   Json root_;
+  std::shared_ptr<const Rules> rules_;
 };
 
 }  // namespace fairlead::apisim

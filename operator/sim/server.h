@@ -15,8 +15,8 @@
 // here (collect_garbage), scheduler, kubelet and volume binder in kubelet.h.
 //
 // Not done: authentication, admission plugins (except the volume-in-use finalizer on claims), defaults and validation
-// of built-in kinds beyond what server.cc lists, conversion, the scale subresource of built-in kinds, field selectors,
-// paging by continue tokens.
+// of built-in kinds beyond what builtin.cc lists, several served versions of a kind, the scale subresource of built-in
+// kinds, field selectors, generateName, dry run. Lists come whole (http_front.h cuts them into pages).
 //
 // Determinism: uids come from a counter, time from set_time_ms(). Nothing here reads a clock, except that a blocking
 // watch() waits on the steady clock.
@@ -73,13 +73,16 @@ struct ResourceInfo {
   std::string singular;
   bool has_status = false;      // status subresource
   bool has_generation = false;
+  bool unconditional_update = true;  // replace() may leave out the resourceVersion
   bool has_scale = false;
-  std::string scale_spec_path, scale_status_path, scale_selector_path;
-  std::shared_ptr<const Schema> schema;  // null: built-in, fields not checked
+  std::string scale_spec_path, scale_status_path, scale_selector_path;  // ".spec.replicas"
+  std::shared_ptr<const Schema> schema;  // null: built-in
 };
 
 class Server {
  public:
+  struct Write;  // a request on its way; internal (server_write.h)
+
   explicit Server(ServerOptions options = {});
 
   // Executes one request as `actor`.
@@ -93,8 +96,8 @@ class Server {
   Status load_crd(const Json& definition);
   void create_namespace(const std::string& name);
   std::vector<ResourceInfo> resources() const;
-  const ResourceInfo* find_resource(const std::string& group, const std::string& version,
-                                    const std::string& resource) const;
+  std::optional<ResourceInfo> find_resource(const std::string& group, const std::string& version,
+                                            const std::string& resource) const;
 
   // ---- the test's hand on the world ----
   void set_time_ms(int64_t wall_ms);
@@ -112,40 +115,47 @@ class Server {
   uint64_t resource_version() const;
   std::vector<WriteRecord> log() const;         // everything since the start
   std::vector<WriteRecord> log_since(uint64_t resource_version) const;
-  // The state as it was `versions` changes ago (0: now). What stale reads are served from.
+  // The state as it was `versions` changes ago (0: now). What stale reads are served from. Limited by history_max.
   Result<Json> call_stale(const Request& read, uint64_t versions) const;
 
  private:
-  friend class ServerAccess;
   using Collection = std::map<ObjectKey, ObjectPtr>;
-  struct Change;
+
+
+  Result<ResourceInfo> info_locked(const Request& request) const;
+  Result<Json> read_locked(const Request& request, const ResourceInfo& info, const Collection& state,
+                           uint64_t version) const;
+  Collection state_at_locked(const Gvr& gvr, uint64_t version) const;
+  const Collection& collection_locked(const Gvr& gvr) const;
+
+  Result<Json> create_locked(const Write& write);
+  Result<Json> replace_locked(const Write& write);
+  Result<Json> apply_locked(const Write& write);
+  Result<Json> delete_locked(const Write& write);
+  Result<Json> bind_locked(const Write& write);
+  Result<Json> scale_locked(const Write& write);
+  Result<Json> insert_locked(const Write& write, Json object);
+  Result<Json> update_locked(const Write& write, const ObjectPtr& before, Json after, bool track);
+  Status prepare_locked(const Write& write, Json& object, const Json* before) const;
+  Json commit_locked(const Write& write, const ObjectKey& key, const ObjectPtr& before, Json* after);
+  Status register_crd_locked(const Json& definition);
+  void unregister_crd_locked(const Json& definition);
+  size_t collect_namespace_locked();
+  bool owner_exists_locked(const Json& object, const Json& owner) const;
+  std::string new_uid_locked();
 
   const ServerOptions options_;
   mutable std::mutex mutex_;
   std::condition_variable_any changed_;
   // all below: guarded by mutex_
-  std::map<std::string, ResourceInfo> resources_;  // by Gvr text
-  std::map<std::string, Collection> objects_;      // by Gvr text
-  std::vector<WriteRecord> log_;
+  std::map<Gvr, ResourceInfo> resources_;
+  std::map<Gvr, Collection> objects_;
+  std::vector<WriteRecord> log_;  // ordered by resource_version
   uint64_t version_ = 1;
   uint64_t compacted_ = 0;  // history starts after this version
   uint64_t next_uid_ = 1;
   uint64_t next_address_ = 10;
   int64_t now_ms_;
-
-  Result<ResourceInfo> info_locked(const Gvr& gvr) const;
-  Result<Json> create_locked(const Request&, const ResourceInfo&, const std::string& actor);
-  Result<Json> update_locked(const Request&, const ResourceInfo&, const std::string& actor);
-  Result<Json> apply_locked(const Request&, const ResourceInfo&, const std::string& actor);
-  Result<Json> delete_locked(const Request&, const ResourceInfo&, const std::string& actor);
-  Result<Json> bind_locked(const Request&, const ResourceInfo&, const std::string& actor);
-  Result<Json> store_update_locked(const Request&, const ResourceInfo&, const ObjectPtr& before, Json after,
-                                   const std::string& actor);
-  Result<Json> scale_locked(const Request&, const ResourceInfo&, const std::string& actor);
-  void commit_locked(const Request&, const ResourceInfo&, const ObjectKey&, const ObjectPtr& before, Json* after,
-                     const std::string& actor);
-  Status register_crd_locked(const Json& definition);
-  std::string new_uid_locked();
 };
 
 }  // namespace fairlead::apisim
