@@ -1,0 +1,71 @@
+// etcd's v3 services and the pages beside them, served by one node. Each stage of a call is one step: decode, check, then
+// propose, read or stream; the error is etcd's at each place.
+//
+// Threads: the loop of the node and of the server. The Api must outlive the net::Server and die before the Node.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "server/api/kv_codec.h"
+#include "server/io/io.h"
+#include "server/net/router.h"
+#include "server/net/server.h"
+#include "server/node/node.h"
+
+namespace fairlead::api {
+
+// The level of etcd's API that is served; what clients and dashboards see.
+inline constexpr std::string_view kEtcdVersion = "3.7.1";
+inline constexpr std::string_view kEtcdClusterVersion = "3.7.0";
+inline constexpr std::string_view kFairleadVersion = "0.1.0";
+
+class Api {
+ public:
+  Api(const io::World& world, node::Node& node);
+
+  // gRPC services and HTTP pages of the client port.
+  void add_client_routes(net::Router& router);
+  // Only /metrics, /health, /livez, /readyz, /version: --listen-metrics-urls.
+  void add_metrics_routes(net::Router& router);
+  // Members' connections, and the pages that other members and tools ask for.
+  void add_peer_routes(net::Router& router);
+
+  // For the metrics page: the servers whose calls and connections it counts.
+  void set_servers(const net::Server* client, const net::Router* client_router) { server_ = client, client_router_ = client_router; }
+
+  // Cluster id, member id and term of now, with the revision that a reply speaks of.
+  Header header(int64_t revision) const;
+  Header header() const { return header(node_.keyspace().revision()); }
+  node::Node& node() { return node_; }
+  const io::World& world() const { return world_; }
+  std::string metrics_text();
+
+ private:
+  void add_kv(net::Router& router);
+  void add_watch(net::Router& router);
+  void add_lease(net::Router& router);
+  void add_cluster(net::Router& router);
+  void add_maintenance(net::Router& router);
+
+  void put(net::CallRef call, const Bytes& request);
+  void range(net::CallRef call, const Bytes& request);
+  void delete_range(net::CallRef call, const Bytes& request);
+  void txn(net::CallRef call, const Bytes& request);
+  void compact(net::CallRef call, const Bytes& request);
+  void reply_when_compacted(net::CallRef call);
+
+  void handle_http(net::HttpRequest request, net::HttpReplyPtr reply);
+  void health(const net::HttpRequest& request, net::HttpReplyPtr reply);
+  void checks(const net::HttpRequest& request, net::HttpReplyPtr reply, bool ready);
+
+  io::World world_;
+  node::Node& node_;
+  const net::Server* server_ = nullptr;
+  const net::Router* client_router_ = nullptr;
+  uint64_t health_success_ = 0;
+  uint64_t health_failures_ = 0;
+  io::Nanos started_at_;
+};
+
+}  // namespace fairlead::api

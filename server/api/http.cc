@@ -1,0 +1,143 @@
+// Pages: /health, /livez, /readyz, /version, /metrics on the client and metrics ports; /version and /members on the peer
+// port. Bodies are etcd's, byte for byte, where probes and scripts look at them.
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+
+#include "server/api/api.h"
+#include "server/peer/hello.h"
+
+namespace fairlead::api {
+namespace {
+
+net::HttpResponse with_cors(net::HttpResponse response) {
+  response.headers.emplace_back("Access-Control-Allow-Headers", "accept, content-type, authorization");
+  response.headers.emplace_back("Access-Control-Allow-Methods", "POST, GET, OPTIONS, PUT, DELETE");
+  response.headers.emplace_back("Access-Control-Allow-Origin", "*");
+  return response;
+}
+
+std::string version_body() {
+  return "{\"etcdserver\":\"" + std::string(kEtcdVersion) + "\",\"etcdcluster\":\"" + std::string(kEtcdClusterVersion) +
+         "\",\"storage\":\"" + std::string(kEtcdClusterVersion) + "\"}";
+}
+
+net::HttpResponse page_not_found() {
+  net::HttpResponse r = net::HttpResponse::text(404, "404 page not found\n");
+  r.headers.emplace_back("X-Content-Type-Options", "nosniff");
+  return r;
+}
+
+struct Check {
+  std::string_view name;
+  bool ready_only;  // not part of /livez
+};
+constexpr Check kChecks[] = {{"linearizable_read", true}, {"non_learner", true}, {"data_corruption", true}, {"serializable_read", false}};
+
+}  // namespace
+
+Api::Api(const io::World& world, node::Node& node) : world_(world), node_(node), started_at_(world.loop->now()) {}
+
+void Api::add_client_routes(net::Router& router) {
+  add_kv(router);
+  add_watch(router);
+  add_lease(router);
+  add_cluster(router);
+  add_maintenance(router);
+  add_metrics_routes(router);
+}
+
+void Api::add_metrics_routes(net::Router& router) {
+  router.set_http([this](net::HttpRequest request, net::HttpReplyPtr reply) { handle_http(std::move(request), std::move(reply)); });
+}
+
+void Api::add_peer_routes(net::Router& router) {
+  router.add_raw(std::string(peer::kMagic), [this](std::unique_ptr<io::Stream> stream, std::string first) { node_.accept_peer(std::move(stream), std::move(first)); });
+  router.set_http([this](net::HttpRequest request, net::HttpReplyPtr reply) {
+    if (request.path == "/version") return reply->send(net::HttpResponse::json(200, version_body()));
+    if (request.path == "/members") {
+      nlohmann::json list = nlohmann::json::array();
+      for (const auto& [id, m] : node_.members()) {
+        nlohmann::json one = {{"id", id.value}, {"peerURLs", m.peer_urls}, {"name", m.name}, {"clientURLs", m.client_urls}};
+        if (m.is_learner) one["isLearner"] = true;
+        list.push_back(one);
+      }
+      net::HttpResponse response = net::HttpResponse::json(200, list.dump());
+      char cluster[17];
+      snprintf(cluster, sizeof cluster, "%llx", static_cast<unsigned long long>(node_.cluster_id().value));
+      response.headers.emplace_back("X-Etcd-Cluster-ID", cluster);
+      return reply->send(std::move(response));
+    }
+    reply->send(page_not_found());
+  });
+}
+
+void Api::handle_http(net::HttpRequest request, net::HttpReplyPtr reply) {
+  bool known = request.path == "/health" || request.path == "/version" || request.path == "/metrics" ||
+               request.path.starts_with("/livez") || request.path.starts_with("/readyz");
+  if (known && request.method != "GET" && request.method != "HEAD") {
+    net::HttpResponse r = net::HttpResponse::text(405, "Method Not Allowed\n");
+    r.headers.emplace_back("Allow", "GET");
+    return reply->send(with_cors(std::move(r)));
+  }
+  if (request.path == "/health") return health(request, std::move(reply));
+  if (request.path == "/version") return reply->send(with_cors(net::HttpResponse::json(200, version_body())));
+  if (request.path == "/metrics") {
+    net::HttpResponse r = net::HttpResponse::text(200, metrics_text());
+    r.content_type = "text/plain; version=0.0.4; charset=utf-8";
+    return reply->send(std::move(r));
+  }
+  if (request.path == "/livez" || request.path.starts_with("/livez/")) return checks(request, std::move(reply), false);
+  if (request.path == "/readyz" || request.path.starts_with("/readyz/")) return checks(request, std::move(reply), true);
+  reply->send(with_cors(page_not_found()));
+}
+
+void Api::health(const net::HttpRequest& request, net::HttpReplyPtr reply) {
+  std::vector<std::string> serializable = request.query_values("serializable");
+  bool local = !serializable.empty() && serializable[0] == "true";
+  std::shared_ptr<net::HttpReply> shared(std::move(reply));
+  auto answer = [this, shared](const std::string& reason) {
+    bool ok = reason.empty();
+    ++(ok ? health_success_ : health_failures_);
+    net::HttpResponse r = net::HttpResponse::text(ok ? 200 : 503, std::string("{\"health\":\"") + (ok ? "true" : "false") + "\",\"reason\":\"" + reason + "\"}");
+    shared->send(with_cors(std::move(r)));
+  };
+  if (!local && !node_.has_leader()) return answer("RAFT NO LEADER");
+  if (local) return answer("");
+  node_.barrier([answer](const Status& status) { answer(status.is_ok() ? "" : "RANGE ERROR:" + std::string(status.message())); });
+}
+
+// /readyz and /livez, with one check per path, ?exclude and ?verbose.
+void Api::checks(const net::HttpRequest& request, net::HttpReplyPtr reply, bool ready) {
+  std::string_view root = ready ? "/readyz" : "/livez";
+  std::string_view only = request.path.size() > root.size() ? std::string_view(request.path).substr(root.size() + 1) : std::string_view();
+  std::vector<std::string> excluded = request.query_values("exclude");
+  bool verbose = request.query.find("verbose") != std::string::npos;
+  std::vector<std::string_view> names;
+  for (const Check& check : kChecks)
+    if ((ready || !check.ready_only) && (only.empty() || only == check.name) &&
+        std::find(excluded.begin(), excluded.end(), check.name) == excluded.end())
+      names.push_back(check.name);
+  if (names.empty() && !only.empty()) return reply->send(with_cors(page_not_found()));
+  std::shared_ptr<net::HttpReply> shared(std::move(reply));
+  auto answer = [this, shared, names, verbose, root](const Status& linearizable) {
+    std::string lines;
+    bool ok = true;
+    for (std::string_view name : names) {
+      std::string reason;
+      if (name == "linearizable_read" && !linearizable.is_ok()) reason = linearizable.message();
+      if (name == "non_learner" && node_.status().is_learner) reason = "not supported for learner";
+      ok &= reason.empty();
+      lines += reason.empty() ? "[+]" + std::string(name) + " ok\n" : "[-]" + std::string(name) + " failed: " + reason + "\n";
+    }
+    net::HttpResponse r = net::HttpResponse::text(ok ? 200 : 503, ok ? (verbose ? lines + "ok\n" : "ok\n") : lines + std::string(root.substr(1)) + " check failed\n");
+    r.headers.emplace_back("X-Content-Type-Options", "nosniff");
+    shared->send(with_cors(std::move(r)));
+  };
+  bool needs_barrier = std::find(names.begin(), names.end(), "linearizable_read") != names.end();
+  if (!needs_barrier) return answer(Status());
+  if (!node_.has_leader()) return answer(node::err_no_leader());
+  node_.barrier(answer);
+}
+
+}  // namespace fairlead::api

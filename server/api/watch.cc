@@ -1,0 +1,118 @@
+// The Watch service: one handler per stream. Events come encoded from the hub; here each message only gets its header.
+#include "base/codec.h"
+#include "server/api/api.h"
+#include "server/api/proto_util.h"
+
+namespace fairlead::api {
+namespace {
+
+constexpr size_t kStreamQueueBytesMax = 4 << 20;   // above it the stream's watchers become cursors
+constexpr size_t kStreamDrainMarkBytes = 1 << 20;  // below it they go on
+
+char* store_field(char* p, int number, uint64_t value) {
+  if (value == 0) return p;
+  *p++ = static_cast<char>(number << 3);
+  return store_varint(p, value);
+}
+
+// WatchResponse up to its events (field 11, the last).
+Bytes encode_watch_head(const Header& header, const mvcc::WatchMessage& m) {
+  BytesBuilder builder(header_field_size(header) + 5 * (1 + kVarintMax) + m.cancel_reason.size() + 8);
+  char* begin = builder.data();
+  char* p = store_header_field(begin, header);
+  p = store_field(p, 2, static_cast<uint64_t>(m.watch_id));
+  p = store_field(p, 3, m.created);
+  p = store_field(p, 4, m.canceled);
+  p = store_field(p, 5, static_cast<uint64_t>(m.compact_revision));
+  if (!m.cancel_reason.empty()) {
+    *p++ = static_cast<char>(6 << 3 | 2);
+    p = store_varint(p, m.cancel_reason.size());
+    std::memcpy(p, m.cancel_reason.data(), m.cancel_reason.size());
+    p += m.cancel_reason.size();
+  }
+  return std::move(builder).finish(static_cast<size_t>(p - begin));
+}
+
+class WatchCall final : public net::CallHandler, public node::WatchSink {
+ public:
+  WatchCall(Api& api, net::ServerCall& call) : api_(api), call_(&call), stream_(api.node().open_watch(this)) {
+    call.set_drain_mark(kStreamDrainMarkBytes);
+  }
+  ~WatchCall() override { leave(); }
+
+  void on_message(net::ServerCall& call, Bytes in) override {
+    etcdserverpb::WatchRequest request;
+    if (Status s = parse(in, request); !s.is_ok()) {
+      leave();
+      return call.finish(s);
+    }
+    mvcc::WatchHub& hub = api_.node().watches();
+    switch (request.request_union_case()) {
+      case etcdserverpb::WatchRequest::kCreateRequest: {
+        const auto& r = request.create_request();
+        mvcc::WatchCreateRequest create;
+        create.key = r.key();
+        create.range_end = r.range_end();
+        create.start_revision = r.start_revision();
+        create.watch_id = r.watch_id();
+        create.prev_kv = r.prev_kv();
+        create.progress_notify = r.progress_notify();
+        for (int filter : r.filters()) {
+          create.no_put |= filter == etcdserverpb::WatchCreateRequest::NOPUT;
+          create.no_delete |= filter == etcdserverpb::WatchCreateRequest::NODELETE;
+        }
+        return hub.create(stream_, create);
+      }
+      case etcdserverpb::WatchRequest::kCancelRequest:
+        return hub.cancel(stream_, request.cancel_request().watch_id());
+      case etcdserverpb::WatchRequest::kProgressRequest:
+        return hub.request_progress(stream_);
+      default:
+        return;  // a request without content, as etcd: ignored
+    }
+  }
+
+  void on_half_close(net::ServerCall& call) override {
+    leave();
+    call.finish(Status());
+  }
+  void on_cancel(net::ServerCall&, const Status&) override { leave(); }
+  void on_drained(net::ServerCall&) override {
+    if (open_) api_.node().watches().set_ready(stream_, true);
+  }
+
+  void on_batch(const mvcc::WatchBatch& batch) override {
+    for (const mvcc::WatchMessage& m : batch.messages) {
+      parts_.clear();
+      parts_.push_back(encode_watch_head(api_.header(m.revision), m));
+      parts_.insert(parts_.end(), batch.events.begin() + static_cast<ptrdiff_t>(m.events_begin), batch.events.begin() + static_cast<ptrdiff_t>(m.events_end));
+      call_->send_message(std::span<const Bytes>(parts_));
+    }
+    parts_.clear();
+    if (call_->queued_bytes() > kStreamQueueBytesMax) api_.node().watches().set_ready(stream_, false);
+  }
+  void on_ended(const Status& why) override {
+    open_ = false;
+    call_->finish(why);
+  }
+
+ private:
+  void leave() {
+    if (std::exchange(open_, false)) api_.node().close_watch(stream_);
+  }
+
+  Api& api_;
+  net::ServerCall* call_;
+  mvcc::StreamId stream_;
+  bool open_ = true;
+  std::vector<Bytes> parts_;
+};
+
+}  // namespace
+
+void Api::add_watch(net::Router& router) {
+  router.add_stream("/etcdserverpb.Watch/Watch", net::MethodKind::kBidi,
+                    [this](net::ServerCall& call) -> std::unique_ptr<net::CallHandler> { return std::make_unique<WatchCall>(*this, call); });
+}
+
+}  // namespace fairlead::api
