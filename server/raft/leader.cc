@@ -194,7 +194,7 @@ void Raft::on_accepted(Progress& peer, const AppendReply& r) {
     peer.match = Index();
     if (peer.state == ProgressState::kProbe) {
       peer.become_replicate();
-      peer.next = r.index + 1;
+      peer.next = std::max(peer.probe_last, r.index) + 1;
     }
     return;
   }
@@ -423,6 +423,8 @@ void Raft::send_append(Progress& peer, Entries entries) {
   Index last_sent = prev + entries.size();
   if (peer.state == ProgressState::kProbe) {
     peer.paused = true;
+    peer.probe_last = last_sent;
+    peer.probe_bytes = entries.size_bytes();
   } else if (!entries.empty()) {
     peer.next = last_sent + 1;
     peer.inflights.add(last_sent, entries.size_bytes());

@@ -15,17 +15,23 @@ void Progress::become_probe(Index from) {
   state = ProgressState::kProbe;
   next = from;
   paused = false;
+  probe_last = Index();
   reading = false;
   inflights.clear();
 }
 
 void Progress::become_replicate() {
+  bool carried = state == ProgressState::kProbe && probe_last > match;
   state = ProgressState::kReplicate;
   next = match + 1;
   paused = false;
   reading = false;
   quiet_heartbeats = 0;
   inflights.clear();
+  if (carried) {
+    next = probe_last + 1;
+    inflights.add(probe_last, probe_bytes);
+  }
 }
 
 void Progress::become_snapshot() {

@@ -60,13 +60,15 @@ struct Progress {
   ReadId read_acked;      // highest barrier confirmed
   Inflights inflights;
   bool paused = false;    // probe: an Append is on its way
+  Index probe_last;       // its last entry, and their bytes: if it is accepted they need not be sent again
+  size_t probe_bytes = 0;
   bool reading = false;   // a ReadLogRequest is open
   bool active = true;     // heard from since the last quorum check
   bool lost = false;
   uint32_t quiet_heartbeats = 0;  // since the last answer to an Append
 
   void become_probe(Index from);
-  void become_replicate();
+  void become_replicate();  // from match, or from what an accepted probe carried
   void become_snapshot();
 };
 

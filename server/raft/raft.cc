@@ -92,11 +92,7 @@ bool Raft::promotable() const {
 
 void Raft::become_follower(Term term, MemberId leader) {
   if (term > hard_.term) set_term(term, MemberId());
-  if (is_leader()) {
-    read_sent_ = read_done_;  // unconfirmed reads are asked again, of the next leader
-    if (transferee() && leader != transferee()) out_.transfer_aborted = true;
-  }
-  if (leader != leader_) read_sent_ = read_done_;
+  if (leader != leader_) read_sent_ = read_done_;  // unanswered reads are asked again, of the next leader
   state_.emplace<Follower>();
   leader_ = leader;
   reset_election_timer();
