@@ -78,6 +78,10 @@ class Keyspace {
   // `applied`: the Raft index of the entry, the place of side records it writes.
   void apply(const Command& command, Index applied, const ColdRecords& values, ApplyResult& out);
 
+  // The record that an event of the last apply() replaced; nothing if it is not in memory (then it is to be read from
+  // storage at prev_position) or if there was none.
+  std::optional<KeyRecord> event_prev(const Event& event) const;
+
   // ---- Reads ----
   // Answers at one instant. When records are missing, `missing` names them and `out` is not usable: pin the revision,
   // fetch them, call again with request.revision = out.revision (when it was 0) and all that was fetched so far.

@@ -54,6 +54,7 @@ enum class SideKind : uint8_t {
   kTombstoneMember = 3,  // a removed member's id
   kAlarm = 4,
   kNode = 5,       // node's own replicated settings (cluster version, feature level)
+  kKeyspace = 6,   // the keyspace's own: the chained checksum of what was applied
 };
 
 struct SideRecord {

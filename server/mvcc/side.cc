@@ -71,6 +71,7 @@ size_t SideTable::changed_bytes() const {
 uint64_t SideTable::hash() const {
   uint64_t h = 0;
   for (const auto& [key, entry] : entries_) {
+    if (key.first == SideKind::kKeyspace) continue;
     h = mix(h, static_cast<uint64_t>(key.first));
     h = mix_bytes(mix_bytes(h, key.second), entry.payload);
   }

@@ -31,7 +31,7 @@ class SideTable {
   // Appends what changed since the last freeze and what died since; the table counts as frozen from here on.
   void freeze(FrozenTail& out);
   size_t changed_bytes() const;
-  uint64_t hash() const;  // of kinds, ids and payloads
+  uint64_t hash() const;  // of kinds, ids and payloads; not of kKeyspace, which is written by checkpoints
 
  private:
   struct Entry {

@@ -63,6 +63,7 @@ class KeyTree {
   void erase(Path& path);
 
   uint64_t live() const { return live_; }
+  int64_t newest() const { return newest_; }  // no key has a newer revision
   size_t size() const { return size_; }
   size_t bytes() const { return leaves_ * sizeof(Leaf) + inners_ * sizeof(Inner); }
   // Live keys in [from, to); without `to`: all from `from` on.

@@ -191,14 +191,10 @@ using Reply = std::variant<std::monostate, PutResult, DeleteRangeResult, TxnResu
 // One change of one key, for watchers. The views live until the next call of apply(), flushed(), trim_cache() or
 // compact_slice() of the keyspace that made it.
 struct Event {
-  enum class Prev : uint8_t {
-    kNone,      // the key did not exist before
-    kInMemory,  // prev holds it
-    kCold,      // it did exist; its value must be read from storage at prev.position
-  };
   KeyRecord record;
-  Prev prev_state = Prev::kNone;
-  KeyRecord prev;
+  bool has_prev = false;    // the key existed before
+  Position prev_position;   // where, if has_prev
+  uint32_t prev_place = 0;  // the keyspace's own: 0 = its record is not in memory (see Keyspace::event_prev)
 };
 
 // What one applied command did. Reused from call to call, so that a put allocates nothing.
