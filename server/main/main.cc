@@ -1,0 +1,216 @@
+// The server: flags, then one loop with everything on it, until a signal.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+#include "server/api/api.h"
+#include "server/io/real/world.h"
+#include "server/main/options.h"
+#include "server/net/server.h"
+#include "server/node/node.h"
+
+namespace fairlead::server {
+namespace {
+
+constexpr size_t kValueCacheDefaultMax = 128 << 20;
+constexpr io::Nanos kDrainMax = 5 * io::kSecond;
+constexpr int kExitBadUsage = 2;  // as etcd
+
+std::optional<std::string> environment(const std::string& name) {
+  const char* value = std::getenv(name.c_str());
+  return value ? std::optional<std::string>(value) : std::nullopt;
+}
+
+// The control group's limit where there is one (version 2, then 1), else the machine's memory.
+uint64_t memory_available_bytes() {
+  auto machine = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    FILE* f = fopen(path, "r");
+    if (!f) continue;
+    unsigned long long limit = 0;
+    int n = fscanf(f, "%llu", &limit);
+    fclose(f);
+    if (n == 1 && limit > 0) return std::min<uint64_t>(machine, limit);
+  }
+  return machine;
+}
+
+void raise_file_limit() {
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
+}
+
+void block_stop_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
+
+Result<int> open_log_output(const std::string& where) {
+  if (where == "default" || where == "stderr") return 2;
+  if (where == "stdout") return 1;
+  int fd = open(where.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  if (fd < 0) return io_error("--log-outputs: cannot open " + where, errno);
+  return fd;
+}
+
+Result<node::Config> node_config(const Options& o) {
+  node::Config c;
+  c.name = o.name;
+  c.name_given = o.given.contains("name");
+  c.data_dir = o.data_dir;
+  ASSIGN_OR_RETURN(c.advertise_client_urls, split_urls("advertise-client-urls", o.advertise_client_urls));
+  ASSIGN_OR_RETURN(c.initial_cluster, parse_initial_cluster(o.initial_cluster));
+  c.initial_cluster_token = o.initial_cluster_token;
+  c.token_given = o.given.contains("initial-cluster-token");
+  c.initial_cluster_new = o.initial_cluster_state == "new";
+  c.heartbeat_interval = o.heartbeat_interval_ms * io::kMillisecond;
+  c.election_timeout = o.election_timeout_ms * io::kMillisecond;
+  c.txn_ops_max = static_cast<size_t>(o.max_txn_ops);
+  c.request_bytes_max = static_cast<size_t>(o.max_request_bytes);
+  c.slow_apply = o.warning_apply_duration_ms * io::kMillisecond;
+  c.watch_progress_interval = o.watch_progress_notify_interval_ms * io::kMillisecond;
+  auto memory = o.fairlead_memory_limit_bytes > 0 ? static_cast<uint64_t>(o.fairlead_memory_limit_bytes) : memory_available_bytes() / 2;
+  c.value_cache_bytes = o.fairlead_value_cache_bytes > 0 ? static_cast<size_t>(o.fairlead_value_cache_bytes)
+                                                         : std::min<size_t>(memory / 4, kValueCacheDefaultMax);
+  c.checkpoint_tail_bytes = static_cast<size_t>(std::max<int64_t>(o.fairlead_checkpoint_tail_bytes, 1 << 20));
+  c.log_segment_bytes = static_cast<size_t>(o.fairlead_log_segment_bytes) / io::kDiskBlockBytes * io::kDiskBlockBytes;
+  if (c.log_segment_bytes < (1 << 20)) return invalid_argument("--fairlead-log-segment must be at least 1MiB");
+  return c;
+}
+
+net::ServerOptions client_options(const Options& o) {
+  net::ServerOptions s;
+  s.message_bytes_max = static_cast<size_t>(o.max_request_bytes) + 512 * 1024;  // as etcd: room for the envelope
+  s.concurrent_streams_max = static_cast<uint32_t>(std::min<int64_t>(o.max_concurrent_streams, s.concurrent_streams_max));
+  s.ping_min_interval = o.grpc_keepalive_min_time_ms * io::kMillisecond;
+  s.ping_interval = o.grpc_keepalive_interval_ms * io::kMillisecond;
+  s.ping_timeout = o.grpc_keepalive_timeout_ms * io::kMillisecond;
+  return s;
+}
+
+// Everything of a running member. Destroyed in reverse: servers, pages, node, world.
+class Member {
+ public:
+  Member(std::unique_ptr<io::RealWorld> world, const Options& options)
+      : world_(std::move(world)), w_(world_->world()), options_(options) {
+    world_->logger().install_check_handler();
+  }
+
+  Status start() {
+    ASSIGN_OR_RETURN(node::Config config, node_config(options_));
+    ASSIGN_OR_RETURN(node_, node::Node::open(w_, std::move(config)));
+    node_->set_on_fatal([this](const Status& why) {
+      exit_code_ = 1;
+      fprintf(stderr, "fairlead: %s\n", std::string(why.message()).c_str());
+      world_->loop().stop();
+    });
+    api_ = std::make_unique<api::Api>(w_, *node_);
+    api_->add_client_routes(client_router_);
+    api_->add_metrics_routes(metrics_router_);
+    api_->add_peer_routes(peer_router_);
+    node_->start();  // its turn hook comes before the servers'
+    clients_ = std::make_unique<net::Server>(w_, client_options(options_));
+    peers_ = std::make_unique<net::Server>(w_, net::ServerOptions());
+    api_->set_servers(clients_.get(), &client_router_);
+    RETURN_IF_ERROR(listen(*peers_, "listen-peer-urls", options_.listen_peer_urls, peer_router_));
+    if (!options_.listen_metrics_urls.empty()) RETURN_IF_ERROR(listen(*peers_, "listen-metrics-urls", options_.listen_metrics_urls, metrics_router_));
+    // Clients are let in when this member is part of its cluster, as with etcd: a connection then means service.
+    node_->on_published([this] { serve_clients(); });
+    return {};
+  }
+
+  int run() {
+    for (int signal_number : {SIGTERM, SIGINT}) world_->loop().on_signal(signal_number, [this, signal_number] { stop(signal_number); });
+    world_->loop().run();
+    return exit_code_;
+  }
+
+ private:
+  Status listen(net::Server& server, std::string_view flag, const std::string& urls, net::Router& router) {
+    ASSIGN_OR_RETURN(std::vector<std::string> addresses, listen_addresses(flag, urls));
+    for (const std::string& address : addresses) {
+      Result<std::string> taken = server.listen(address, router);
+      if (!taken.is_ok()) return Status(taken.code(), "--" + std::string(flag) + ": cannot listen on " + address + ": " + std::string(taken.status().message()));
+      w_.log->info("listening", {{"flag", flag}, {"address", *taken}});
+    }
+    return {};
+  }
+
+  void serve_clients() {
+    if (Status s = listen(*clients_, "listen-client-urls", options_.listen_client_urls, client_router_); !s.is_ok()) {
+      fprintf(stderr, "fairlead: %s\n", std::string(s.message()).c_str());
+      exit_code_ = 1;
+      return world_->loop().stop();
+    }
+    w_.log->info("ready to serve client requests");
+  }
+
+  void stop(int signal_number) {
+    if (std::exchange(stopping_, true)) return world_->loop().stop();  // a second signal: at once
+    w_.log->info("received signal; shutting down", {{"signal", signal_number == SIGTERM ? "terminated" : "interrupt"}});
+    node_->stop([this] {
+      // Answers are on their way; what still waits after a moment is cut.
+      clients_->drain([this] { world_->loop().stop(); });
+      world_->loop().add_timer(world_->loop().now() + kDrainMax, [this] { world_->loop().stop(); });
+    });
+  }
+
+  std::unique_ptr<io::RealWorld> world_;
+  io::World w_;
+  Options options_;
+  std::unique_ptr<node::Node> node_;
+  std::unique_ptr<api::Api> api_;
+  net::Router client_router_, metrics_router_, peer_router_;
+  std::unique_ptr<net::Server> clients_, peers_;
+  bool stopping_ = false;
+  int exit_code_ = 0;
+};
+
+int fail(const Status& status, int code) {
+  fprintf(stderr, "fairlead: %s\n", std::string(status.message()).c_str());
+  return code;
+}
+
+int main_checked(const std::vector<std::string>& args) {
+  Result<Options> options = parse_options(args, environment);
+  if (!options.is_ok()) return fail(options.status(), kExitBadUsage);
+  if (options->show_help) return fputs(help_text().c_str(), stdout), 0;
+  if (options->show_version) {
+    printf("etcd Version: %s\nGit SHA: not etcd: fairlead\nGo Version: none\nGo OS/Arch: linux/amd64\nFairlead Version: %s\n",
+           std::string(api::kEtcdVersion).c_str(), std::string(api::kFairleadVersion).c_str());
+    return 0;
+  }
+  if (Status s = complete_options(*options); !s.is_ok()) return fail(s, kExitBadUsage);
+  signal(SIGPIPE, SIG_IGN);
+  block_stop_signals();  // before any thread exists: only the loop takes them
+  raise_file_limit();
+  Result<int> log_fd = open_log_output(options->log_outputs);
+  if (!log_fd.is_ok()) return fail(log_fd.status(), 1);
+  io::RealWorld::Options world_options;
+  Result<io::LogIo> log_io = io::parse_log_io(options->fairlead_log_io);
+  Result<io::LogLevel> log_level = io::parse_log_level(options->log_level);
+  if (!log_io.is_ok() || !log_level.is_ok()) return fail(log_io.is_ok() ? log_level.status() : log_io.status(), kExitBadUsage);
+  world_options.log_io = *log_io;
+  world_options.logger.level = *log_level;
+  world_options.logger.fd = *log_fd;
+  Result<std::unique_ptr<io::RealWorld>> world = io::RealWorld::create(world_options);
+  if (!world.is_ok()) return fail(world.status(), 1);
+  Member member(std::move(*world), *options);
+  if (Status s = member.start(); !s.is_ok()) return fail(s, 1);
+  return member.run();
+}
+
+}  // namespace
+}  // namespace fairlead::server
+
+int main(int argc, char** argv) { return fairlead::server::main_checked({argv + 1, argv + argc}); }
