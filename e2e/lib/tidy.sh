@@ -27,6 +27,9 @@ check_purity() {
 }
 
 check_layers() {
+  local code=0
+  (cd "$root/e2e/tidy" && python3 -B layers_test.py) >"$log_dir/layers-test.log" 2>&1 || code=$?
+  case_result $code "the layer check finds what it should"
   if python3 "$root/e2e/tidy/layers.py" >"$log_dir/layers.log" 2>&1; then
     case_passed "layer rule, file sizes ($(tail -n 1 "$log_dir/layers.log"))"
   else

@@ -150,8 +150,8 @@ def check_links(path, text, found):
                 found.append(f"{path}: gRPC C++ is not the server's front door; {layer} must not link {word}")
 
 
-def main():
-    root = pathlib.Path(__file__).resolve().parents[2]
+def check(root):
+    """All findings of a tree, and how many C++ sources it has."""
     found = []
     sources = 0
     for path in tracked_files(root):
@@ -170,6 +170,11 @@ def main():
             found.append(f"{path}: {len(lines)} lines, more than {LINES_MAX}")
         if path.endswith("CMakeLists.txt"):
             check_links(path, text, found)
+    return found, sources
+
+
+def main():
+    found, sources = check(pathlib.Path(__file__).resolve().parents[2])
     for line in found:
         print(line)
     print(f"{sources} sources, {len(found)} findings")
