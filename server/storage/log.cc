@@ -44,6 +44,7 @@ Log::~Log() { core_->detach(); }
 void Log::set_callbacks(std::function<void(WriteSeq)> on_durable, std::function<void(Status)> on_fatal) {
   core_->on_durable_ = std::move(on_durable);
   core_->on_fatal_ = std::move(on_fatal);
+  core_->report_early_failure();
 }
 void Log::append(std::optional<raft::HardState> hard_state, std::span<const raft::Entry> entries, WriteSeq seq) {
   core_->append(hard_state, entries, seq);
@@ -459,7 +460,16 @@ void Log::Core::written(Status status) {
 void Log::Core::fail(Status status) {
   if (failed_) return;
   failed_ = true;
-  if (on_fatal_) on_fatal_(std::move(status));
+  if (on_fatal_) return on_fatal_(std::move(status));
+  early_failure_ = std::move(status);
+}
+
+// A restart that the store submitted at the start may fail before anybody listens.
+void Log::Core::report_early_failure() {
+  if (early_failure_.is_ok()) return;
+  world_.loop->post([self = shared_from_this()] {
+    if (self->on_fatal_) self->on_fatal_(self->early_failure_);
+  });
 }
 
 void Log::Core::recent_pop_front() {

@@ -33,6 +33,7 @@ class Log::Core : public std::enable_shared_from_this<Log::Core> {
   void restart_at(Index index, Term term, std::optional<raft::HardState> hard_state, WriteSeq seq);
   void read(Index from, Index to, size_t bytes_max, std::function<void(Result<Entries>)> done);
   void stop(std::function<void()> done);
+  void report_early_failure();
   void detach();  // the Log goes: no callback any more
 
   std::optional<Term> term_at(Index index) const;
@@ -120,6 +121,7 @@ class Log::Core : public std::enable_shared_from_this<Log::Core> {
   io::Nanos last_activity_ = 0;
   bool mark_armed_ = false;
   bool failed_ = false;
+  Status early_failure_;             // before set_callbacks()
   bool stopping_ = false;
   std::function<void()> stopped_;
   friend class Log;

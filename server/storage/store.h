@@ -177,10 +177,14 @@ class Store {
   // restarts the log at (applied, applied_term) and loads the new index. The old files go when no pin names them.
   void install(std::unique_ptr<Receiver> received, const raft::HardState& hard_state, uint64_t log_position,
                std::function<void(Status)> done);
+  // After an install, once the restarted log is durable and before anything is acknowledged: writes down that the log
+  // reaches `log_position` (Log::durable_position()), so that a log lost later is found out.
+  void confirm_log(uint64_t log_position, std::function<void(Status)> done);
+
+  class Core;  // store_core.h
 
  private:
   friend class Receiver;
-  class Core;
   explicit Store(std::shared_ptr<Core> core);
   std::shared_ptr<Core> core_;
 };
@@ -188,6 +192,7 @@ class Store {
 // Files of a snapshot that is being fetched. Dropping it abandons them (removed at once or at the next start).
 class Receiver {
  public:
+  class Core;  // store_core.h
   ~Receiver();
   const SharedManifest& manifest() const;   // as received: numbers are the sender's
   size_t file_count() const;
@@ -201,7 +206,6 @@ class Receiver {
 
  private:
   friend class Store;
-  class Core;
   explicit Receiver(std::shared_ptr<Core> core);
   std::shared_ptr<Core> core_;
 };

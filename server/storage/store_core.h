@@ -1,0 +1,148 @@
+// Inside of Store and Receiver (store.h has the contract). Split by task: store.cc (start, face), store_load.cc (reads,
+// scans, index load), store_checkpoint.cc, store_snapshot.cc.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "server/storage/dead_list.h"
+#include "server/storage/manifest.h"
+#include "server/storage/segment_reader.h"
+#include "server/storage/store.h"
+
+namespace fairlead::storage {
+
+// Removes files that nobody uses any more, on a worker. Told from any thread; after close() it forgets (the next start
+// removes what is left).
+class Reaper : public std::enable_shared_from_this<Reaper> {
+ public:
+  explicit Reaper(io::World& world) : world_(world) {}
+  void remove(std::string path);  // any thread
+  void close();
+
+ private:
+  void drain();
+  io::World world_;
+  std::mutex mutex_;
+  std::vector<std::string> paths_;  // guarded by mutex_
+  bool posted_ = false;             // guarded by mutex_
+  bool closed_ = false;             // guarded by mutex_
+};
+
+// A file that the durable manifest names, or named: removed with the last reference, once doomed.
+class FileGuard {
+ public:
+  FileGuard(std::shared_ptr<Reaper> reaper, std::string path) : reaper_(std::move(reaper)), path_(std::move(path)) {}
+  ~FileGuard() {
+    if (doomed_.load(std::memory_order_acquire)) reaper_->remove(std::move(path_));
+  }
+  FileGuard(const FileGuard&) = delete;
+  FileGuard& operator=(const FileGuard&) = delete;
+  void spare() { doomed_.store(false, std::memory_order_release); }
+  void doom() { doomed_.store(true, std::memory_order_release); }
+
+ private:
+  std::shared_ptr<Reaper> reaper_;
+  std::string path_;
+  std::atomic<bool> doomed_{false};
+};
+
+// What a manifest names, opened. Immutable.
+class SegmentList {
+ public:
+  struct Segment {
+    SegmentInfo info;
+    std::shared_ptr<FileGuard> guard;  // before the reader: the file is closed before it is removed
+    std::shared_ptr<const SegmentReader> reader;
+  };
+  struct DeadFile {
+    DeadFileInfo info;
+    std::shared_ptr<FileGuard> guard;
+  };
+  SharedManifest shared;
+  std::vector<Segment> segments;  // as in shared
+  std::vector<DeadFile> dead_files;
+  size_t key_segments = 0;        // the first ones
+
+  // The key segment whose interval holds the place, or the first one behind it.
+  size_t find(Place place) const;
+};
+
+class Store::Core : public std::enable_shared_from_this<Store::Core> {
+ public:
+  Core(io::World& world, OpenArgs args)
+      : world_(world), dir_(std::move(args.dir)), options_(args.options), reaper_(std::make_shared<Reaper>(world)) {}
+
+  // --- start (blocking)
+  Status begin(const OpenArgs& args, bool& first_start);
+  Status make_first(const OpenArgs& args);
+  Status take_existing(const OpenArgs& args);
+  Status remove_orphans();
+  Status join_log(RecoveredLog& recovered, bool first_start);
+  Status check_log(const RecoveredLog& recovered, bool& restart) const;
+
+  // Opens what `shared` names; files that `previous` has open are taken from it. Blocking, any thread.
+  Result<std::shared_ptr<SegmentList>> open_list(const SharedManifest& shared, const SegmentList* previous) const;
+  // Loop: `list` is durable; what it does not name may go.
+  void adopt(Manifest manifest, std::shared_ptr<SegmentList> list);
+
+  uint64_t take_number() { return next_file_.fetch_add(1); }  // any thread
+
+  Status load(mvcc::IndexLoader& loader) const;
+  void checkpoint(CheckpointArgs args, std::function<void(Status)> done);
+  void note_result(const Status& status) {
+    if (status.code() == Code::kDataLoss) ++damage_found_;
+  }
+
+  io::World world_;
+  const std::string dir_;
+  const StoreOptions options_;
+  std::shared_ptr<Reaper> reaper_;
+  std::unique_ptr<io::File> lock_;
+  Manifest manifest_;                       // durable
+  Pin list_;
+  Identity identity_;
+  StoreState state_;
+  std::atomic<uint64_t> next_file_{1};
+  bool busy_ = false;
+  uint64_t checkpoints_ = 0;
+  double checkpoint_seconds_ = 0;
+  uint64_t damage_found_ = 0;
+  mutable std::atomic<uint64_t> block_reads_{0};
+};
+
+class Receiver::Core {
+ public:
+  struct File {
+    bool segment = false;
+    uint64_t number = 0;  // ours
+    uint64_t size_bytes = 0;
+    uint64_t received = 0;
+    bool done = false;
+    std::shared_ptr<io::File> file;
+    std::shared_ptr<FileGuard> guard;
+  };
+  std::shared_ptr<Store::Core> store;
+  SharedManifest manifest;
+  std::vector<File> files;
+  bool writing = false;
+
+  void start_over(File& file);  // loop: under a fresh number
+  SharedManifest renumbered() const;
+};
+
+// Any thread, blocking.
+Result<Store::Records> read_records(const SegmentList& list, const std::vector<mvcc::Position>& positions,
+                                    std::atomic<uint64_t>& block_reads);
+Result<ScanResult> scan_records(io::Disk& disk, const std::string& dir, const SegmentList& list, mvcc::Position from,
+                                mvcc::Position to, size_t bytes_max, std::atomic<uint64_t>& block_reads);
+
+inline Status fatal(const Status& status) {
+  return status.is_ok() ? status : internal_error("fatal: " + status.to_string());
+}
+
+}  // namespace fairlead::storage
