@@ -144,7 +144,7 @@ Result<Store::Records> read_records(const SegmentList& list, const std::vector<m
 }
 
 void Store::read(Pin pin, std::vector<mvcc::Position> positions, std::function<void(Result<Records>)> done) {
-  auto result = std::make_shared<Result<Records>>(Records());
+  auto result = std::make_shared<Result<Records>>(internal_error("not run"));
   core_->world_.workers->run(
       [core = core_, pin = std::move(pin), positions = std::move(positions), result]() mutable {
         *result = read_records(*pin, positions, core->block_reads_);
@@ -193,7 +193,7 @@ Result<ScanResult> scan_records(io::Disk& disk, const std::string& dir, const Se
 
 void Store::scan(Pin pin, mvcc::Position from, mvcc::Position to, size_t bytes_max,
                  std::function<void(Result<ScanResult>)> done) {
-  auto result = std::make_shared<Result<ScanResult>>(ScanResult());
+  auto result = std::make_shared<Result<ScanResult>>(internal_error("not run"));
   core_->world_.workers->run(
       [core = core_, pin = std::move(pin), from, to, bytes_max, result]() mutable {
         *result = scan_records(*core->world_.disk, core->dir_, *pin, from, to, bytes_max, core->block_reads_);

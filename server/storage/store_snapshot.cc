@@ -59,7 +59,7 @@ void Store::read_file(const SnapshotInfo& snapshot, size_t index, uint64_t offse
   CHECK(index < m.segments.size() + m.dead_files.size(), "the snapshot has that file");
   const bool segment = index < m.segments.size();
   const uint64_t number = segment ? m.segments[index].number : m.dead_files[index - m.segments.size()].number;
-  auto result = std::make_shared<Result<Bytes>>(Bytes());
+  auto result = std::make_shared<Result<Bytes>>(internal_error("not run"));
   core_->world_.workers->run(
       [core = core_, path = file_path(core_->dir_, segment, number), pin = snapshot.pin, offset, bytes, result] {
         auto read = [&]() -> Result<Bytes> {
