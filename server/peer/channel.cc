@@ -9,15 +9,19 @@
 namespace fairlead::peer {
 namespace {
 constexpr size_t kPrefixBytes = 20;
-constexpr size_t kReadChunkBytes = 256 << 10;
+constexpr size_t kReadChunkBytes = 32 << 10;
 constexpr size_t kWritePartsMax = 256;
-constexpr size_t kInputKeptBytes = 64 << 10;
+constexpr size_t kInputKeptBytes = 4 << 20;
 }  // namespace
 
 Channel::Channel(io::Loop& loop, std::unique_ptr<io::Stream> stream, bool dialed, std::string first, ChannelHandler* handler)
-    : loop_(loop), stream_(std::move(stream)), handler_(handler), dialed_(dialed), magic_seen_(dialed), in_(std::move(first)) {}
+    : loop_(loop), stream_(std::move(stream)), handler_(handler), dialed_(dialed), magic_seen_(dialed), in_(std::move(first)),
+      in_end_(in_.size()), heard_at_(loop.now()) {}
 
-Channel::~Channel() { loop_.cancel_timer(handshake_timer_); }
+Channel::~Channel() {
+  loop_.cancel_timer(handshake_timer_);
+  loop_.cancel_timer(first_timer_);
+}
 
 void Channel::start() {
   handshake_timer_ = loop_.add_timer(loop_.now() + kHandshakeTimeout, [this] {
@@ -25,6 +29,13 @@ void Channel::start() {
     if (!established_) close(unavailable("the handshake took too long"));
   });
   stream_->set_handler(this);
+  // What came with the stream may be all there is to read for now.
+  if (in_end_ > 0) {
+    first_timer_ = loop_.add_timer(loop_.now(), [this] {
+      first_timer_ = 0;
+      if (!closed_) parse();
+    });
+  }
 }
 
 void Channel::on_connected() {
@@ -40,7 +51,7 @@ void Channel::send_hello() { send(kFrameHello, encode(handler_->own_hello(*this)
 
 bool Channel::send(uint8_t type, std::string_view head, Bytes body, uint32_t body_crc) {
   if (closed_ || queued_bytes_ > kQueueBytesMax) return false;
-  CHECK(head.size() <= kHeadBytesMax && body.size() <= kBodyBytesMax);
+  if (head.size() > kHeadBytesMax || body.size() > kBodyBytesMax) return false;
   BytesBuilder builder(kPrefixBytes + head.size());
   char* p = builder.data();
   store_fixed(p, static_cast<uint32_t>(head.size()));
@@ -111,10 +122,9 @@ void Channel::on_readable() {
   Status end;
   bool ended = false;
   while (total < kReadBytesPerTurnMax) {
-    size_t old = in_.size();
-    in_.resize(old + kReadChunkBytes);
-    io::IoResult r = stream_->read({in_.data() + old, kReadChunkBytes});
-    in_.resize(old + r.bytes);
+    size_t room = make_room();
+    io::IoResult r = stream_->read({in_.data() + in_end_, room});
+    in_end_ += r.bytes;
     total += r.bytes;
     received_bytes_ += r.bytes;
     if (!r.error.is_ok()) {
@@ -124,29 +134,40 @@ void Channel::on_readable() {
       end = unavailable("the connection was closed by the other side");
       ended = true;
     }
-    if (ended || r.would_block || r.bytes < kReadChunkBytes) break;
+    if (ended || r.would_block || r.bytes < room) break;
   }
+  if (total > 0) heard_at_ = loop_.now();
   parse();
   if (ended && !closed_) close(end);
 }
 
+// Room behind in_end_ for one read. The buffer is kept between turns: filling a new one with zeros costs more than reading.
+size_t Channel::make_room() {
+  if (in_offset_ > 0 && in_.size() - in_end_ < kReadChunkBytes) {
+    std::memmove(in_.data(), in_.data() + in_offset_, in_end_ - in_offset_);
+    in_end_ -= in_offset_;
+    in_offset_ = 0;
+  }
+  if (in_.size() - in_end_ < kReadChunkBytes) in_.resize(std::max(in_end_ + kReadChunkBytes, in_.size() + in_.size() / 2));
+  return in_.size() - in_end_;
+}
+
 void Channel::parse() {
   if (!magic_seen_) {
-    if (in_.size() < kMagic.size()) return;
+    if (in_end_ < kMagic.size()) return;
     if (std::string_view(in_).substr(0, kMagic.size()) != kMagic) return close(invalid_argument("not a member's connection"));
     magic_seen_ = true;
     in_offset_ = kMagic.size();
   }
   while (!closed_ && parse_frame()) {
   }
-  if (closed_) return;
-  in_.erase(0, in_offset_);
-  in_offset_ = 0;
-  if (in_.empty() && in_.capacity() > kInputKeptBytes) std::string().swap(in_);
+  if (closed_ || in_offset_ < in_end_) return;
+  in_offset_ = in_end_ = 0;
+  if (in_.size() > kInputKeptBytes) std::string().swap(in_);
 }
 
 bool Channel::parse_frame() {
-  std::string_view rest = std::string_view(in_).substr(in_offset_);
+  std::string_view rest = std::string_view(in_).substr(in_offset_, in_end_ - in_offset_);
   if (rest.size() < kPrefixBytes) return false;
   auto head_size = load_fixed<uint32_t>(rest.data());
   auto body_size = load_fixed<uint32_t>(rest.data() + 4);

@@ -25,7 +25,7 @@ constexpr size_t kHeadBytesMax = 256 << 10;
 constexpr size_t kBodyBytesMax = 128 << 20;
 constexpr size_t kQueueBytesMax = 64 << 20;
 constexpr size_t kReadBytesPerTurnMax = 8 << 20;
-constexpr io::Nanos kHandshakeTimeout = 10 * io::kSecond;
+constexpr io::Nanos kHandshakeTimeout = 4 * io::kSecond;
 
 enum FrameType : uint8_t {
   kFrameHello = 1,
@@ -60,7 +60,7 @@ class Channel final : public io::StreamHandler {
   void start();  // arms callbacks; may run on_closed later, never inside
   void set_handler(ChannelHandler* handler) { handler_ = handler; }  // a new owner takes the channel over
 
-  // False (and nothing queued) when the channel is closed or too much is unsent.
+  // False (and nothing queued) when the channel is closed, too much is unsent, or head or body are above their limits.
   bool send(uint8_t type, std::string_view head, Bytes body = {}, uint32_t body_crc = 0);
   void flush();   // one writev as far as the socket takes it
   void close(const Status& why);
@@ -73,6 +73,7 @@ class Channel final : public io::StreamHandler {
   size_t queued_bytes() const { return queued_bytes_; }
   uint64_t sent_bytes() const { return sent_bytes_; }
   uint64_t received_bytes() const { return received_bytes_; }
+  io::Nanos heard_at() const { return heard_at_; }  // when bytes came last
   std::string peer_address() const { return stream_ ? stream_->peer_address() : ""; }
 
  private:
@@ -80,6 +81,7 @@ class Channel final : public io::StreamHandler {
   void on_readable() override;
   void on_writable() override { flush(); }
   void send_hello();
+  size_t make_room();
   void parse();
   bool parse_frame();
   void dispatch(uint8_t type, std::string_view head, const Bytes& body);
@@ -99,9 +101,12 @@ class Channel final : public io::StreamHandler {
   bool close_when_flushed_ = false;
   Hello theirs_;
   io::TimerId handshake_timer_ = 0;
+  io::TimerId first_timer_ = 0;   // parses what came with the stream
 
-  std::string in_;          // unparsed input
+  std::string in_;          // a buffer: [in_offset_, in_end_) is unparsed input
   size_t in_offset_ = 0;
+  size_t in_end_ = 0;
+  io::Nanos heard_at_;
   std::deque<Bytes> out_;
   size_t out_offset_ = 0;   // sent of out_.front()
   size_t queued_bytes_ = 0;

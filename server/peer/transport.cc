@@ -235,8 +235,17 @@ std::unique_ptr<Channel> Transport::dial_snapshot(MemberId to, ChannelHandler* h
 void Transport::ping() {
   std::string now;
   put_fixed(now, static_cast<int64_t>(world_.loop->now()));
-  for (auto& [id, peer] : peers_)
-    if (peer->channel && peer->channel->established()) peer->channel->send(kFramePing, now);
+  std::vector<Channel*> silent;
+  for (auto& [id, peer] : peers_) {
+    if (!peer->channel || !peer->channel->established()) continue;
+    if (world_.loop->now() - peer->channel->heard_at() > kSilenceMax) {
+      silent.push_back(peer->channel.get());
+    } else {
+      peer->channel->send(kFramePing, now);
+    }
+  }
+  // TCP would wait for minutes on a cut network, and then go on with what is long out of date.
+  for (Channel* channel : silent) channel->close(unavailable("nothing was heard on the connection"));
   flush();
   ping_timer_ = world_.loop->add_timer(world_.loop->now() + kPingInterval, [this] { ping(); });
 }

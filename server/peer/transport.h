@@ -24,6 +24,7 @@ namespace fairlead::peer {
 constexpr io::Nanos kRedialMin = 20 * io::kMillisecond;
 constexpr io::Nanos kRedialMax = 500 * io::kMillisecond;
 constexpr io::Nanos kPingInterval = 1 * io::kSecond;
+constexpr io::Nanos kSilenceMax = 4 * io::kSecond;   // then a connection counts as dead, pings and all
 
 struct PeerStats {
   bool connected = false;
