@@ -79,7 +79,7 @@ struct Client::Impl final : public io::StreamHandler {
   Impl(io::Loop& loop, std::unique_ptr<io::Stream> stream, ClientOptions options);
   ~Impl() override;
 
-  void on_connected() override { mark_dirty(); }
+  void on_connected() override { on_writable(); }
   void on_readable() override;
   void on_writable() override {
     blocked = false;
