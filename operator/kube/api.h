@@ -11,7 +11,8 @@
 //   kAlreadyExists     409 AlreadyExists: inspect what is there before believing that it is yours
 //   kAborted           409 Conflict: resourceVersion or uid precondition, or a server-side apply conflict
 //   kOutOfRange        410: resourceVersion or continue token too old; list again
-//   kInvalidArgument   400, 415, 422: the object or request is refused; repeating it cannot help
+//   kInvalidArgument   400, 415, 422: the object or request is refused; repeating it cannot help. Also: metadata.uid of an
+//                      apply or a patch is not that of the object there
 //   kPermissionDenied  403     kUnauthenticated  401     kUnimplemented  405
 //   kResourceExhausted 429 after the bounded retries: certainly not executed
 //   kUnavailable       no connection, or 503: certainly not executed
@@ -129,9 +130,10 @@ class Api {
   // Replaces the whole object (or its status). A metadata.resourceVersion in `object` is a precondition, and
   // metadata.uid too.
   Result<Json> replace(const Gvr& gvr, Json object, WriteOptions options = {});
-  // Server-side apply of exactly the fields in `config` (which names itself). The answer is the merged object.
+  // Server-side apply of exactly the fields in `config` (which names itself). The answer is the merged object. With a
+  // metadata.uid in it an absent object is not created (kAborted), and another one not touched (kInvalidArgument).
   Result<Json> apply(const Gvr& gvr, Json config, WriteOptions options);
-  // RFC 7386. resourceVersion or uid in the patch's metadata are preconditions.
+  // RFC 7386. A resourceVersion in the patch's metadata is a precondition (kAborted), a uid too (kInvalidArgument).
   Result<Json> merge_patch(const Gvr& gvr, const ObjectKey& key, Json patch, WriteOptions options = {});
   // OK means accepted: finalizers or a pod's grace period may keep the object, terminating.
   Status remove(const Gvr& gvr, const ObjectKey& key, const DeleteOptions& options = {});

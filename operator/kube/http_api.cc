@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <csignal>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -192,12 +193,12 @@ class SocketSlot {
     std::lock_guard lock(mutex_);
     if (fd_ >= 0) ::close(fd_);
     fd_ = fd;
-    if (stopped_ && fd_ >= 0) ::shutdown(fd_, SHUT_RDWR);
+    if (stopped_ && fd_ >= 0) ::shutdown(fd_, SHUT_RD);
   }
   void stop() {
     std::lock_guard lock(mutex_);
     stopped_ = true;
-    if (fd_ >= 0) ::shutdown(fd_, SHUT_RDWR);
+    if (fd_ >= 0) ::shutdown(fd_, SHUT_RD);  // only reading: TLS still says goodbye
   }
 
  private:
@@ -607,9 +608,16 @@ Status HttpApi::watch(const Gvr& gvr, const WatchOptions& options, const WatchHa
   return unavailable("watch " + gvr.to_string() + ": the stream broke: " + httplib::to_string(error));
 }
 
+// httplib writes without MSG_NOSIGNAL: a server that went away would end the process.
+void ignore_sigpipe() {
+  struct sigaction current {};
+  if (sigaction(SIGPIPE, nullptr, &current) == 0 && current.sa_handler == SIG_DFL) std::signal(SIGPIPE, SIG_IGN);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Api>> connect(const ConnectionConfig& config) {
+  ignore_sigpipe();
   ASSIGN_OR_RETURN(Address address, parse_address(config.server));
   TlsMaterial tls;
   if (address.tls) {

@@ -46,7 +46,7 @@ Result<ConnectionConfig> load_kubeconfig(const std::string& path, const std::str
 Result<ConnectionConfig> load_in_cluster(
     const std::string& mount = "/var/run/secrets/kubernetes.io/serviceaccount");
 
-// Fails on a malformed address or certificate; does not connect.
+// Fails on a malformed address or certificate; does not connect. Sets SIGPIPE to be ignored, unless it has a handler.
 Result<std::unique_ptr<Api>> connect(const ConnectionConfig& config);
 
 }  // namespace fairlead::kube

@@ -93,8 +93,10 @@ void validate_claim(const Json& claim, const Json* before, std::vector<std::stri
   if (frozen_claim_spec(claim, volume_free) != frozen_claim_spec(*before, volume_free)) {
     errors.push_back("spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims");
   }
-  if (requested_storage(claim) < requested_storage(*before)) {
-    errors.push_back("spec.resources.requests.storage: Forbidden: field can not be less than previous value");
+  // a failed expansion may be taken back, but never to or below what the volume has
+  Result<double> capacity = parse_quantity(string_at(*before, {"status", "capacity", "storage"}));
+  if (requested_storage(claim) < requested_storage(*before) && capacity.is_ok() && requested_storage(claim) <= *capacity) {
+    errors.push_back("spec.resources.requests.storage: Forbidden: field can not be less than status.capacity");
   }
   if (requested_storage(claim) > requested_storage(*before) && string_at(*before, {"status", "phase"}) != "Bound") {
     errors.push_back("spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims");

@@ -1,5 +1,6 @@
 // The built-in kinds the simulated server knows, and the few rules of theirs that an operator meets: what the real
 // server fills in on create, and what it refuses to change. Internal to operator/sim.
+// Not done: that a claim may grow only where its storage class allows expansion.
 #pragma once
 
 #include <string>

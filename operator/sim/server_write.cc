@@ -35,6 +35,10 @@ Status check_preconditions(const Server::Write& w, const Json& body, const Json&
   if (!version.empty() && version != kube::resource_version_of(current)) return conflict(w, name, kModified);
   const std::string uid = kube::uid_of(body);
   if (!uid.empty() && uid != kube::uid_of(current)) {
+    // only a replace takes the uid for a precondition; in a patch it is an attempt to change it
+    if (w.request.verb != kube::Verb::kReplace) {
+      return invalid(w.info, name, {"metadata.uid: Invalid value: \"" + uid + "\": field is immutable"});
+    }
     return conflict(w, name, "Precondition failed: UID in precondition: " + uid + ", UID in object meta: " + kube::uid_of(current));
   }
   return {};
@@ -152,7 +156,7 @@ Json Server::commit_locked(const Write& w, const ObjectKey& key, const ObjectPtr
 Result<Json> Server::create_locked(const Write& w) {
   const Json& body = w.request.body;
   RETURN_IF_ERROR(check_body(w, body));
-  if (!kube::resource_version_of(body).empty()) return invalid_argument("resourceVersion should not be set on objects to be created");
+  if (!kube::resource_version_of(body).empty()) return internal_error("resourceVersion should not be set on objects to be created");
   if (kube::name_of(body).empty()) {
     return invalid(w.info, "", {"metadata.name: Required value: name or generateName is required (generateName is not simulated)"});
   }
