@@ -41,8 +41,7 @@ Node::~Node() {
   for (io::TimerId timer : {tick_timer_, stop_timer_, progress_timer_, lease_timer_}) world_.loop->cancel_timer(timer);
   receiver_.reset();
   senders_.clear();
-  // Jobs hold cursors into the keyspace.
-  for (auto& [id, job] : std::exchange(range_jobs_, {})) (void)job;
+  close_range_jobs();  // they hold pins of the keyspace, and closures that outlive this hold them
 }
 
 Result<std::unique_ptr<Node>> Node::open(const io::World& world, Config config) {
@@ -340,7 +339,8 @@ void Node::finish_stop() {
     if (checkpoint_running_) return finish_stop();
   }
   stopped_ = true;
-  transport_.reset();
+  senders_.clear();
+  receiver_.reset();
   log_->stop([this, alive = alive_] {
     if (*alive) std::exchange(stop_done_, nullptr)();
   });

@@ -98,7 +98,9 @@ class Node {
   // Orderly: hands leadership over, writes a checkpoint and a durable mark. Requests end with kUnavailable.
   void stop(std::function<void()> done);
   // A connection on the peer port that begins with peer::kMagic.
-  void accept_peer(std::unique_ptr<io::Stream> stream, std::string first) { transport_->accept(std::move(stream), std::move(first)); }
+  void accept_peer(std::unique_ptr<io::Stream> stream, std::string first) {
+    if (!stopping_) transport_->accept(std::move(stream), std::move(first));
+  }
 
   // --- keys. Requests are checked by the caller (mvcc::check); views need to live only during the call, except where
   // `owner` keeps them.
@@ -228,6 +230,7 @@ class Node {
   void run_txn(std::shared_ptr<TxnJob> job);
   void fetch(const storage::Pin& pin, std::vector<mvcc::Position> missing, std::shared_ptr<mvcc::ColdRecords> into, Done done);
   void fail_reads(const Status& why);
+  void close_range_jobs();
 
   // watch.cc
   void deliver_watches();
@@ -289,6 +292,7 @@ class Node {
   std::deque<std::pair<io::Nanos, uint64_t>> deadlines_;
   size_t pending_bytes_ = 0;
   std::deque<NewProposal> new_proposals_;               // not yet given to Raft
+  bool proposals_fresh_ = false;                        // some came since the last propose_new()
   std::map<raft::ForwardId, std::vector<NewProposal>> forwarded_;
   bool published_ = false;
   std::function<void()> on_published_;

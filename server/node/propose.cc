@@ -49,11 +49,13 @@ void Node::propose_entry(uint8_t kind, std::string_view payload, bool leader_onl
   pending_.emplace(id, Pending{std::move(done), entry.size(), leader_only});
   deadlines_.emplace_back(world_.loop->now() + config_.request_timeout(), id);
   new_proposals_.push_back({id, std::move(entry)});
+  proposals_fresh_ = true;
 }
 
 // Once a turn: everything new as one batch. What finds no leader, or a leader that cannot take more, waits for a later
 // turn or for its deadline.
 void Node::propose_new() {
+  proposals_fresh_ = false;
   if (new_proposals_.empty()) return;
   if (!raft_->is_leader()) {
     std::vector<uint64_t> dropped;

@@ -70,6 +70,14 @@ void Node::fail_reads(const Status& why) {
   }
 }
 
+void Node::close_range_jobs() {
+  for (auto& [id, job] : range_jobs_) {
+    job->over = true;
+    job->cursor.reset();
+  }
+  range_jobs_.clear();
+}
+
 void Node::range(Bytes owner, const mvcc::RangeRequest& request, RangeDone done) {
   // The common case by far, without a job: everything is in memory, and small.
   if (request.serializable && request.range_end.empty() && !stopping_) {

@@ -140,6 +140,8 @@ void Node::housekeeping() {
   more |= hub_->catching_up();
   maybe_checkpoint();
   more |= !to_apply_.empty() && !apply_waits_;
+  // Answers of this turn may have brought new calls.
+  more |= proposals_fresh_ || !new_reads_.empty();
   if (more || raft_->has_ready()) go_on_soon();
 }
 
