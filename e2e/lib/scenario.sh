@@ -112,15 +112,15 @@ step_cluster() {
 explain_cluster() {
   {
     kn get flc,flm,pods,pvc -o wide
-    kn get flc $cluster -o json | jq '.status | del(.intent)'
-    kn get events --sort-by=.lastTimestamp | tail -n 15
+    kn get flc $cluster -o json | jq -r '.status | "next: \(.plan.next): \(.plan.why)", (.conditions[]? | "\(.type) \(.status) \(.reason): \(.message)")'
+    kn get events --sort-by=.lastTimestamp | tail -n 8
     local pod
     for pod in $(member_pods); do
       echo "--- $pod"
-      kn logs "$pod" --all-containers --tail=8
+      kn logs "$pod" --all-containers --tail=4
     done
     echo "--- operator"
-    k -n fairlead-system logs deployment/fairlead-operator --tail=25
+    k -n fairlead-system logs deployment/fairlead-operator --tail=10
   } 2>&1 | cut -c 1-300 | sed 's/^/   | /'
 }
 
