@@ -179,9 +179,16 @@ void KeyspaceImpl::write(Txn& txn, KeyTree::Path& path, SlotId id, bool fresh, c
   Slot& slot = slots_[id];
   Event& event = txn.out.events.emplace_back();
   if (!fresh) {
-    event.has_prev = !slot.tombstone();
-    event.prev_position = slot.position();
-    event.prev_place = event.has_prev ? slot.place : 0;
+    if (slot.main() < txn.main) {
+      event.has_prev = !slot.tombstone();
+      event.prev_position = slot.position();
+      event.prev_place = event.has_prev ? slot.place : 0;
+    } else if (auto before = position_at(slot, txn.main - 1)) {  // a second record of this key in one txn
+      event.has_prev = true;
+      event.prev_position = *before;
+      event.prev_place = memory_place(*before);
+    }
+    event.has_prev = event.has_prev && record.create != txn.main;
     uint64_t size = logical_size(slot);
     uint8_t size_class = class_of_size(size);
     bytes_logical_ -= size - size_of_class(size_class);

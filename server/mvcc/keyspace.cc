@@ -146,13 +146,7 @@ std::optional<Position> Keyspace::previous(std::string_view key, Position positi
   if (position.main <= impl_->compact_revision_) return std::nullopt;
   SlotId id = impl_->find(key);
   if (id == kNoSlot) return std::nullopt;
-  const Slot& slot = impl_->slots_[id];
-  if (slot.position() < position) return slot.tombstone() ? std::nullopt : std::optional(slot.position());
-  const OlderRevision* older = slot.history_count ? impl_->history_.at(slot.history) : nullptr;
-  const OlderRevision* end = older + slot.history_count;
-  const OlderRevision* it = std::partition_point(older, end, [&](const OlderRevision& r) { return r.position() < position; });
-  if (it == older || it[-1].tombstone()) return std::nullopt;
-  return it[-1].position();
+  return impl_->position_at(impl_->slots_[id], position.main - 1);
 }
 
 }  // namespace fairlead::mvcc

@@ -161,8 +161,8 @@ class Keyspace {
   std::optional<KeyRecord> memory_record(std::string_view key, Position position) const;
   // Positions of a key's revisions at or after `from`, oldest first, at most `max`.
   std::vector<Position> revisions_of(std::string_view key, Position from, size_t max) const;
-  // The revision of `key` before `position`, unless that is a tombstone, none, or may be compacted away (a previous
-  // value is readable only for events after the compact revision).
+  // What `key` was at the revision before that of `position`: nothing if it was deleted or not there, or if it may be
+  // compacted away (a previous value is readable only for events after the compact revision).
   std::optional<Position> previous(std::string_view key, Position position) const;
 
  private:

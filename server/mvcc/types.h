@@ -192,7 +192,7 @@ using Reply = std::variant<std::monostate, PutResult, DeleteRangeResult, TxnResu
 // compact_slice() of the keyspace that made it.
 struct Event {
   KeyRecord record;
-  bool has_prev = false;    // the key existed before
+  bool has_prev = false;    // the key existed at the revision before, and this is not its creation
   Position prev_position;   // where, if has_prev
   uint32_t prev_place = 0;  // the keyspace's own: 0 = its record is not in memory (see Keyspace::event_prev)
 };

@@ -36,7 +36,8 @@ struct WatchLimits {
   size_t stream_bytes_max = 4 << 20;   // queued for one stream before its watchers become cursors
   size_t scan_bytes = 1 << 20;         // asked of storage at once
   size_t reads_in_flight_max = 16;
-  size_t records_per_read_max = 128;   // positions in one read of single records
+  size_t records_per_read_max = 128;   // positions in one read of single records, about
+  size_t riders_per_step_max = 4096;   // watchers that share one step
 };
 
 struct WatchCreateRequest {
@@ -53,7 +54,7 @@ struct WatchCreateRequest {
 // What a stream sends. Numbers for the response's fields; texts are etcd's.
 struct WatchMessage {
   int64_t watch_id = 0;
-  int64_t revision = 0;           // header.revision
+  int64_t revision = 0;           // header.revision (0 on a cancel by compaction, as etcd sends it)
   bool created = false;
   bool canceled = false;
   int64_t compact_revision = 0;
@@ -105,9 +106,10 @@ class WatchHub {
   void request_progress(StreamId stream);
   // The notify interval is over: a progress message for every caught-up watcher that asked for them and was sent nothing
   // since the last tick.
-  void progress_tick();
+  void progress_tick();                 // all streams
+  void progress_tick(StreamId stream);  // one, for those who spread the ticks
 
-  // After every apply(), with its result. Compactions too: cursors that lost their history are cancelled.
+  // Right after every apply(), with its result. Compactions too: cursors that lost their history are cancelled.
   void applied(const ApplyResult& result);
 
   // Batches since the last call, streams in the order in which they got something.
