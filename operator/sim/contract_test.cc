@@ -579,6 +579,35 @@ TEST_P(Contract, CelRules) {
   EXPECT_OK(api().merge_patch(kWidgets, key("a"), {{"spec", {{"replicas", 2}}}}).status());
 }
 
+// The definitions we ship: a real server refuses what is too costly or not structural, the simulated one what it would
+// not check.
+TEST_P(Contract, OurDefinitions) {
+  for (const char* file : {"manifests/crds/fairleadclusters.yaml", "manifests/crds/fairleadmembers.yaml"}) {
+    Result<std::vector<Json>> documents = kube::parse_yaml_file(file);
+    ASSERT_TRUE(documents.is_ok()) << documents.status().to_string();
+    for (const Json& document : *documents) {
+      Status created = api().create(gvr::kCustomResourceDefinitions, document).status();
+      EXPECT_TRUE(created.is_ok() || created.code() == Code::kAlreadyExists) << created.to_string();
+    }
+  }
+  const Gvr clusters{"fairlead.io", "v1alpha1", "fairleadclusters"};
+  eventually([&] { return api().list(clusters, in_ns()).is_ok(); });
+  Json sample = kube::parse_yaml_file("manifests/samples/cluster.yaml").value().at(0);
+  sample["metadata"]["namespace"] = ns_;
+  const Json made = must(api().create(clusters, sample));
+  EXPECT_EQ(string_at(made, {"spec", "bootstrap", "mode"}), "Static");
+  EXPECT_EQ(string_at(made, {"spec", "storage", "reclaim"}), "Delete");
+  const ObjectKey demo = key_of(made);
+  EXPECT_CODE(Code::kInvalidArgument, api().merge_patch(clusters, demo, {{"spec", {{"replicas", 4}}}}).status());
+  EXPECT_CODE(Code::kInvalidArgument, api().merge_patch(clusters, demo, {{"spec", {{"storage", {{"size", "1Mi"}}}}}}).status());
+  EXPECT_OK(api().merge_patch(clusters, demo, {{"spec", {{"storage", {{"size", "1.5Gi"}}}}}}).status());
+  EXPECT_CODE(Code::kInvalidArgument, api().merge_patch(clusters, demo, {{"spec", {{"storage", {{"storageClassName", "other"}}}}}}).status());
+  must(api().merge_patch(clusters, demo, {{"status", {{"clusterID", "abc"}}}}, by("op", false, "status")));
+  EXPECT_CODE(Code::kInvalidArgument, api().merge_patch(clusters, demo, {{"status", {{"clusterID", "abd"}}}}, by("op", false, "status")).status());
+  sample["metadata"]["name"] = std::string(53, 'a');
+  EXPECT_CODE(Code::kInvalidArgument, api().create(clusters, sample).status());
+}
+
 // ---- server-side apply ----
 
 TEST_P(Contract, ApplyCreatesAndOwns) {
