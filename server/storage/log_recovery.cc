@@ -141,12 +141,11 @@ class Walk {
       if (entries) {
         current_ = &oldest;
       } else {
-        first_damaged_ = true;
+        // Perhaps torn long ago: then a later start went on from the same batch, and what came before is released.
+        ASSIGN_OR_RETURN(current_, fresh_successor());
       }
-    } else {
-      first_damaged_ = true;
     }
-    if (first_damaged_) {  // no batch of it ever became durable, or it rotted: judge_the_rest() decides
+    if (current_ == nullptr) {  // no batch of it ever became durable, or it rotted: judge_the_rest() decides
       out_.sequence = 0;
       out_.crc = 0;
     }
@@ -272,7 +271,6 @@ class Walk {
   Candidate* oldest_ = nullptr;   // of those with batches
   Candidate* current_ = nullptr;
   uint64_t offset_ = 0;
-  bool first_damaged_ = false;
   Index last_said_;               // by the newest good header
   LogScan out_;
 };

@@ -557,7 +557,7 @@ void check(const Life& run, const Model& m) {
   }
 }
 
-enum class End { kPowerAll, kPowerNone, kPowerSome, kKill, kKillThenPower };
+enum class End { kPowerAll, kPowerNone, kPowerSome, kKill, kKillThenPower, kKillThenPowerInStart };
 
 // Runs until mutation n of the second life, cuts, recovers, goes on, cuts at the end, recovers. False: never reached.
 bool cut_at(uint64_t n, End end, uint64_t seed) {
@@ -586,10 +586,19 @@ bool cut_at(uint64_t n, End end, uint64_t seed) {
       if (run->durable == run->seq && run->seq > 0) m.acked_state = m.submitted_state;
     }
     disk.cut_at = 0;
-    if (end == End::kKill || end == End::kKillThenPower) disk.process_ends();
+    if (end >= End::kKill) disk.process_ends();
     if (end == End::kPowerAll) disk.power_cut(Keep::kAll);
     if (end == End::kPowerNone) disk.power_cut(Keep::kNone);
     if (end == End::kPowerSome) disk.power_cut(Keep::kSome);
+  }
+  if (end == End::kKillThenPowerInStart) {
+    disk.cut_at = disk.mutations + 1 + (seed + n) % 12;
+    try {
+      Life second(&disk);
+    } catch (const Cut&) {
+    }
+    disk.cut_at = 0;
+    disk.power_cut(Keep::kSome);
   }
   {
     Life run(&disk);
@@ -616,8 +625,9 @@ bool cut_at(uint64_t n, End end, uint64_t seed) {
 
 TEST(LogCrash, EveryPointEveryPolicy) {
   size_t runs = 0;
-  for (End end : {End::kPowerAll, End::kPowerNone, End::kPowerSome, End::kKill, End::kKillThenPower}) {
-    const bool random = end == End::kPowerSome || end == End::kKill || end == End::kKillThenPower;
+  for (End end : {End::kPowerAll, End::kPowerNone, End::kPowerSome, End::kKill, End::kKillThenPower,
+                  End::kKillThenPowerInStart}) {
+    const bool random = end >= End::kPowerSome;
     for (uint64_t seed = 1; seed <= (random ? 6u : 1u); ++seed)
       for (uint64_t n = 1;; ++n) {
         SCOPED_TRACE("end " + std::to_string(static_cast<int>(end)) + " seed " + std::to_string(seed) + " cut " +
@@ -629,6 +639,86 @@ TEST(LogCrash, EveryPointEveryPolicy) {
       }
   }
   EXPECT_GT(runs, 500u);
+}
+
+// Long random lives: everything at once, cut anywhere, again and again on one disk.
+TEST(LogCrash, RandomLives) {
+  size_t cuts = 0, torn = 0, rolled = 0;
+  for (uint64_t seed = 1; seed <= 150; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    FakeDisk disk;
+    disk.seed = seed * 0x9E3779B97F4A7C15ull;
+    FakeProcess chance(&disk, seed);
+    auto pick = [&](uint64_t n) { return (chance.next() >> 11) % n; };
+    Model m;
+    for (int life = 0; life < 8; ++life) {
+      disk.cut_at = disk.mutations + 1 + pick(60);
+      std::unique_ptr<Life> run;
+      auto note = [&] {
+        for (auto& [i, e] : m.submitted)
+          if (i <= run->log->durable_index().value) m.acked[i] = e;
+        if (run->durable == run->seq && run->seq > 0) m.acked_state = m.submitted_state;
+      };
+      try {
+        run = std::make_unique<Life>(&disk);
+        check(*run, m);
+        if (HasFailure()) return;
+        torn += run->log->stats().torn_tails_cut;
+        // What this start read is durable: the model goes on from there.
+        m.start = m.start_acked = run->recovered.start.value;
+        m.submitted.clear();
+        for (auto& e : run->recovered.entries) m.submitted[e.index.value] = e;
+        m.acked = m.submitted;
+        m.submitted_state = m.acked_state = run->recovered.hard_state;
+        for (;;) {
+          const uint64_t last = run->log->last_index().value;
+          const uint64_t action = pick(10);
+          if (action < 6) {
+            uint64_t first = last + 1;
+            if (action == 0 && last >= m.start) first = m.start + pick(last + 1 - m.start);
+            uint64_t term = m.submitted_state.term.value + (first <= last || pick(6) == 0 || last == 0);
+            std::optional<raft::HardState> hs;
+            if (term != m.submitted_state.term.value) hs = m.submitted_state = {Term{term}, MemberId{pick(4)}};
+            m.submitted.erase(m.submitted.lower_bound(first), m.submitted.end());
+            m.acked.erase(m.acked.lower_bound(first), m.acked.end());
+            std::vector<raft::Entry> entries;
+            for (uint64_t i = first, n = 1 + pick(4); i < first + n; ++i) {
+              entries.push_back(entry(i, term, pick(3) == 0 ? pick(9000) : pick(200)));
+              m.submitted[i] = entries.back();
+              m.ever[i].push_back(entries.back());
+            }
+            run->put(std::move(entries), hs);
+          } else if (action == 6) {
+            const uint64_t durable = run->log->durable_index().value;
+            if (durable + 1 > m.start) {
+              m.start += pick(durable + 2 - m.start);
+              run->log->release(Index{m.start});
+            }
+          } else if (action == 7) {
+            run->process.advance(static_cast<io::Nanos>(pick(200)) * io::kMillisecond);
+          } else {
+            run->process.pump();
+            m.start_acked = m.start;
+            rolled = std::max<size_t>(rolled, run->log->stats().segments);
+          }
+          note();
+        }
+      } catch (const Cut&) {
+        ++cuts;
+      }
+      disk.cut_at = 0;
+      if (run && run->log) note();
+      switch (pick(4)) {
+        case 0: disk.process_ends(); break;
+        case 1: disk.power_cut(Keep::kAll); break;
+        case 2: disk.power_cut(Keep::kNone); break;
+        default: disk.power_cut(Keep::kSome);
+      }
+    }
+  }
+  EXPECT_EQ(cuts, 150u * 8u);
+  EXPECT_GT(torn, 50u);
+  EXPECT_GT(rolled, 4u);
 }
 
 }  // namespace

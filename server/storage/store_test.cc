@@ -645,10 +645,10 @@ TEST(StoreSnapshot, TravelsAndIsInstalled) {
 
 // --- every crash point ------------------------------------------------------------------------------------------------
 
-enum class End { kPowerAll, kPowerNone, kPowerSome, kKill, kKillThenPower };
+enum class End { kPowerAll, kPowerNone, kPowerSome, kKill, kKillThenPower, kKillThenPowerInStart };
 
 void end_process(FakeDisk& disk, End end) {
-  if (end == End::kKill || end == End::kKillThenPower) disk.process_ends();
+  if (end >= End::kKill) disk.process_ends();
   if (end == End::kPowerAll) disk.power_cut(Keep::kAll);
   if (end == End::kPowerNone) disk.power_cut(Keep::kNone);
   if (end == End::kPowerSome) disk.power_cut(Keep::kSome);
@@ -704,6 +704,16 @@ bool cut_checkpoint(uint64_t n, End end, uint64_t seed) {
     member = nullptr;
     { Member second(&disk); EXPECT_TRUE(second.status.is_ok()) << second.status.to_string(); }
     disk.power_cut(Keep::kNone);
+  } else if (end == End::kKillThenPowerInStart) {  // what the second start saw and removed was not durable yet
+    end_process(disk, end);
+    member = nullptr;
+    disk.cut_at = disk.mutations + 1 + (seed + n) % 14;
+    try {
+      Member second(&disk);
+    } catch (const Cut&) {
+    }
+    disk.cut_at = 0;
+    disk.power_cut(Keep::kSome);
   } else {
     end_process(disk, end);
     member = nullptr;
@@ -794,9 +804,10 @@ bool cut_install(uint64_t n, End end, uint64_t seed, Member& from, const Snapsho
 template <typename Scenario>
 size_t enumerate(Scenario scenario) {
   size_t runs = 0;
-  for (End end : {End::kPowerAll, End::kPowerNone, End::kPowerSome, End::kKill, End::kKillThenPower}) {
-    const bool random = end == End::kPowerSome || end == End::kKill || end == End::kKillThenPower;
-    for (uint64_t seed = 1; seed <= (random ? 3u : 1u); ++seed)
+  for (End end : {End::kPowerAll, End::kPowerNone, End::kPowerSome, End::kKill, End::kKillThenPower,
+                  End::kKillThenPowerInStart}) {
+    const bool random = end >= End::kPowerSome;
+    for (uint64_t seed = 1; seed <= (random ? 8u : 1u); ++seed)
       for (uint64_t n = 1;; ++n) {
         SCOPED_TRACE("end " + std::to_string(static_cast<int>(end)) + " seed " + std::to_string(seed) + " cut " +
                      std::to_string(n));

@@ -1,8 +1,8 @@
 // A world for storage tests: one thread, time by hand, and a disk that can be cut after any call that changes something.
 //
 // The disk keeps for each file what reads see and what is durable, and which sectors differ. A power cut keeps all, none
-// or some of the sectors that were not synced, and all, none or some of the directory changes that were not (a prefix:
-// they happen in order). A kill keeps what reads see and forgets nothing; a later cut may still lose it.
+// or some of the sectors that were not synced, and all, none or some of the directory changes that were not (a prefix, or
+// any subset in which a rename still finds its file). A kill keeps what reads see and forgets nothing; a later cut may still lose it.
 //
 // Unlike the simulation's disk this one is for enumeration: crash_at(n) for n = 1, 2, ... until a run is not cut.
 #pragma once
@@ -69,8 +69,15 @@ class FakeDisk : public io::Disk {
     in_flight_.clear();
     ++life_;
     locks_.clear();
+    const bool in_order = coin();
     size_t names = keep == Keep::kAll ? pending_.size() : keep == Keep::kNone ? 0 : random() % (pending_.size() + 1);
-    for (size_t i = 0; i < names; ++i) apply(durable_names_, pending_[i]);
+    if (keep == Keep::kSome && !in_order) names = pending_.size();
+    for (size_t i = 0; i < names; ++i) {
+      const NameChange& c = pending_[i];
+      if (keep == Keep::kSome && !in_order && coin()) continue;
+      if (c.kind == NameChange::kRename && !durable_names_.count(c.from)) continue;  // depends on one that was lost
+      apply(durable_names_, c);
+    }
     pending_.clear();
     seen_names_ = durable_names_;
     for (auto& [path, node] : seen_names_) settle(*node, keep);
