@@ -200,6 +200,56 @@ TEST_F(BadInput, CutAndFlippedAtEveryByte) {
   EXPECT_EQ(server->stats().queued_bytes, 0u);
 }
 
+// Well-formed frames in senseless order, among them good calls; the streams' methods answer, push and finish.
+TEST_F(BadInput, FrameSoup) {
+  struct Busy final : CallHandler {
+    void on_message(ServerCall& call, Bytes message) override {
+      call.send_message({message, message});
+      if (message.size() % 5 == 4) call.finish(Status(Code::kAborted, "enough"));
+      if (message.size() % 7 == 6) call.pause_input(true);
+    }
+    void on_half_close(ServerCall& call) override { call.finish(Status()); }
+  };
+  router.add_stream("/t.S/Busy", MethodKind::kBidi, [](ServerCall&) { return std::make_unique<Busy>(); });
+  start();
+  std::mt19937 random(29);
+  const std::string_view paths[] = {"/t.S/Echo", "/t.S/Busy", "/t.S/Hold", "/t.S/Big", "/none"};
+  for (int round = 0; round < 150; ++round) {
+    RawPeer peer(dial(random() % 2 ? 256 * 1024 : 2000));
+    if (random() % 3 == 0) peer.stop_reading();
+    peer.send(kHello);
+    uint32_t last = 1;
+    for (int i = 0; i < 60; ++i) {
+      uint32_t stream = random() % 3 == 0 ? (last += 2) : 1 + 2 * (random() % (last / 2 + 1));
+      std::string body(random() % (random() % 8 == 0 ? 9000 : 20), 'm');
+      switch (random() % 9) {
+        case 0:
+        case 1:
+          peer.send(frame(kHeaders, kEndHeaders | (random() % 8 == 0 ? kEndStream : 0), stream,
+                          grpc_headers(paths[random() % std::size(paths)])));
+          break;
+        case 2:
+        case 3: peer.send(frame(kData, random() % 4 == 0 ? kEndStream : 0, stream, message(body))); break;
+        case 4: peer.send(frame(kReset, 0, stream, number(random() % 14))); break;
+        case 5: peer.send(frame(kWindowUpdate, 0, random() % 2 ? 0 : stream, number(1 + random() % 100'000))); break;
+        case 6: peer.send(frame(kSettings, 0, 0, std::string("\0\4", 2) + number(random() % 100'000))); break;
+        case 7: peer.send(frame(kPing, random() % 2 ? kAck : 0, 0, "12345678")); break;
+        case 8: peer.send(frame(kData, 0, stream, body)); break;
+      }
+      if (random() % 2) loop.settle();
+    }
+    loop.settle();
+    if (random() % 20 == 0) loop.advance(io::kSecond);
+    if (random() % 2) peer.hang_up();
+    loop.settle();
+  }
+  others_are_served();
+  loop.advance(300 * io::kSecond);
+  EXPECT_EQ(server->stats().queued_bytes, 0u);
+  EXPECT_EQ(server->stats().calls_open, 0u);
+  EXPECT_EQ(server->stats().connections_open, 1u);
+}
+
 TEST_F(BadInput, SilentConnectionsAreClosed) {
   start();
   RawPeer silent(dial()), half(dial()), slow(dial());

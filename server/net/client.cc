@@ -471,6 +471,9 @@ void Client::Impl::lost(const Status& reason) {
   gone = true;
   stream->set_handler(nullptr);
   out.clear();
+  loop.post([alive = self] {  // not now: this may be the stream's own callback
+    if (*alive) (*alive)->stream.reset();
+  });
   tell_broken(reason);
   std::vector<WireCall*> open;
   for (WireCall* call = calls; call; call = call->next) open.push_back(call);
@@ -536,6 +539,10 @@ void Client::Impl::flush() {
       mark_dirty();
       break;
     }
+  }
+  // Nothing to say and nothing to hear any more: a broken protocol, or the end after a GOAWAY.
+  if (!gone && out.empty() && !nghttp2_session_want_read(h2) && !nghttp2_session_want_write(h2)) {
+    lost(broken ? broken_status : unavailable("the server does not speak HTTP/2 as it should"));
   }
   for (WireCall* call : std::exchange(drained, {})) {
     if (!call->ended && call->handler) call->handler->on_drained(*call);
