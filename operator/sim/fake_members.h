@@ -10,11 +10,11 @@
 #include "operator/member/member.h"
 #include "operator/sim/server.h"
 
-namespace fairlead::ops {
+namespace fairlead::apisim {
 
 class FakeMembers : public member::Prober {
  public:
-  explicit FakeMembers(apisim::Server& server) : server_(server) {}
+  explicit FakeMembers(Server& server) : server_(server) {}
 
   // Starts what runs by now. Called by the test between the operator's rounds.
   void tick();
@@ -32,7 +32,7 @@ class FakeMembers : public member::Prober {
   };
   void start(const kube::Json& pod);
 
-  apisim::Server& server_;
+  Server& server_;
   member::SilenceLog silences_;
   std::map<std::string, Running> running_;          // by member name
   std::map<std::string, std::set<std::string>> data_;  // member name -> UIDs of volumes with its data
@@ -41,4 +41,4 @@ class FakeMembers : public member::Prober {
   int amnesiacs_ = 0;
 };
 
-}  // namespace fairlead::ops
+}  // namespace fairlead::apisim

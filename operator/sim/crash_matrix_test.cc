@@ -10,20 +10,23 @@
 
 #include <memory>
 
-#include "operator/main/api_judge.h"
-#include "operator/main/fake_members.h"
 #include "operator/main/log.h"
 #include "operator/main/objects.h"
 #include "operator/main/reconciler.h"
+#include "operator/sim/api_judge.h"
 #include "operator/sim/client.h"
+#include "operator/sim/fake_members.h"
 #include "operator/sim/kubelet.h"
 #include "operator/sim/server.h"
 
-namespace fairlead::ops {
+namespace fairlead::apisim {
 namespace {
 
-using apisim::Fault;
-using apisim::FaultKind;
+namespace gvr = ops::gvr;
+using ops::Outcome;
+using ops::Reconciler;
+using ops::set_log_level;
+using LogLevel = ops::LogLevel;
 
 const kube::ObjectKey kKey{"ns", "demo"};
 constexpr int kRoundsMax = 600;
@@ -43,14 +46,14 @@ struct Scenario {
 
 // The operator process: everything in it is lost in a crash.
 struct Process {
-  Process(apisim::Server& server, FakeMembers& members, int number, std::vector<Fault> script)
+  Process(Server& server, FakeMembers& members, int number, std::vector<Fault> script)
       : client(server, "operator-" + std::to_string(number), std::move(script)),
         events(client, "fairlead-operator", "test"),
         reconciler(client, members, events,
                    {[&server] { return server.time_ms(); },
                     // Every process draws other names.
                     [number, n = 0]() mutable { return "p" + std::to_string(number) + "n" + std::to_string(n++ % 90); }}) {}
-  apisim::Client client;
+  Client client;
   kube::EventRecorder events;
   Reconciler reconciler;
 };
@@ -132,8 +135,8 @@ struct World {
   }
 
   const Scenario& scenario;
-  apisim::Server server;
-  apisim::Kubelet kubelet{server};
+  Server server;
+  Kubelet kubelet{server};
   FakeMembers members{server};
   std::unique_ptr<Process> process;
   int processes = 0;
@@ -237,7 +240,7 @@ TEST_P(CrashMatrix, EveryWriteAndRead) {
   int faults = 0, hits = 0;
   const bool full = std::getenv("FAIRLEAD_FULL_MATRIX") != nullptr;
   int others = 0;
-  for (const Fault& fault : apisim::every_single_fault(calm.writes, calm.reads, kStaleDepth)) {
+  for (const Fault& fault : every_single_fault(calm.writes, calm.reads, kStaleDepth)) {
     const bool crash = fault.kind == FaultKind::kCrashBefore || fault.kind == FaultKind::kCrashAfter;
     if (!crash && !full && others++ % scenario.sample != 0) continue;
     SCOPED_TRACE(std::string(scenario.name) + " with " + fault.to_string());
@@ -261,4 +264,4 @@ INSTANTIATE_TEST_SUITE_P(All, CrashMatrix, testing::ValuesIn(kScenarios), [](con
 });
 
 }  // namespace
-}  // namespace fairlead::ops
+}  // namespace fairlead::apisim

@@ -1,16 +1,12 @@
-#include "operator/main/api_judge.h"
+#include "operator/sim/api_judge.h"
 
 #include <map>
 #include <set>
 
-namespace fairlead::ops {
+namespace fairlead::apisim {
 namespace {
 
-using apisim::ObjectPtr;
-using apisim::WriteRecord;
 using kube::at;
-using kube::Json;
-using kube::ObjectKey;
 using kube::string_at;
 
 const Json kNone;
@@ -255,4 +251,4 @@ std::string count_writes(const std::vector<WriteRecord>& log, const std::string&
   return text;
 }
 
-}  // namespace fairlead::ops
+}  // namespace fairlead::apisim

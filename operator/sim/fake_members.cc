@@ -1,13 +1,11 @@
-#include "operator/main/fake_members.h"
+#include "operator/sim/fake_members.h"
 
 #include <algorithm>
 
 #include "base/crc32c.h"
 
-namespace fairlead::ops {
+namespace fairlead::apisim {
 namespace {
-
-using kube::Json;
 
 std::string argument(const Json& pod, const std::string& name) {
   for (const Json& a : kube::at(kube::at(pod, {"spec", "containers"}).front(), {"args"})) {
@@ -90,4 +88,4 @@ member::Round FakeMembers::ask(const std::string& scope, const std::vector<membe
   return round;
 }
 
-}  // namespace fairlead::ops
+}  // namespace fairlead::apisim
