@@ -11,7 +11,7 @@ RUN cd /module && CGO_ENABLED=0 go build -trimpath -o /etcdctl go.etcd.io/etcd/e
 
 FROM debian:bookworm-slim AS build
 COPY dev /src/dev
-COPY e2e/lib /src/e2e/lib
+COPY e2e/lib/common.sh e2e/lib/setup.sh /src/e2e/lib/
 RUN /src/dev setup --build
 COPY . /src
 RUN cd /src && CI=true ./dev build
