@@ -76,6 +76,8 @@ void TestCluster::crash(MemberId id) {
   m.read_log.clear();
   m.snapshots.clear();
   m.reads.clear();
+  std::optional<TestInstall> install = std::exchange(m.install, std::nullopt);
+  if (install) snapshot_outcome(install->from, id, std::nullopt);
   invariants_.restarted(id);
 }
 
@@ -146,6 +148,7 @@ void TestCluster::print_ready(MemberId id, const Ready& r) {
 
 void TestCluster::write_out(TestMember& m, Ready& r) {
   if (!r.write_seq) return;
+  if (r.log_reset && (r.truncate_from || !r.to_append.empty())) throw std::runtime_error("a log reset comes alone");
   TestWrite write{r.write_seq, r.log_reset, r.truncate_from, {}, r.hard_state};
   for (const Entries& run : r.to_append) write.entries.insert(write.entries.end(), run.begin(), run.end());
   m.writes.push_back(std::move(write));
@@ -200,7 +203,7 @@ bool TestCluster::complete_write(MemberId id) {
 
 bool TestCluster::apply(MemberId id, size_t entries_max) {
   TestMember& m = member(id);
-  if (!m.raft || m.to_apply.empty()) return false;
+  if (!m.raft || m.install || m.to_apply.empty()) return false;
   for (; entries_max > 0 && !m.to_apply.empty(); --entries_max) {
     Entry e = std::move(m.to_apply.front());
     m.to_apply.pop_front();
@@ -253,38 +256,53 @@ void TestCluster::compact(MemberId id, Index upto) {
   check();
 }
 
+void TestCluster::snapshot_outcome(MemberId from, MemberId to, std::optional<Index> installed) {
+  if (!is_up(from)) return;
+  if (installed) {
+    raft(from).snapshot_sent(to, *installed);
+  } else {
+    log(str(from) + "> snapshot for " + str(to) + " failed");
+    raft(from).snapshot_failed(to);
+  }
+  check();
+}
+
 bool TestCluster::send_snapshot(MemberId from_id) {
   TestMember& from = member(from_id);
   if (!from.raft || from.snapshots.empty()) return false;
   MemberId to_id = from.snapshots.front();
   from.snapshots.pop_front();
   checkpoint(from_id);
+  Index index = from.disk.checkpoint;
   auto at = members_.find(to_id);
-  if (at == members_.end() || !at->second->raft || is_cut(from_id, to_id) || from.disk.checkpoint == Index()) {
-    log(str(from_id) + "> snapshot for " + str(to_id) + " failed");
-    from.raft->snapshot_failed(to_id);
-    check();
+  bool reachable = at != members_.end() && at->second->raft && !is_cut(from_id, to_id);
+  if (!reachable || at->second->install || !at->second->raft->wants_snapshot(index)) {
+    snapshot_outcome(from_id, to_id, std::nullopt);
     return true;
   }
-  log(str(from_id) + "> snapshot to " + str(to_id) + " at " + str(from.disk.checkpoint));
-  install(from, *at->second);
-  from.raft->snapshot_sent(to_id, from.disk.checkpoint);
-  check();
+  log(str(from_id) + "> snapshot to " + str(to_id) + " at " + str(index));
+  at->second->install = TestInstall{from_id, index, from.disk.checkpoint_term,
+                                    {from.applied.begin(), from.applied.begin() + static_cast<ptrdiff_t>(index.value)},
+                                    from.disk.checkpoint_config};
   return true;
 }
 
-void TestCluster::install(TestMember& from, TestMember& to) {
-  Index index = from.disk.checkpoint;
-  if (to.raft->is_leader() || !to.raft->wants_snapshot(index)) return;
-  Term term = from.applied[index.value - 1].term;
-  to.applied.assign(from.applied.begin(), from.applied.begin() + static_cast<ptrdiff_t>(index.value));
-  to.applied_config = from.disk.checkpoint_config;
+bool TestCluster::finish_install(MemberId to_id) {
+  TestMember& to = member(to_id);
+  if (!to.raft || !to.install) return false;
+  TestInstall install = *std::move(to.install);
+  to.install.reset();
+  to.applied = std::move(install.state);
+  to.applied_config = install.config;
   to.to_apply.clear();
   // The manifest is switched in one durable step; the log on disk follows with a later write, or at the next start.
-  to.disk.checkpoint = index;
-  to.disk.checkpoint_term = term;
-  to.disk.checkpoint_config = from.disk.checkpoint_config;
-  to.raft->installed_snapshot(index, term, to.disk.checkpoint_config);
+  to.disk.checkpoint = install.index;
+  to.disk.checkpoint_term = install.term;
+  to.disk.checkpoint_config = install.config;
+  to.raft->installed_snapshot(install.index, install.term, install.config);
+  check();
+  snapshot_outcome(install.from, to_id, install.index);
+  return true;
 }
 
 bool TestCluster::deliver(size_t position, bool keep) {
@@ -330,6 +348,7 @@ void TestCluster::stabilize(const std::vector<MemberId>& which) {
       while (answer_read_log(id)) any = true;
       while (send_snapshot(id)) any = true;
     }
+    for (MemberId id : which) any |= finish_install(id);
     for (MemberId id : which) any |= deliver_all(id);
     if (!any) return;
   }

@@ -43,6 +43,15 @@ struct TestWrite {
   std::optional<HardState> hard;
 };
 
+// A snapshot that was received, and is not yet what the state machine is.
+struct TestInstall {
+  MemberId from;
+  Index index;
+  Term term;
+  std::vector<Entry> state;
+  Configuration config;
+};
+
 struct TestMember {
   MemberId id;
   TestDisk disk;
@@ -54,6 +63,7 @@ struct TestMember {
   Configuration applied_config;
   std::deque<ReadLogRequest> read_log;
   std::deque<MemberId> snapshots;
+  std::optional<TestInstall> install;     // nothing is applied meanwhile
   std::map<ReadId, Index> reads;          // asked for; what was committed then
   std::vector<ReadReady> reads_ready;
   std::vector<ProposeReply> forwarded;
@@ -80,7 +90,8 @@ class TestCluster {
   bool complete_write(MemberId id);
   bool apply(MemberId id, size_t entries_max = SIZE_MAX);
   bool answer_read_log(MemberId id);
-  bool send_snapshot(MemberId from);          // ships and installs in one step, if the receiver is up and reachable
+  bool send_snapshot(MemberId from);          // if the receiver is up and reachable
+  bool finish_install(MemberId to);
   bool deliver(size_t position, bool keep = false);
   bool deliver_all(MemberId to);
   void checkpoint(MemberId id);               // at what is applied and durable
@@ -104,7 +115,7 @@ class TestCluster {
   MemberId leader() const;  // that of the highest term; 0 = none
 
  private:
-  void install(TestMember& from, TestMember& to);
+  void snapshot_outcome(MemberId from, MemberId to, std::optional<Index> installed);
   void write_out(TestMember& m, Ready& r);
   void print_ready(MemberId id, const Ready& r);
   void check_durable_quorum(const Raft& raft);

@@ -123,9 +123,9 @@ void Raft::send_due_replies() {
 
 void Raft::installed_snapshot(Index index, Term term, const Configuration& config) {
   CHECK(index > applied_, "a snapshot brings the state machine forward");
-  CHECK(!is_leader(), "a leader installs nothing");
   dirty_ = true;
   if (!log_.matches(index, term)) {
+    CHECK(!is_leader(), "a leader's log has all that is committed");
     log_.reset(index, term);
     for (WriteInFlight& write : writes_) write.last = Index();
     log_reset_ = LogReset{index, term};

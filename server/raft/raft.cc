@@ -387,13 +387,17 @@ void Raft::hand_out_write() {
   bool anything = log_reset_ || truncate_from_ || log_.last_index() > submitted_ || hard_ != submitted_hard_;
   if (!anything) return;
   out_.write_seq = ++write_seq_;
-  out_.log_reset = std::exchange(log_reset_, std::nullopt);
-  out_.truncate_from = std::exchange(truncate_from_, Index());
-  if (log_.last_index() > submitted_) log_.runs(submitted_ + 1, log_.last_index(), SIZE_MAX, out_.to_append);
   if (hard_ != submitted_hard_) out_.hard_state = hard_;
   submitted_hard_ = hard_;
-  submitted_ = log_.last_index();
-  writes_.push_back({write_seq_, hard_, submitted_, log_.last_term()});
+  out_.truncate_from = std::exchange(truncate_from_, Index());
+  if (log_reset_) {
+    out_.log_reset = std::exchange(log_reset_, std::nullopt);  // alone: entries above it come next
+    dirty_ = dirty_ || log_.last_index() > submitted_;
+  } else if (log_.last_index() > submitted_) {
+    log_.runs(submitted_ + 1, log_.last_index(), SIZE_MAX, out_.to_append);
+    submitted_ = log_.last_index();
+  }
+  writes_.push_back({write_seq_, hard_, submitted_, *log_.term_at(submitted_)});
 }
 
 Ready Raft::ready() {

@@ -98,7 +98,7 @@ struct LogReset {
 struct Ready {
   // Write as one batch, in order of write_seq; then log_durable(write_seq). 0: nothing to write.
   WriteSeq write_seq;
-  std::optional<LogReset> log_reset;     // first of all
+  std::optional<LogReset> log_reset;     // if set, there are no entries and no truncation in this Ready
   Index truncate_from;                   // 0 = none: else drop entries from here on before appending
   std::vector<Entries> to_append;        // consecutive runs
   std::optional<HardState> hard_state;   // in the same batch, before or behind the entries
