@@ -181,7 +181,7 @@ Status Node::decode_config(std::string_view bytes, raft::Configuration& config) 
 void Node::start() {
   CHECK(!started_);
   started_ = true;
-  last_tick_ = last_turn_ = last_checkpoint_ = world_.loop->now();
+  last_tick_ = last_turn_ = last_checkpoint_ = world_.loop->now_precise();  // recovery may have taken long
   make_transport();
   turn_hook_ = world_.loop->add_turn_hook([this] {
     last_turn_ = world_.loop->now();
