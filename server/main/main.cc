@@ -18,7 +18,7 @@ namespace fairlead::server {
 namespace {
 
 constexpr size_t kValueCacheDefaultMax = 128 << 20;
-constexpr io::Nanos kDrainMax = 5 * io::kSecond;
+constexpr io::Nanos kDrainMax = 200 * io::kMillisecond;
 constexpr int kExitBadUsage = 2;  // as etcd
 
 std::optional<std::string> environment(const std::string& name) {
@@ -159,9 +159,12 @@ class Member {
     if (std::exchange(stopping_, true)) return world_->loop().stop();  // a second signal: at once
     w_.log->info("received signal; shutting down", {{"signal", signal_number == SIGTERM ? "terminated" : "interrupt"}});
     node_->stop([this] {
-      // Answers are on their way; what still waits after a moment is cut.
+      // Answers are on their way; streams that stay open, as watches do, are ended after a moment.
       clients_->drain([this] { world_->loop().stop(); });
-      world_->loop().add_timer(world_->loop().now() + kDrainMax, [this] { world_->loop().stop(); });
+      world_->loop().add_timer(world_->loop().now() + kDrainMax, [this] {
+        clients_->stop();
+        world_->loop().stop();
+      });
     });
   }
 

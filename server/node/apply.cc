@@ -85,7 +85,7 @@ void Node::fetch_for_apply(std::vector<mvcc::Position> positions) {
                  if (!records.is_ok()) return fatal(records.status());
                  for (size_t i = 0; i < wanted.size(); ++i)
                    if (Status s = apply_cold_.add(wanted[i], std::move((*records)[i])); !s.is_ok()) return fatal(s);
-                 apply_waits_ = false;
+                 if (!installing_) apply_waits_ = false;
                  go_on_soon();
                });
 }

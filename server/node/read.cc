@@ -80,7 +80,9 @@ void Node::close_range_jobs() {
 
 void Node::range(Bytes owner, const mvcc::RangeRequest& request, RangeDone done) {
   // The common case by far, without a job: everything is in memory, and small.
-  if (request.serializable && request.range_end.empty() && !stopping_) {
+  // While a snapshot is switched in, local reads wait for it too.
+  bool local = request.serializable && !installing_;
+  if (local && request.range_end.empty() && !stopping_) {
     mvcc::RangeResult result;
     std::vector<mvcc::Position> missing;
     Status status = keyspace_->range(request, {}, result, missing);
@@ -90,7 +92,7 @@ void Node::range(Bytes owner, const mvcc::RangeRequest& request, RangeDone done)
   job->owner = std::move(owner);
   job->request = request;
   job->done = std::move(done);
-  if (request.serializable) {
+  if (local) {
     if (stopping_) return job->done(err_stopped(), nullptr);
     return run_range(std::move(job));
   }
@@ -169,7 +171,7 @@ void Node::read_txn(Bytes owner, mvcc::TxnRequest request, TxnReadDone done) {
   job->request = std::move(request);
   job->done = std::move(done);
   // etcd answers an empty transaction without asking the others, too.
-  bool local = mvcc::is_serializable(job->request);
+  bool local = mvcc::is_serializable(job->request) && !installing_;
   if (local) {
     if (stopping_) return job->done(err_stopped(), nullptr);
     return run_txn(std::move(job));
