@@ -78,6 +78,18 @@ Log::Core::Core(io::World& world, std::string dir, uint64_t log_id, const LogOpt
 
 namespace {
 
+constexpr size_t kFillBytes = 1 << 20;  // one write of zeroes
+
+// Makes the segment larger: blocks reserved, then written with zeroes. A write into blocks that were reserved only costs
+// the file system a change of its own records at each sync, about as much as the sync itself.
+Status grow_segment(LogSegment& segment, uint64_t bytes) {
+  RETURN_IF_ERROR(segment.writer->reserve(bytes));
+  const std::string zeroes(std::min<uint64_t>(kFillBytes, bytes - segment.size_bytes), '\0');
+  for (uint64_t at = segment.size_bytes; at < bytes; at += zeroes.size())
+    RETURN_IF_ERROR(segment.writer->write_at(at, std::string_view(zeroes).substr(0, bytes - at)));
+  return segment.writer->sync();
+}
+
 // A segment that is ready to be written to: name, size and blocks are durable. Blocking.
 Result<std::shared_ptr<LogSegment>> make_segment(io::Disk& disk, const std::string& dir, uint64_t log_id,
                                                  uint64_t number, uint64_t bytes, std::optional<uint64_t> spare) {
@@ -89,7 +101,7 @@ Result<std::shared_ptr<LogSegment>> make_segment(io::Disk& disk, const std::stri
   ASSIGN_OR_RETURN(segment->writer, disk.open(segment->path, io::OpenMode::kLog));
   ASSIGN_OR_RETURN(segment->size_bytes, segment->writer->size());
   if (segment->size_bytes < bytes) {
-    RETURN_IF_ERROR(segment->writer->reserve(bytes));
+    RETURN_IF_ERROR(grow_segment(*segment, bytes));
     segment->size_bytes = bytes;
   }
   RETURN_IF_ERROR(segment->writer->sync());
@@ -518,8 +530,7 @@ void Log::Core::prepare(uint64_t bytes_min) {
   if (!next_ && !spares_.empty()) spare = spares_.front();
   auto work = [job, disk = world_.disk, dir = dir_, log_id = log_id_, number = next_number_, bytes, spare] {
     if (job->segment) {  // it is there and too small for the next batch
-      job->status = job->segment->writer->reserve(bytes);
-      if (job->status.is_ok()) job->status = job->segment->writer->sync();
+      job->status = grow_segment(*job->segment, bytes);
       return;
     }
     auto made = make_segment(*disk, dir, log_id, number, bytes, spare);
