@@ -126,7 +126,7 @@ void KeyspaceImpl::needs_ops(const TxnRequest& request, const Path& path, size_t
     } else if (const auto* range = as<RangeRequest>(op)) {
       // A delete before it lets keys slide into a limited range: then all of them may be needed.
       RangeRequest wide = *range;
-      if (deleted) wide.limit = 0;
+      if (deleted && wide.revision <= 0) wide.limit = 0;
       RangeResult scratch;
       if (check_revision(wide.revision).is_ok()) (void)range_at(wide, values, scratch, missing);
     } else if (const auto* txn = as<TxnRequest>(op)) {
@@ -300,6 +300,23 @@ void KeyspaceImpl::run_delete(Txn& txn, const DeleteRangeRequest& r, DeleteRange
   out.revision = txn.changed() ? txn.main : revision_;
 }
 
+RangeResult KeyspaceImpl::run_range(const Txn& txn, const RangeRequest& request) const {
+  ++counters_.ranges_total;
+  RangeResult out;
+  std::vector<Position> missing;
+  CHECK(range_at(request, txn.values, out, missing).is_ok(), "revisions were checked before");
+  CHECK(missing.empty(), "needs() names what apply() must be given");
+  return out;
+}
+
+void KeyspaceImpl::read_old(Txn& txn, const TxnRequest& request, const Path& path, size_t& at) const {
+  for (const RequestOp& op : branch(request, path[at++])) {
+    const auto* range = as<RangeRequest>(op);
+    if (range && range->revision > 0) txn.old_reads.push_back(run_range(txn, *range));
+    if (const auto* nested = as<TxnRequest>(op)) read_old(txn, *nested, path, at);
+  }
+}
+
 void KeyspaceImpl::run_txn(Txn& txn, const TxnRequest& request, const Path& path, size_t& at, TxnResult& out) {
   out.succeeded = path[at++];
   const auto& ops = branch(request, out.succeeded);
@@ -311,11 +328,13 @@ void KeyspaceImpl::run_txn(Txn& txn, const TxnRequest& request, const Path& path
     } else if (const auto* del = as<DeleteRangeRequest>(op)) {
       run_delete(txn, *del, result.emplace<DeleteRangeResult>());
     } else if (const auto* range = as<RangeRequest>(op)) {
-      ++counters_.ranges_total;
       auto& range_out = result.emplace<RangeResult>();
-      std::vector<Position> missing;
-      CHECK(range_at(*range, txn.values, range_out, missing).is_ok(), "revisions were checked before");
-      CHECK(missing.empty(), "needs() names what apply() must be given");
+      if (range->revision > 0) {
+        range_out = std::move(txn.old_reads.front());
+        txn.old_reads.pop_front();
+      } else {
+        range_out = run_range(txn, *range);
+      }
       range_out.revision = txn.changed() ? txn.main : revision_;
     } else if (const auto* nested = as<TxnRequest>(op)) {
       run_txn(txn, *nested, path, at, result.emplace<TxnResult>());
@@ -446,6 +465,8 @@ void KeyspaceImpl::apply(const Command& command, Index applied, const ColdRecord
     size_t at = 0;
     out.status = check_ops(*request, path, at);
     auto& reply = out.reply.emplace<TxnResult>();
+    at = 0;
+    if (out.status.is_ok()) read_old(txn, *request, path, at);
     at = 0;
     if (out.status.is_ok()) run_txn(txn, *request, path, at, reply);
   } else if (const auto* compact = std::get_if<CompactRequest>(&command)) {

@@ -113,6 +113,8 @@ class KeyspaceImpl {
     ApplyResult& out;
     int64_t main;
     uint32_t sub = 0;
+    // Ranges at a given revision are read before the first change: what a change replaces, the index no longer describes.
+    std::deque<RangeResult> old_reads = {};
     bool changed() const { return sub > 0; }
   };
 
@@ -128,6 +130,8 @@ class KeyspaceImpl {
                  std::vector<Position>& missing) const;
   void run_put(Txn& txn, const PutRequest& request, PutResult& out);
   void run_delete(Txn& txn, const DeleteRangeRequest& request, DeleteRangeResult& out);
+  RangeResult run_range(const Txn& txn, const RangeRequest& request) const;
+  void read_old(Txn& txn, const TxnRequest& request, const Path& path, size_t& at) const;
   void run_txn(Txn& txn, const TxnRequest& request, const Path& path, size_t& at, TxnResult& out);
   void write(Txn& txn, KeyTree::Path& path, SlotId id, bool fresh, const KeyRecord& record);
   void remove(Txn& txn, SlotId id);
