@@ -775,7 +775,7 @@ TEST_P(Contract, WatchEndsAtItsTimeoutAndStopsPromptly) {
   });
   const auto begin = std::chrono::steady_clock::now();
   EXPECT_CODE(Code::kCancelled, api().watch(kWidgets, options, [](WatchEvent) { return true; }, stop.get_token()));
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
   stopper.join();
 }
 

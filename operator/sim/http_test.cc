@@ -40,17 +40,17 @@ class ScriptedServer {
     socklen_t size = sizeof address;
     ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
     port_ = ntohs(address.sin_port);
-    threads_.emplace_back([this] { accept_all(); });
+    acceptor_ = std::thread([this] { accept_all(); });
   }
   ~ScriptedServer() {
     stopping_ = true;
     ::shutdown(listener_, SHUT_RDWR);
-    threads_[0].join();
+    acceptor_.join();
     {
       std::lock_guard lock(mutex_);
       for (int fd : connections_) ::shutdown(fd, SHUT_RDWR);
     }
-    for (size_t i = 1; i < threads_.size(); i++) threads_[i].join();
+    for (std::thread& thread : threads_) thread.join();
     for (int fd : connections_) ::close(fd);
     ::close(listener_);
   }
@@ -104,7 +104,8 @@ class ScriptedServer {
   std::mutex mutex_;
   std::deque<std::string> script_;  // guarded by mutex_
   std::vector<int> connections_;    // guarded by mutex_
-  std::vector<std::thread> threads_;  // written by the accepting thread until it has ended
+  std::vector<std::thread> threads_;  // only the acceptor's, until it has ended
+  std::thread acceptor_;
   std::atomic<bool> stopping_{false};
   std::atomic<int> requests_{0};
   int listener_ = -1;
@@ -137,7 +138,7 @@ TEST(Http, SilenceIsAnUnknownOutcomeAndNotRepeated) {
   const Status status = api->call(request(kube::Verb::kCreate, milliseconds(300))).status();
   EXPECT_EQ(status.code(), Code::kDeadlineExceeded) << status.to_string();
   EXPECT_TRUE(kube::outcome_unknown(status));
-  EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(2'000));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(5'000));
   EXPECT_EQ(server.requests(), 1);
 }
 
@@ -188,7 +189,7 @@ TEST(Http, GarbageAndFloodsAreRefused) {
   ScriptedServer nonsense({"good morning\r\n\r\n"});
   EXPECT_EQ(nonsense.client()->call(request(kube::Verb::kCreate, milliseconds(300))).code(), Code::kDeadlineExceeded);
   ScriptedServer flood({http(200, std::string(kube::kResponseBytesMax + 1, ' '))});
-  const Status status = flood.client()->call(request(kube::Verb::kCreate)).status();
+  const Status status = flood.client()->call(request(kube::Verb::kCreate, milliseconds(120'000))).status();
   EXPECT_EQ(status.code(), Code::kInternal);
   EXPECT_NE(status.message().find("larger than"), std::string_view::npos) << status.to_string();
 }
@@ -257,7 +258,7 @@ TEST(HttpWatch, StopIsPromptEvenBeforeTheAnswer) {
   });
   const auto start = std::chrono::steady_clock::now();
   EXPECT_EQ(api->watch(gvr::kConfigMaps, {}, [](kube::WatchEvent) { return true; }, stop.get_token()).code(), Code::kCancelled);
-  EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(2'000));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(5'000));
   stopper.join();
 }
 
@@ -401,7 +402,6 @@ TEST(HttpIdentity, TlsTrustsOnlyTheGivenAuthority) {
     Request r;
     r.verb = kube::Verb::kList;
     r.gvr = gvr::kConfigMaps;
-    r.timeout = milliseconds(500);
     return kube::connect(config).value()->call(r).code();
   };
   {
