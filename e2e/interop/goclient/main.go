@@ -357,11 +357,17 @@ func watchCompacted(ctx context.Context, c *clientv3.Client, p string) error {
 	if _, err := c.Compact(ctx, last); err != nil {
 		return err
 	}
-	select {
-	case r := <-c.Watch(ctx, p+"a", clientv3.WithRev(first)):
-		return errors.Join(expect("error", r.Err(), rpctypes.ErrCompacted), expect("compact revision", r.CompactRevision, last))
-	case <-ctx.Done():
-		return ctx.Err()
+	// The call may have been served by another member than the watch will be: that one may compact a moment later.
+	for {
+		part, cancel := context.WithCancel(ctx)
+		r, open := <-c.Watch(part, p+"a", clientv3.WithRev(first))
+		cancel()
+		if !open {
+			return fmt.Errorf("watch ended: %v", ctx.Err())
+		}
+		if r.Err() != nil {
+			return errors.Join(expect("error", r.Err(), rpctypes.ErrCompacted), expect("compact revision", r.CompactRevision, last))
+		}
 	}
 }
 
