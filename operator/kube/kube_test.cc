@@ -61,6 +61,7 @@ TEST(Yaml, ScalarsHaveKubernetesTypes) {
   EXPECT_EQ(document, (Json{{"a", 1}, {"b", "1"}, {"c", true}, {"d", "yes"}, {"e", nullptr}, {"f", 1.5}, {"g", "1Gi"}, {"h", "true"}, {"i", {"x"}}, {"j", 8}}));
   EXPECT_EQ(parse_yaml("---\na: 1\n---\n---\nb: 2\n").value().size(), 2u);
   EXPECT_FALSE(parse_yaml("a: [1").is_ok());
+  EXPECT_FALSE(parse_yaml(std::string(150, '[') + std::string(150, ']')).is_ok());  // nested too deeply
   EXPECT_FALSE(parse_yaml_file("no/such/file.yaml").is_ok());
 }
 

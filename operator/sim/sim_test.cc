@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include "operator/kube/events.h"
 #include "operator/kube/informer.h"
+#include "operator/kube/lease.h"
 #include "operator/kube/yaml.h"
 #include "operator/sim/cel.h"
 #include "operator/sim/client.h"
@@ -224,6 +226,89 @@ TEST_F(InformerTest, RefusedChangesAreOfferedAgain) {
   refuse_ = false;
   EXPECT_TRUE(informer.poll().is_ok());
   EXPECT_EQ(take_seen(), "!a !b ");
+}
+
+// ---- lease and events ----
+
+kube::LeaseOptions fast_lease() {
+  kube::LeaseOptions options;
+  options.ns = "default";
+  options.name = "operator";
+  options.identity = "one";
+  options.retry_period = std::chrono::milliseconds(2);
+  return options;
+}
+std::string holder(const Server& server) {
+  const ObjectPtr lease = server.find(gvr::kLeases, key("operator"));
+  return lease ? string_at(*lease, {"spec", "holderIdentity"}) : "nobody";
+}
+
+TEST(LeaseRun, ReleasesWhenStopped) {
+  Server server;
+  Client client(server, "op");
+  kube::LeaderLease lease(client, fast_lease());
+  std::stop_source stop;
+  std::string held_by;
+  Status status = lease.run(stop.get_token(), [&] {
+    held_by = holder(server);
+    stop.request_stop();
+  });
+  EXPECT_TRUE(status.is_ok()) << status.to_string();
+  EXPECT_EQ(held_by, "one");
+  EXPECT_EQ(holder(server), "");
+}
+
+TEST(LeaseRun, EndsWhenAnotherTookIt) {
+  Server server;
+  Client client(server, "op"), other(server, "other");
+  kube::LeaderLease lease(client, fast_lease());
+  Status status = lease.run(std::stop_token(), [&] {
+    EXPECT_TRUE(other.merge_patch(gvr::kLeases, key("operator"), {{"spec", {{"holderIdentity", "two"}}}}).is_ok());
+  });
+  EXPECT_EQ(status.code(), Code::kAborted);
+  EXPECT_EQ(holder(server), "two");
+}
+
+TEST(LeaseRun, EndsWhenItCannotRenew) {
+  Server server;
+  Client client(server, "op");
+  kube::LeaseOptions options = fast_lease();
+  options.renew_deadline = std::chrono::milliseconds(30);
+  kube::LeaderLease lease(client, options);
+  Status status = lease.run(std::stop_token(), [&] { client.crash(); });
+  EXPECT_EQ(status.code(), Code::kAborted);
+  EXPECT_EQ(holder(server), "one");  // it expires by itself
+}
+
+TEST(Events, MemoryIsBoundedAndForgettingDoesNotDuplicate) {
+  Server server;
+  Client client(server, "op");
+  kube::EventRecorder recorder(client, "fairlead-operator", "host");
+  const Json about = *client.create(gvr::kConfigMaps, config_map("a"));
+  const auto emit = [&](size_t i) { recorder.emit(about, kube::EventType::kNormal, "Reason", "message " + std::to_string(i), 1'790'000'000'000); };
+  for (size_t i = 0; i <= kube::kEventKeysMax; i++) emit(i);
+  const uint64_t before = client.writes();
+  emit(kube::kEventKeysMax);  // remembered: held back, too soon
+  EXPECT_EQ(client.writes(), before);
+  emit(0);  // forgotten, but on the server
+  EXPECT_GT(client.writes(), before);
+  EXPECT_EQ(recorder.failures(), 0u);
+  int64_t counted = 0;
+  for (const ObjectPtr& event : server.all(gvr::kEvents)) counted += kube::int_at(*event, {"count"});
+  EXPECT_EQ(server.all(gvr::kEvents).size(), kube::kEventKeysMax + 1);
+  EXPECT_EQ(counted, static_cast<int64_t>(kube::kEventKeysMax) + 2);
+}
+
+TEST(Events, FailuresAreCountedAndDoNotStopAnything) {
+  Server server;
+  Client client(server, "op", {{FaultKind::kUnavailable, 2, 0}});
+  kube::EventRecorder recorder(client, "fairlead-operator", "host");
+  const Json about = *client.create(gvr::kConfigMaps, config_map("a"));
+  recorder.emit(about, kube::EventType::kNormal, "Reason", "text", 1'790'000'000'000);
+  EXPECT_EQ(recorder.failures(), 1u);
+  recorder.emit(about, kube::EventType::kNormal, "Reason", "text", 1'790'000'000'001);
+  ASSERT_EQ(server.all(gvr::kEvents).size(), 1u);
+  EXPECT_EQ(kube::int_at(*server.all(gvr::kEvents)[0], {"count"}), 2);  // the lost one is counted in
 }
 
 // ---- kubelet ----
