@@ -205,9 +205,14 @@ class Script {
     else if (w[0] == "start") cluster_.start(a);
     else if (w[0] == "checkpoint") cluster_.checkpoint(a);
     else if (w[0] == "compact") cluster_.compact(a, Index(b.value));
-    else if (w[0] == "rewind") cluster_.member(a).disk.cut(Index(b.value + 1));
+    else if (w[0] == "rewind") rewind(a, b.value);
     else return false;
     return true;
+  }
+
+  void rewind(MemberId member, uint64_t last) {
+    cluster_.member(member).disk.cut(Index(last + 1));
+    cluster_.invariants().disk_replaced(member);
   }
 
   void deliver(MemberId to, MemberId from, bool reversed, bool twice) {

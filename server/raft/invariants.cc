@@ -46,11 +46,33 @@ std::string Invariants::check_alone(const Raft& m) {
   if (m.applied_index() > m.commit()) return at(m.id(), "applied more than is committed");
   if (m.commit() > m.last_index()) return at(m.id(), "committed more than the log holds");
   if (m.durable_index() > m.last_index()) return at(m.id(), "more durable than the log holds");
+  if (!seen_.contains(m.id())) {
+    if (std::string broken = check_memory(m); !broken.empty()) return broken;
+  }
+  durable_[m.id()] = {m.durable_hard_state(), m.durable_index(), m.term_at(m.durable_index()).value_or(Term()),
+                      m.applied_index()};
   Seen& seen = seen_[m.id()];
   if (m.term() < seen.term) return at(m.id(), "term went backwards");
   if (m.commit() < seen.commit) return at(m.id(), "commit index went backwards");
   if (m.applied_index() < seen.applied) return at(m.id(), "applied index went backwards");
   seen = {m.term(), m.commit(), m.applied_index()};
+  return "";
+}
+
+// A start finds all that the life before counted as durable.
+std::string Invariants::check_memory(const Raft& m) {
+  auto known = durable_.find(m.id());
+  if (known == durable_.end()) return "";
+  const Durable& before = known->second;
+  if (m.term() < before.hard.term) return at(m.id(), "forgot term " + std::to_string(before.hard.term.value));
+  bool same_term = m.term() == before.hard.term;
+  if (same_term && m.vote() != before.hard.vote) {
+    if (before.hard.vote) return at(m.id(), "forgot its vote of term " + std::to_string(m.term().value));
+  }
+  // An installed snapshot takes the place of a log, from the moment that the disk names it.
+  bool behind_snapshot = m.last_index() < m.first_index() && m.applied_index() > before.applied;
+  if (before.last < m.first_index() || behind_snapshot) return "";
+  if (m.term_at(before.last) != before.last_term) return at(m.id(), "forgot the durable entry " + str(before.last));
   return "";
 }
 

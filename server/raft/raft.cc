@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/planted.h"
 
 namespace fairlead::raft {
 
@@ -388,6 +389,7 @@ void Raft::hand_out_write() {
   if (!anything) return;
   out_.write_seq = ++write_seq_;
   if (hard_ != submitted_hard_) out_.hard_state = hard_;
+  if (PLANTED(kVoteNotPersisted) && out_.hard_state) out_.hard_state->vote = MemberId();
   submitted_hard_ = hard_;
   out_.truncate_from = std::exchange(truncate_from_, Index());
   if (log_reset_) {
@@ -398,6 +400,11 @@ void Raft::hand_out_write() {
     submitted_ = log_.last_index();
   }
   writes_.push_back({write_seq_, hard_, submitted_, *log_.term_at(submitted_)});
+  if (PLANTED(kAnswerBeforeDurable)) {
+    durable_ = submitted_;
+    if (is_leader()) advance_commit();
+    dirty_ = true;
+  }
 }
 
 Ready Raft::ready() {

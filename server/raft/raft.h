@@ -208,6 +208,7 @@ class Raft {
   Index applied_index() const { return applied_; }
   Index last_index() const { return log_.last_index(); }
   Index durable_index() const { return durable_; }
+  const HardState& durable_hard_state() const { return durable_hard_; }
   Index first_index() const { return log_.start_index() + 1; }  // oldest entry that followers can still be given
   std::optional<Term> term_at(Index index) const { return log_.term_at(index); }
   // The configuration in force (appended) and the index of its entry (0 or a checkpoint's for the restored one).

@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <random>
 
+#include "base/check.h"
+#include "base/planted.h"
 #include "server/raft/cluster_for_test.h"
 
 namespace fairlead::raft {
@@ -37,8 +39,11 @@ class RandomRun {
   }
 
   void run(int steps) {
-    for (int i = 0; i < steps; ++i) step();
+    run_wild(steps);
     heal_and_converge();
+  }
+  void run_wild(int steps) {
+    for (int i = 0; i < steps; ++i) step();
   }
 
  private:
@@ -227,6 +232,33 @@ TEST(RaftRandom, SafeAndLive) {
     EXPECT_GT(n, 0u);
   }
 }
+
+#ifdef FAIRLEAD_PLANTED
+// That the test can fail: each bug that is planted in the core is noticed.
+TEST(RaftRandom, FindsWhatIsPlanted) {
+  CheckHandler throws = [](const char*, int, const char* condition, const char* message) {
+    throw std::runtime_error(std::string(condition) + ": " + message);
+  };
+  for (PlantedBug bug : {PlantedBug::kAnswerBeforeDurable, PlantedBug::kVoteNotPersisted}) {
+    planted_bug = bug;
+    std::string found;
+    uint64_t seed = 0;
+    while (found.empty() && ++seed <= 2000) {
+      Counters c;
+      set_check_handler(throws);  // a handler serves once
+      try {
+        RandomRun(seed, c).run_wild(12000);
+      } catch (const std::exception& broken) {
+        found = broken.what();
+      }
+    }
+    EXPECT_NE(found, "");
+    std::printf("seed %llu: %s\n", (unsigned long long)seed, found.c_str());
+  }
+  planted_bug = PlantedBug::kNone;
+  set_check_handler(nullptr);
+}
+#endif
 
 }  // namespace
 }  // namespace fairlead::raft
