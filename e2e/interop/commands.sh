@@ -28,11 +28,12 @@ run_watch() {
 }
 has_lines() { [ "$(wc -l <"$1")" -ge "$2" ]; }
 
-# What may differ from run to run: log lines of the client, terms and sizes, remaining seconds, random IDs.
+# What may differ from run to run: log lines of the client, terms and sizes, remaining seconds, random IDs. This version
+# has no quota (README.md), so that figure is left out.
 keep() {
   {
-    sed -E -e '/^\{"level":/d' \
-      -e 's/"(raft_term|raftTerm|raftIndex|raftAppliedIndex|dbSize|dbSizeInUse|dbSizeQuota)":[0-9]+/"\1":N/g' \
+    sed -E -e '/^\{"level":/d' -e 's/,"dbSizeQuota":[0-9]+//' \
+      -e 's/"(raft_term|raftTerm|raftIndex|raftAppliedIndex|dbSize|dbSizeInUse)":[0-9]+/"\1":N/g' \
       -e 's/"(RaftTerm|RaftIndex|RaftAppliedIndex|DBSize|DBSizeInUse)" : [0-9]+/"\1" : N/' \
       -e 's/(remaining\()[0-9]+s/\1Ns/; s/took = [0-9.]+[mµ]?s/took = T/; s/"(took|ttl)":("[^"]*"|[0-9]+)/"\1":T/' \
       -e "s/${lease_id:-no lease yet}/LEASE/g" -e 's/lease [0-9a-f]{15,16} granted/lease LEASE granted/' \

@@ -47,6 +47,7 @@ void Api::add_maintenance(net::Router& router) {
     reply.set_raftappliedindex(s.applied.value);
     reply.set_islearner(s.is_learner);
     reply.set_storageversion(std::string(kEtcdClusterVersion));
+    reply.mutable_downgradeinfo();  // none is under way; etcd says so by an empty message
     if (s.leader.value == 0) reply.add_errors("etcdserver: no leader");
     call->reply(serialize(reply));
   });

@@ -137,6 +137,7 @@ void GrpcCall::on_header(nghttp2_rcbuf* name_buffer, nghttp2_rcbuf* value_buffer
     return;
   }
   if (name == ":path") {
+    if (path_) return;  // twice: the first one counts
     nghttp2_rcbuf_incref(value_buffer);
     path_ = value_buffer;
   } else if (name == ":method") {
@@ -147,7 +148,7 @@ void GrpcCall::on_header(nghttp2_rcbuf* name_buffer, nghttp2_rcbuf* value_buffer
     auto timeout = parse_grpc_timeout(value);
     bad_timeout_ = !timeout;
     if (timeout) DeadlineEntry::deadline = session_->core().loop.now() + std::max<io::Nanos>(*timeout, 1);
-  } else if (name[0] != ':' && name != "te") {
+  } else if (!name.empty() && name[0] != ':' && name != "te") {
     nghttp2_rcbuf_incref(name_buffer);
     nghttp2_rcbuf_incref(value_buffer);
     headers_.emplace_back(name_buffer, value_buffer);

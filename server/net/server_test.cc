@@ -103,6 +103,19 @@ TEST_F(Fixture, UnaryCallsAnswer) {
   EXPECT_EQ(router.find("/t.S/Echo")->stats.handled[0], 3u);
 }
 
+// Go clients of etcd 3.4 (grpc-go 1.26) send their dial target as the authority.
+TEST_F(Fixture, AnAuthorityThatIsNoHostIsAccepted) {
+  router.add_unary("/t.S/Echo", [](CallRef call, Bytes request) { call->reply(request); });
+  start();
+  ClientOptions options;
+  options.authority = "passthrough:///http://127.0.0.1:2379";
+  connect(options);
+  auto answer = call("/t.S/Echo", "hello");
+  loop.settle();
+  EXPECT_EQ(answer->status, Status());
+  EXPECT_EQ(answer->reply, "hello");
+}
+
 TEST_F(Fixture, OneWritePerTurn) {
   router.add_unary("/t.S/Echo", [](CallRef call, Bytes request) { call->reply(request); });
   start();
