@@ -197,7 +197,7 @@ class KeyspaceImpl {
   int64_t frozen_revision_ = 1;
   bool checkpoint_open_ = false;
   uint64_t checkpoint_mark_ = 0;
-  std::vector<Position> dead_keys_;
+  std::deque<Position> dead_keys_;  // a deque: no growth that copies a million of them in one turn
 
   // counters
   uint64_t history_revisions_ = 0;

@@ -55,6 +55,17 @@ int main(int argc, char** argv) {
   std::vector<std::string> keys(n);
   for (size_t i = 0; i < n; ++i) keys[i] = key_of(i);
 
+  {
+    // The yardstick: what one read of memory that is in no processor cache costs here and now.
+    std::vector<uint32_t> memory(size_t{64} << 20);
+    for (size_t i = 0; i < memory.size(); ++i) memory[i] = static_cast<uint32_t>(rng());
+    uint32_t at = 0;
+    report("yardstick: one dependent read in 256 MB", 1'000'000, [&] {
+      for (int i = 0; i < 1'000'000; ++i) at = memory[(at + static_cast<uint32_t>(i)) % memory.size()];
+    });
+    if (at == 1) std::printf("\n");
+  }
+
   Keyspace keyspace({.cache_bytes_max = 1 << 20});
   ApplyResult result;
   uint64_t applied = 0;

@@ -231,7 +231,8 @@ Status KeyspaceImpl::range_at(const RangeRequest& request, const ColdRecords& va
   int64_t revision = request.revision > 0 ? request.revision : kNewest;
   size_t keys_max = request.limit > 0 ? static_cast<size_t>(request.limit) : kNoLimit;
   bool whole = needs_whole(request);
-  if (interval.kind == Interval::Kind::kOne || keys_max != kNoLimit || request.count_only) {
+  bool one = interval.kind == Interval::Kind::kOne;
+  if ((keys_max != kNoLimit && !one) || request.count_only) {
     out.count = static_cast<int64_t>(count_at(interval, revision));
     if (request.count_only) return {};
   }
@@ -239,7 +240,7 @@ Status KeyspaceImpl::range_at(const RangeRequest& request, const ColdRecords& va
   reading.values_wanted = !request.keys_only || request.sort_target == SortTarget::kValue;
   Collected collected =
       collect(interval, revision, whole ? kNoLimit : keys_max, kNoLimit, kNoLimit, reading);
-  if (keys_max == kNoLimit) out.count = static_cast<int64_t>(collected.keys);
+  if (keys_max == kNoLimit || one) out.count = static_cast<int64_t>(collected.keys);
   if (!missing.empty()) return {};
   if (whole) {
     finish_range(request, out);

@@ -5,19 +5,26 @@
 #include "server/mvcc/mix.h"
 
 namespace fairlead::mvcc {
+namespace {
+constexpr size_t kOverhead = 32;  // per record, about
+}
 
 void SideTable::set(SideKind kind, std::string_view id, std::string_view payload, SidePosition position) {
   auto [it, fresh] = entries_.try_emplace({kind, std::string(id)});
+  if (changed_.insert(it->first).second) {
+    changed_bytes_ += kOverhead + id.size() + payload.size();
+  } else {
+    changed_bytes_ += payload.size() - it->second.payload.size();
+  }
   it->second.payload.assign(payload);
   it->second.position = position;
-  changed_.insert(it->first);
 }
 
 bool SideTable::erase(SideKind kind, std::string_view id) {
   auto it = entries_.find(std::pair{kind, id});
   if (it == entries_.end()) return false;
   if (it->second.frozen) dead_.push_back(*it->second.frozen);
-  changed_.erase(it->first);
+  if (changed_.erase(it->first)) changed_bytes_ -= kOverhead + id.size() + it->second.payload.size();
   entries_.erase(it);
   return true;
 }
@@ -57,15 +64,9 @@ void SideTable::freeze(FrozenTail& out) {
     out.bytes += record.size();
   }
   changed_.clear();
-  std::sort(dead_.begin(), dead_.end());
+  changed_bytes_ = 0;
   out.dead_side.insert(out.dead_side.end(), dead_.begin(), dead_.end());
   dead_.clear();
-}
-
-size_t SideTable::changed_bytes() const {
-  size_t bytes = 0;
-  for (const Key& key : changed_) bytes += key.second.size() + entries_.find(key)->second.payload.size() + 32;
-  return bytes;
 }
 
 uint64_t SideTable::hash() const {

@@ -30,7 +30,7 @@ class SideTable {
   void load(const SideRecord& record);
   // Appends what changed since the last freeze and what died since; the table counts as frozen from here on.
   void freeze(FrozenTail& out);
-  size_t changed_bytes() const;
+  size_t changed_bytes() const { return changed_bytes_; }  // about what the next freeze will write
   uint64_t hash() const;  // of kinds, ids and payloads; not of kKeyspace, which is written by checkpoints
 
  private:
@@ -51,6 +51,7 @@ class SideTable {
   std::map<Key, Entry, Less> entries_;
   std::set<Key, Less> changed_;
   std::vector<SidePosition> dead_;
+  size_t changed_bytes_ = 0;
 };
 
 }  // namespace fairlead::mvcc

@@ -1,5 +1,6 @@
 #include "server/mvcc/tree.h"
 
+#include <cstddef>
 #include <utility>
 
 namespace fairlead::mvcc {
@@ -23,6 +24,22 @@ void move_range(T* array, uint32_t from, uint32_t to, uint32_t count) {
   } else {
     std::move(array + from, array + from + count, array + to);
   }
+}
+
+// First i in [0, size) with head[i] >= wanted; size if none. Without branches to mispredict.
+uint32_t first_not_below(const uint64_t* head, uint32_t size, uint64_t wanted) {
+  const uint64_t* base = head;
+  while (size > 1) {
+    uint32_t half = size / 2;
+    base += base[half - 1] < wanted ? half : 0;
+    size -= half;
+  }
+  return static_cast<uint32_t>(base - head) + (size == 1 && *base < wanted);
+}
+
+// Asks for the lines that a search will look at, all at once: one miss instead of one for each halving.
+void prefetch(const void* from, size_t bytes) {
+  for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(static_cast<const char*>(from) + at);
 }
 
 }  // namespace
@@ -58,10 +75,12 @@ uint32_t KeyTree::shared_prefix(const Fences& fences) {
 // First entry that is not below `key`. Heads decide; among equal heads the keys themselves.
 uint32_t KeyTree::lower_bound(const Leaf& leaf, std::string_view key) const {
   uint64_t head = head_of(key, leaf.prefix);
-  const uint64_t* end = leaf.head + leaf.size;
-  auto low = static_cast<uint32_t>(std::lower_bound(leaf.head, end, head) - leaf.head);
+  uint32_t low = first_not_below(leaf.head, leaf.size, head);
   if (low == leaf.size || leaf.head[low] != head) return low;
-  auto high = static_cast<uint32_t>(std::upper_bound(leaf.head + low, end, head) - leaf.head);
+  uint32_t high = low + 1;
+  if (high < leaf.size && leaf.head[high] == head) {
+    high = head == ~uint64_t{0} ? leaf.size : low + first_not_below(leaf.head + low, leaf.size - low, head + 1);
+  }
   while (low < high) {
     uint32_t middle = (low + high) / 2;
     if (slots_->key(leaf.id(middle)) < key) {
@@ -76,9 +95,10 @@ uint32_t KeyTree::lower_bound(const Leaf& leaf, std::string_view key) const {
 // Last child whose separator is not above `key`.
 uint32_t KeyTree::child_index(const Inner& inner, std::string_view key) {
   uint64_t head = head_of(key, inner.prefix);
-  const uint64_t* end = inner.head + inner.size;
-  auto low = static_cast<uint32_t>(std::lower_bound(inner.head + 1, end, head) - inner.head);
-  auto high = static_cast<uint32_t>(std::upper_bound(inner.head + low, end, head) - inner.head);
+  uint32_t low = 1 + first_not_below(inner.head + 1, inner.size - 1, head), high = low;
+  if (low < inner.size && inner.head[low] == head) {
+    high = head == ~uint64_t{0} ? inner.size : low + first_not_below(inner.head + low, inner.size - low, head + 1);
+  }
   while (low < high) {
     uint32_t middle = (low + high) / 2;
     if (inner.separator[middle] <= key) {
@@ -97,6 +117,13 @@ bool KeyTree::find(std::string_view key, Path& path) const {
     path.inner[level] = inner;
     path.at[level] = child_index(*inner, key);
     node = inner->child[path.at[level]];
+    __builtin_prefetch(&inner->sum[path.at[level]], 1);  // for touch()
+    if (level + 1 == height_) {
+      prefetch(node, offsetof(Leaf, slot));
+    } else {
+      prefetch(node, 8);
+      prefetch(static_cast<Inner*>(node)->head, sizeof(Inner::head));
+    }
   }
   path.leaf = static_cast<Leaf*>(node);
   path.position = lower_bound(*path.leaf, key);
@@ -190,8 +217,8 @@ void KeyTree::touch(const Path& path, bool live, int64_t revision) {
   for (int level = 0; level < height_; ++level) {
     Inner* inner = path.inner[level];
     uint32_t at = path.at[level];
-    inner->count[at] += change;
-    inner->newest[at] = std::max(inner->newest[at], revision);
+    inner->sum[at].count += change;
+    inner->sum[at].newest = std::max(inner->sum[at].newest, revision);
   }
 }
 
@@ -204,8 +231,8 @@ void KeyTree::split(const Path& path, std::string_view key) {
     ++inners_;
     root->size = 1;
     root->child[0] = root_;
-    root->count[0] = static_cast<uint32_t>(live_);
-    root->newest[0] = newest_;
+    root->sum[0].count = static_cast<uint32_t>(live_);
+    root->sum[0].newest = newest_;
     root_ = root;
     ++height_;
     CHECK(height_ < kDepthMax, "64^9 leaves do not fit in memory");
@@ -238,8 +265,8 @@ void KeyTree::split_leaf(const Path& path, std::string_view key) {
   std::string high(fences.high);  // inserting moves separators
   fences.high = high;
   uint32_t right_live = leaf_live(*right);
-  parent.count[at] -= right_live;
-  insert_child(parent, at + 1, right, std::move(separator), right_live, parent.newest[at]);
+  parent.sum[at].count -= right_live;
+  insert_child(parent, at + 1, right, std::move(separator), right_live, parent.sum[at].newest);
   std::string_view middle_fence = parent.separator[at + 1];
   refit(left, height_, {fences.low, middle_fence, fences.has_low, true});
   refit(right, height_, {middle_fence, fences.high, true, fences.has_high});
@@ -258,12 +285,12 @@ void KeyTree::split_inner(const Path& path, int level) {
   int64_t right_newest = 0;
   for (uint32_t i = 0; i < right->size; ++i) {
     right->child[i] = left->child[middle + i];
-    right->count[i] = left->count[middle + i];
-    right->newest[i] = left->newest[middle + i];
+    right->sum[i].count = left->sum[middle + i].count;
+    right->sum[i].newest = left->sum[middle + i].newest;
     right->head[i] = left->head[middle + i];
     if (i > 0) right->separator[i] = std::move(left->separator[middle + i]);
-    right_count += right->count[i];
-    right_newest = std::max(right_newest, right->newest[i]);
+    right_count += right->sum[i].count;
+    right_newest = std::max(right_newest, right->sum[i].newest);
   }
   left->size = middle;
 
@@ -271,7 +298,7 @@ void KeyTree::split_inner(const Path& path, int level) {
   uint32_t at = path.at[level - 1];
   std::string high(fences.high);  // inserting moves separators
   fences.high = high;
-  parent.count[at] -= right_count;
+  parent.sum[at].count -= right_count;
   insert_child(parent, at + 1, right, std::move(separator), right_count, right_newest);
   std::string_view middle_fence = parent.separator[at + 1];
   refit(left, level, {fences.low, middle_fence, fences.has_low, true});
@@ -282,13 +309,12 @@ void KeyTree::insert_child(Inner& parent, uint32_t index, void* node, std::strin
                            int64_t newest) {
   uint32_t tail = parent.size - index;
   move_range(parent.child, index, index + 1, tail);
-  move_range(parent.count, index, index + 1, tail);
-  move_range(parent.newest, index, index + 1, tail);
+  move_range(parent.sum, index, index + 1, tail);
   move_range(parent.head, index, index + 1, tail);
   move_range(parent.separator, index, index + 1, tail);
   parent.child[index] = node;
-  parent.count[index] = count;
-  parent.newest[index] = newest;
+  parent.sum[index].count = count;
+  parent.sum[index].newest = newest;
   parent.head[index] = head_of(separator, parent.prefix);
   parent.separator[index] = std::move(separator);
   ++parent.size;
@@ -297,8 +323,7 @@ void KeyTree::insert_child(Inner& parent, uint32_t index, void* node, std::strin
 void KeyTree::remove_child(Inner& parent, uint32_t index) {
   uint32_t tail = parent.size - index - 1;
   move_range(parent.child, index + 1, index, tail);
-  move_range(parent.count, index + 1, index, tail);
-  move_range(parent.newest, index + 1, index, tail);
+  move_range(parent.sum, index + 1, index, tail);
   move_range(parent.head, index + 1, index, tail);
   move_range(parent.separator, index + 1, index, tail);
   --parent.size;
@@ -369,8 +394,8 @@ bool KeyTree::merge(Path& path, int level) {
     for (uint32_t i = 0; i < right->size; ++i) {
       uint32_t to = left->size + i;
       left->child[to] = right->child[i];
-      left->count[to] = right->count[i];
-      left->newest[to] = right->newest[i];
+      left->sum[to].count = right->sum[i].count;
+      left->sum[to].newest = right->sum[i].newest;
       left->separator[to] = std::move(right->separator[i]);
     }
     left->size += right->size;
@@ -379,8 +404,8 @@ bool KeyTree::merge(Path& path, int level) {
     delete right;
     --inners_;
   }
-  parent.count[left_at] += parent.count[left_at + 1];
-  parent.newest[left_at] = std::max(parent.newest[left_at], parent.newest[left_at + 1]);
+  parent.sum[left_at].count += parent.sum[left_at + 1].count;
+  parent.sum[left_at].newest = std::max(parent.sum[left_at].newest, parent.sum[left_at + 1].newest);
   remove_child(parent, left_at + 1);
   return true;
 }
@@ -392,7 +417,7 @@ uint64_t KeyTree::count(std::string_view from, const std::string_view* to) const
     find(key, path);
     uint64_t below = 0;
     for (int level = 0; level < height_; ++level) {
-      for (uint32_t i = 0; i < path.at[level]; ++i) below += path.inner[level]->count[i];
+      for (uint32_t i = 0; i < path.at[level]; ++i) below += path.inner[level]->sum[i].count;
     }
     for (uint32_t i = 0; i < path.position; ++i) below += path.leaf->live(i);
     return below;
@@ -448,8 +473,8 @@ void KeyTree::Builder::finish() {
       for (size_t i = begin; i < end; ++i) {
         uint32_t at = inner->size++;
         inner->child[at] = level_[i].node;
-        inner->count[at] = level_[i].count;
-        inner->newest[at] = level_[i].newest;
+        inner->sum[at].count = level_[i].count;
+        inner->sum[at].newest = level_[i].newest;
         inner->head[at] = head_of(level_[i].separator, inner->prefix);
         inner->separator[at] = at > 0 ? std::move(level_[i].separator) : std::string();
         parent.count += level_[i].count;

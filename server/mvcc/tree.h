@@ -37,8 +37,11 @@ class KeyTree {
     uint32_t size = 0;
     uint32_t prefix = 0;
     void* child[kInnerMax];
-    uint32_t count[kInnerMax];    // live keys below
-    int64_t newest[kInnerMax];    // no key below has a newer revision
+    struct Sum {
+      int64_t newest;  // no key below has a newer revision
+      uint32_t count;  // live keys below
+    };
+    Sum sum[kInnerMax];           // of each child
     uint64_t head[kInnerMax];     // of separator
     std::string separator[kInnerMax];  // lower bound of child i; [0] is not used
   };
@@ -126,7 +129,7 @@ bool KeyTree::walk(std::string_view from, const std::string_view* to, Skip&& ski
       const std::string* low = lower(path, level - 1);
       end = low && *to <= *low ? 0 : lower_bound(*path.leaf, *to);
     }
-    int64_t newest = height_ ? path.inner[level - 1]->newest[path.at[level - 1]] : newest_;
+    int64_t newest = height_ ? path.inner[level - 1]->sum[path.at[level - 1]].newest : newest_;
     if (begin < end && !visit(*path.leaf, begin, end, newest)) return false;
     if (last) return true;
     // on to the next leaf, past subtrees that need no visit
@@ -139,14 +142,14 @@ bool KeyTree::walk(std::string_view from, const std::string_view* to, Skip&& ski
       uint32_t at = ++path.at[level];
       const std::string* bound = upper(path, level);
       if (to && *to <= inner->separator[at]) return true;
-      if ((!to || (bound && *bound <= *to)) && skip(inner->count[at], inner->newest[at])) continue;
+      if ((!to || (bound && *bound <= *to)) && skip(inner->sum[at].count, inner->sum[at].newest)) continue;
       // enter this child; at its first child the same question is asked
       bool skipped = false;
       while (++level < height_) {
         path.inner[level] = static_cast<Inner*>(path.inner[level - 1]->child[path.at[level - 1]]);
         path.at[level] = 0;
         bound = upper(path, level);
-        if ((!to || (bound && *bound <= *to)) && skip(path.inner[level]->count[0], path.inner[level]->newest[0])) {
+        if ((!to || (bound && *bound <= *to)) && skip(path.inner[level]->sum[0].count, path.inner[level]->sum[0].newest)) {
           skipped = true;
           break;
         }

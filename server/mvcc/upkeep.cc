@@ -165,7 +165,6 @@ FrozenTail KeyspaceImpl::freeze() {
     out.records.push_back({it->position(), chunks_.chunk(it->place).slice_of(record)});
     out.bytes += record.size();
   }
-  std::sort(dead_keys_.begin(), dead_keys_.end());
   out.dead_keys = std::move(dead_keys_);
   dead_keys_.clear();
   if (chain_ != chain_stored_) {
