@@ -125,6 +125,14 @@ TEST(StatusServer, Pages) {
   EXPECT_EQ(client.Get("/other")->status, 404);
 }
 
+TEST(StatusServer, APortInUseIsAnError) {
+  const auto nothing = [] { return std::string(); };
+  auto first = StatusServer::start("127.0.0.1:0", {nothing, nothing, nothing});
+  ASSERT_TRUE(first.is_ok());
+  const std::string address = "127.0.0.1:" + std::to_string((*first)->port());
+  EXPECT_EQ(StatusServer::start(address, {nothing, nothing, nothing}).code(), Code::kUnavailable);
+}
+
 TEST(StatusServer, RefusesBadAddresses) {
   for (const char* bad : {"nowhere", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:70000"}) {
     EXPECT_EQ(StatusServer::start(bad, {}).code(), Code::kInvalidArgument) << bad;

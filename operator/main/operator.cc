@@ -80,8 +80,9 @@ void Operator::round(const std::string& key) {
   const int64_t now = kube::steady_now_ms();
   metrics_.reconciled(outcome, static_cast<double>(now - begin) / 1000);
   if (!outcome.status.is_ok()) {
-    // A conflict is the ordinary way of learning that somebody else wrote.
-    const LogLevel level = outcome.status.code() == Code::kAborted ? LogLevel::kDebug : LogLevel::kWarn;
+    // A conflict is the ordinary way of learning that somebody else wrote; a failed action has its line already.
+    const bool known = outcome.status.code() == Code::kAborted || !outcome.action.empty();
+    const LogLevel level = known ? LogLevel::kDebug : LogLevel::kWarn;
     log_line(level, "round failed", {{"cluster", key}, {"error", outcome.status.to_string()}});
     queue_.add_retry(key, now);
     return;

@@ -36,6 +36,11 @@ Result<std::unique_ptr<StatusServer>> StatusServer::start(const std::string& add
   }
   auto impl = std::make_unique<Impl>();
   impl->server.new_task_queue = [] { return new httplib::ThreadPool(kHttpThreads); };
+  // Not SO_REUSEPORT, httplib's default: a second process on the port must fail, not share it in silence.
+  impl->server.set_socket_options([](socket_t socket) {
+    const int on = 1;
+    ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  });
   impl->server.set_keep_alive_max_count(1);
   impl->server.set_read_timeout(5);
   impl->server.Get("/metrics", [metrics = std::move(pages.metrics)](const httplib::Request&, httplib::Response& response) {
