@@ -182,6 +182,11 @@ RunResult run(const Scenario& scenario, std::vector<Fault> script) {
 
 void delete_pod(World& w) { w.user(kube::Verb::kDelete, kube::gvr::kPods, {}, {"ns", w.member(0)}); }
 void fail_pod(World& w) { EXPECT_TRUE(w.kubelet.fail_pod({"ns", w.member(1)}).is_ok()); }
+// Its readiness probe fails and goes on failing. That is no reason to delete it: it may serve, or come back by itself.
+void unready_pod(World& w) {
+  const std::string name = w.member(2);
+  w.kubelet.set_ready_policy([name](const Json& pod) { return kube::name_of(pod) != name; });
+}
 void lose_volume(World& w) {
   EXPECT_TRUE(w.kubelet.kill_pod({"ns", w.member(1)}).is_ok());
   EXPECT_TRUE(w.kubelet.destroy_claim({"ns", "data-" + w.member(1)}).is_ok());
@@ -217,6 +222,9 @@ const Scenario kScenarios[] = {
      "members=5 services=2 budgets=1", 41},
     {"pod deleted", 3, delete_pod, kHealthy3, 5},
     {"pod failed", 3, fail_pod, kHealthy3, 5},
+    {"pod unready", 3, unready_pod,
+     "Ready=False/MemberNotHealthy Degraded=True/MemberNotHealthy Available=True/LinearizableRead pods=3 ready=2 volumes=3 "
+     "members=3 services=2 budgets=1", 5},
     {"volume lost", 3, lose_volume,
      "Ready=False/VolumeLost Degraded=True/VolumeLost Available=True/LinearizableRead pods=2 ready=2 volumes=2 members=3 "
      "services=2 budgets=1", 5},
