@@ -31,13 +31,13 @@ link_names() {
   [ ! -e "$bin_dir/fairlead" ] || ln -sfn fairlead "$bin_dir/etcd"
 }
 
+# build_programs [NAME...]: these, or all.
 build_programs() {
-  local programs
+  local programs=("${@/#/bin/}")
   setup_build
-  say "Building the programs"
+  say "Building ${*:-the programs}"
   configure release
-  mapfile -t programs < <(program_targets "$root/build")
-  [ ${#programs[@]} -gt 0 ] || { note "the tree has no programs yet"; return 0; }
+  [ $# -gt 0 ] || mapfile -t programs < <(program_targets "$root/build")
   compile "$root/build" "${programs[@]}"
   link_names
 }

@@ -27,7 +27,7 @@ make_image() {
 
 make_images() {
   setup_run
-  build_programs
+  build_programs fairlead fairlead-operator
   go_programs etcd
   say "Images"
   mkdir -p "$image_dir"

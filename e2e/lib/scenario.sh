@@ -42,6 +42,7 @@ service_endpoints() {
     member_endpoints
   fi
 }
+service_answers() { curl -fsS -m 1 -o /dev/null "$(service_endpoints | cut -d, -f1)/version"; }
 ctl() { "$etcd_bin/etcdctl" --endpoints="$(service_endpoints)" "$@"; }
 
 # leader_pod: the member that says of itself that it is the leader.
@@ -105,6 +106,8 @@ step_cluster() {
     return 1
   }
   open_forwards || return 1
+  # kube-proxy learns of a service a moment after the API server knows its endpoints.
+  wait_for 30 "the client service to lead to a member" service_answers || return 1
   note "three members are ready after $((SECONDS - begin)) s"
 }
 

@@ -3,10 +3,6 @@
 # shellcheck source=build.sh
 . "$root/e2e/lib/build.sh"
 
-need_simulator() {
-  [ -x "$bin_dir/fairlead-sim" ] || fail "there is no build/bin/fairlead-sim" "./dev build makes it"
-}
-
 # Seeds never run before by anyone, most likely: the clock, in a range of its own for each second.
 fresh_seed() { echo $(($(date +%s) * 1000)); }
 
@@ -25,8 +21,7 @@ verb_sim() {
     sim_planted "$@"
     return
   fi
-  build_programs
-  need_simulator
+  build_programs fairlead-sim
   case " $* " in
     *" --first-seed"* | *" --seed "* | *" --seed="*) ;;
     *) set -- "$@" --first-seed "$(fresh_seed)" ;;

@@ -51,10 +51,6 @@ sim_batch() {
 
 test_interop() {
   say "Interop: the original etcdctl $etcd_version, a Go client"
-  if [ ! -x "$bin_dir/fairlead" ]; then
-    note "skipped: this checkout has no server yet"
-    return
-  fi
   go_programs etcd
   go_own interop/goclient "$root/build/interop-goclient"
   local log=$log_dir/interop.log
@@ -77,11 +73,11 @@ verb_test() {
       ;;
     sim)
       shift
-      build_programs
+      build_programs fairlead-sim
       test_sim "$@"
       ;;
     interop)
-      build_programs
+      build_programs fairlead
       test_interop
       ;;
     *) fail "'./dev test $1' is unknown" "./dev test [unit | sim [--seconds N] | interop]" ;;
