@@ -54,28 +54,22 @@ bool compare_holds(const Compare& c, const KeyValue& kv) {
 
 bool KeyspaceImpl::holds(const Compare& c, const ColdRecords& values, std::vector<Position>& missing) const {
   bool any = false, all = true;
+  int64_t revision = newest_revision();
   auto test = [&](SlotId id) {
-    const Slot& slot = slots_[id];
-    any = true;
-    bool by_value = c.target == CompareTarget::kValue && slot.value_size > 0;
-    bool by_version = c.target == CompareTarget::kVersion && slot.version == kVersionInRecord;
-    KeyValue kv{slot.key_view(), {}, slot.create, slot.main(), slot.version, slot.lease};
-    if (by_value || by_version) {
-      KeyRecord record;
-      const Bytes* bytes = nullptr;
-      if (!newest_record(slot, values, record, &bytes)) {
-        missing.push_back(slot.position());
-        return;
-      }
-      kv.value = record.value;
-      kv.version = record.version;
-    }
-    all = all && compare_holds(c, kv);
+    size_t lacking = missing.size();
+    auto kv = value_at(slots_[id], revision, c.target == CompareTarget::kValue, values, missing);
+    any = any || kv || missing.size() > lacking;
+    all = all && (!kv || compare_holds(c, *kv));
   };
   Interval interval(c.key, c.range_end);
   if (interval.kind == Interval::Kind::kOne) {
     SlotId id = find(c.key);
-    if (id != kNoSlot && !slots_[id].tombstone()) test(id);
+    if (id != kNoSlot) test(id);
+  } else if (running_) {
+    for_each_key(interval, [&](SlotId id, bool) {
+      test(id);
+      return true;
+    });
   } else {
     for_each_live(interval, test);
   }
@@ -177,7 +171,12 @@ Status KeyspaceImpl::check_ops(const TxnRequest& request, const Path& path, size
 
 void KeyspaceImpl::write(Txn& txn, KeyTree::Path& path, SlotId id, bool fresh, const KeyRecord& record) {
   Slot& slot = slots_[id];
-  Event& event = txn.out.events.emplace_back();
+  if (txn.out.events.size() == kEventsMax) {
+    txn.out.events_omitted = true;
+    txn.out.events = {};
+  }
+  Event unwanted;
+  Event& event = txn.out.events_omitted ? unwanted : txn.out.events.emplace_back();
   if (!fresh) {
     if (slot.main() < txn.main) {
       event.has_prev = !slot.tombstone();
@@ -278,16 +277,21 @@ void KeyspaceImpl::remove(Txn& txn, SlotId id) {
   write(txn, path, id, false, record);
 }
 
-void KeyspaceImpl::run_delete(Txn& txn, const DeleteRangeRequest& r, DeleteRangeResult& out) {
-  ++counters_.deletes_total;
+// At most about `keys` keys; false when there are more, and running_next_ says where.
+bool KeyspaceImpl::run_delete(Txn& txn, const DeleteRangeRequest& r, size_t keys, DeleteRangeResult& out) {
   Interval interval(r.key, r.range_end);
+  if (running_) interval.from = running_next_;
   std::vector<SlotId>& ids = scratch_;
   ids.clear();
+  bool whole = true;
   if (interval.kind == Interval::Kind::kOne) {
     SlotId id = find(r.key);
     if (id != kNoSlot && !slots_[id].tombstone()) ids.push_back(id);
   } else {
-    for_each_live(interval, [&](SlotId id) { ids.push_back(id); });
+    whole = for_each_key(interval, [&](SlotId id, bool live) {
+      if (live) ids.push_back(id);
+      return ids.size() < keys;
+    });
   }
   std::vector<Position> missing;
   Reading reading{txn.values, missing, &out.prev_kvs};
@@ -296,8 +300,13 @@ void KeyspaceImpl::run_delete(Txn& txn, const DeleteRangeRequest& r, DeleteRange
     remove(txn, id);
   }
   CHECK(missing.empty(), "needs() names what apply() must be given");
-  out.deleted = static_cast<int64_t>(ids.size());
+  if (!whole) {
+    running_next_ = slots_.key(ids.back());
+    running_next_.push_back('\0');
+  }
+  out.deleted += static_cast<int64_t>(ids.size());
   out.revision = txn.changed() ? txn.main : revision_;
+  return whole;
 }
 
 RangeResult KeyspaceImpl::run_range(const Txn& txn, const RangeRequest& request) const {
@@ -326,7 +335,8 @@ void KeyspaceImpl::run_txn(Txn& txn, const TxnRequest& request, const Path& path
     if (const auto* put = as<PutRequest>(op)) {
       run_put(txn, *put, result.emplace<PutResult>());
     } else if (const auto* del = as<DeleteRangeRequest>(op)) {
-      run_delete(txn, *del, result.emplace<DeleteRangeResult>());
+      ++counters_.deletes_total;
+      run_delete(txn, *del, kNoLimit, result.emplace<DeleteRangeResult>());
     } else if (const auto* range = as<RangeRequest>(op)) {
       auto& range_out = result.emplace<RangeResult>();
       if (range->revision > 0) {
@@ -416,19 +426,26 @@ Status KeyspaceImpl::run_grant(const LeaseGrantRequest& r, Index applied) {
   return {};
 }
 
-Status KeyspaceImpl::run_revoke(Txn& txn, const LeaseRevokeRequest& r, LeaseRevokeResult& out) {
+Status KeyspaceImpl::start_revoke(const LeaseRevokeRequest& r) {
   auto it = leases_.find(r.id);
   if (it == leases_.end()) return err_lease_not_found();
-  std::vector<SlotId> ids;
-  ids.reserve(it->second.keys);
-  for (SlotId id = it->second.first; id != kNoSlot; id = slots_[id].lease_next) ids.push_back(id);
-  std::sort(ids.begin(), ids.end(), [&](SlotId a, SlotId b) { return slots_.key(a) < slots_.key(b); });
-  for (SlotId id : ids) remove(txn, id);  // detaches, too
-  out.deleted = static_cast<int64_t>(ids.size());
+  running_slots_.clear();
+  running_at_ = 0;
+  running_slots_.reserve(it->second.keys);
+  for (SlotId id = it->second.first; id != kNoSlot; id = slots_[id].lease_next) running_slots_.push_back(id);
+  std::sort(running_slots_.begin(), running_slots_.end(), [&](SlotId a, SlotId b) { return slots_.key(a) < slots_.key(b); });
+  return {};
+}
+
+bool KeyspaceImpl::run_revoke(Txn& txn, const LeaseRevokeRequest& r, size_t keys, LeaseRevokeResult& out) {
+  for (; keys > 0 && running_at_ < running_slots_.size(); --keys) remove(txn, running_slots_[running_at_++]);  // detaches
+  out.deleted = static_cast<int64_t>(running_at_);
+  if (running_at_ < running_slots_.size()) return false;
+  running_slots_ = {};
   leases_.erase(r.id);
   side_.erase(SideKind::kLease, lease_key(r.id));
   chain_ = mix(chain_, ~static_cast<uint64_t>(r.id));
-  return {};
+  return true;
 }
 
 void KeyspaceImpl::run_lease_checkpoint(const LeaseCheckpointRequest& r, Index applied) {
@@ -443,32 +460,30 @@ void KeyspaceImpl::run_lease_checkpoint(const LeaseCheckpointRequest& r, Index a
 
 // ---- One entry ----
 
-void KeyspaceImpl::apply(const Command& command, Index applied, const ColdRecords& values, ApplyResult& out) {
-  CHECK(applied > applied_, "entries are applied once and in order");
-  CHECK(revision_ < kRevisionMax, "the revision does not fit the index any more");
-  applied_ = applied;
-  out.status = {};
-  out.events.clear();
-  Txn txn{values, out, revision_ + 1};
+bool KeyspaceImpl::apply_some(const Command& command, Index applied, const ColdRecords& values, size_t keys,
+                              ApplyResult& out) {
+  if (!running_) {
+    CHECK(applied > applied_, "entries are applied once and in order");
+    CHECK(revision_ < kRevisionMax, "the revision does not fit the index any more");
+    applied_ = applied;
+    out.status = {};
+    out.events.clear();
+    out.events_omitted = false;
+    running_sub_ = 0;
+  }
+  CHECK(applied == applied_, "an entry is applied whole before the next one");
+  Txn txn{values, out, revision_ + 1, running_sub_};
+  bool done = true;
   if (const auto* put = std::get_if<PutRequest>(&command)) {
     auto& reply = out.reply.emplace<PutResult>();
     out.status = check_put(*put);
     if (out.status.is_ok()) run_put(txn, *put, reply);
   } else if (const auto* del = std::get_if<DeleteRangeRequest>(&command)) {
-    run_delete(txn, *del, out.reply.emplace<DeleteRangeResult>());
+    if (!running_) ++counters_.deletes_total;
+    auto& reply = running_ ? std::get<DeleteRangeResult>(out.reply) : out.reply.emplace<DeleteRangeResult>();
+    done = run_delete(txn, *del, keys, reply);
   } else if (const auto* request = std::get_if<TxnRequest>(&command)) {
-    ++counters_.txns_total;
-    Path path;
-    std::vector<Position> missing;
-    evaluate(*request, values, missing, path);
-    CHECK(missing.empty(), "needs() names what apply() must be given");
-    size_t at = 0;
-    out.status = check_ops(*request, path, at);
-    auto& reply = out.reply.emplace<TxnResult>();
-    at = 0;
-    if (out.status.is_ok()) read_old(txn, *request, path, at);
-    at = 0;
-    if (out.status.is_ok()) run_txn(txn, *request, path, at, reply);
+    apply_txn(txn, *request, out);
   } else if (const auto* compact = std::get_if<CompactRequest>(&command)) {
     out.reply.emplace<CompactResult>();
     out.status = run_compact(*compact);
@@ -477,15 +492,37 @@ void KeyspaceImpl::apply(const Command& command, Index applied, const ColdRecord
     out.status = run_grant(*grant, applied);
     reply = {grant->id, std::max<int64_t>(1, grant->ttl)};
   } else if (const auto* revoke = std::get_if<LeaseRevokeRequest>(&command)) {
-    out.status = run_revoke(txn, *revoke, out.reply.emplace<LeaseRevokeResult>());
+    if (!running_) out.status = start_revoke(*revoke);
+    auto& reply = out.reply.emplace<LeaseRevokeResult>();
+    if (out.status.is_ok()) done = run_revoke(txn, *revoke, keys, reply);
   } else if (const auto* checkpoint = std::get_if<LeaseCheckpointRequest>(&command)) {
     out.reply.emplace<LeaseCheckpointResult>();
     run_lease_checkpoint(*checkpoint, applied);
   }
+  running_ = !done;
+  running_sub_ = txn.sub;
+  if (!done) return false;
   if (!out.status.is_ok()) out.reply.emplace<std::monostate>();
   if (txn.changed()) revision_ = txn.main;
-  counters_.events_total += out.events.size();
+  counters_.events_total += txn.sub;
   out.revision = revision_;
+  return true;
+}
+
+void KeyspaceImpl::apply_txn(Txn& txn, const TxnRequest& request, ApplyResult& out) {
+  ++counters_.txns_total;
+  Path path;
+  std::vector<Position> missing;
+  evaluate(request, txn.values, missing, path);
+  CHECK(missing.empty(), "needs() names what apply() must be given");
+  size_t at = 0;
+  out.status = check_ops(request, path, at);
+  auto& reply = out.reply.emplace<TxnResult>();
+  if (!out.status.is_ok()) return;
+  at = 0;
+  read_old(txn, request, path, at);
+  at = 0;
+  run_txn(txn, request, path, at, reply);
 }
 
 }  // namespace fairlead::mvcc

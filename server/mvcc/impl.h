@@ -62,7 +62,7 @@ class KeyspaceImpl {
 
   // apply.cc
   std::vector<Position> needs(const Command& command, const ColdRecords& values) const;
-  void apply(const Command& command, Index applied, const ColdRecords& values, ApplyResult& out);
+  bool apply_some(const Command& command, Index applied, const ColdRecords& values, size_t keys, ApplyResult& out);
   Status read_txn(const TxnRequest& request, const ColdRecords& values, TxnResult& out,
                   std::vector<Position>& missing) const;
 
@@ -128,8 +128,9 @@ class KeyspaceImpl {
   void needs_delete(const DeleteRangeRequest& request, const ColdRecords& values, std::vector<Position>& missing) const;
   void needs_ops(const TxnRequest& request, const Path& path, size_t& at, bool& deleted, const ColdRecords& values,
                  std::vector<Position>& missing) const;
+  void apply_txn(Txn& txn, const TxnRequest& request, ApplyResult& out);
   void run_put(Txn& txn, const PutRequest& request, PutResult& out);
-  void run_delete(Txn& txn, const DeleteRangeRequest& request, DeleteRangeResult& out);
+  bool run_delete(Txn& txn, const DeleteRangeRequest& request, size_t keys, DeleteRangeResult& out);
   RangeResult run_range(const Txn& txn, const RangeRequest& request) const;
   void read_old(Txn& txn, const TxnRequest& request, const Path& path, size_t& at) const;
   void run_txn(Txn& txn, const TxnRequest& request, const Path& path, size_t& at, TxnResult& out);
@@ -137,13 +138,18 @@ class KeyspaceImpl {
   void remove(Txn& txn, SlotId id);
   Status run_compact(const CompactRequest& request);
   Status run_grant(const LeaseGrantRequest& request, Index applied);
-  Status run_revoke(Txn& txn, const LeaseRevokeRequest& request, LeaseRevokeResult& out);
+  Status start_revoke(const LeaseRevokeRequest& request);
+  bool run_revoke(Txn& txn, const LeaseRevokeRequest& request, size_t keys, LeaseRevokeResult& out);
   void run_lease_checkpoint(const LeaseCheckpointRequest& request, Index applied);
   void store_lease(int64_t id, const Lease& lease, SidePosition position);
   void attach(SlotId id, int64_t lease);
   void detach(SlotId id);
 
   // read.cc
+  // What a reader takes for newest: not the half of an entry that is being applied.
+  int64_t newest_revision() const { return running_ ? revision_ : kNewest; }
+  std::optional<KeyValue> value_at(const Slot& slot, int64_t revision, bool value_wanted, const ColdRecords& values,
+                                   std::vector<Position>& missing) const;
   bool newest_record(const Slot& slot, const ColdRecords& values, KeyRecord& record, const Bytes** hold) const;
   bool record_at(Position position, const ColdRecords& values, KeyRecord& record, const Bytes** hold) const;
   // True when the key is visible at the revision; appends it to the reading, or what it lacks.
@@ -154,6 +160,9 @@ class KeyspaceImpl {
                   std::vector<Position>& missing) const;
   template <typename Visit>
   void for_each_live(const Interval& interval, Visit&& visit) const;
+  // visit(slot, live) for every key, dead ones too, until it returns false. True when it saw all.
+  template <typename Visit>
+  bool for_each_key(const Interval& interval, Visit&& visit) const;
 
   // upkeep.cc
   int64_t compact_target() const;
@@ -206,7 +215,25 @@ class KeyspaceImpl {
   bool versions_in_records_ = false;  // some key had more versions than a slot counts: puts may need its record
   mutable KeyspaceStats counters_;  // only its *_total
   std::vector<SlotId> scratch_;
+
+  // an entry that is applied in steps
+  bool running_ = false;
+  uint32_t running_sub_ = 0;
+  std::string running_next_;           // DeleteRange: where to go on
+  std::vector<SlotId> running_slots_;  // revoke: its keys in order, those not yet deleted at the end
+  size_t running_at_ = 0;
 };
+
+template <typename Visit>
+bool KeyspaceImpl::for_each_key(const Interval& interval, Visit&& visit) const {
+  return tree_.walk(interval.from, interval.bound(), [](uint32_t, int64_t) { return false; },
+                    [&](const KeyTree::Leaf& leaf, uint32_t begin, uint32_t end, int64_t) {
+                      for (uint32_t i = begin; i < end; ++i) {
+                        if (!visit(leaf.id(i), leaf.live(i))) return false;
+                      }
+                      return true;
+                    });
+}
 
 template <typename Visit>
 void KeyspaceImpl::for_each_live(const Interval& interval, Visit&& visit) const {

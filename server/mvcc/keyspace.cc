@@ -18,8 +18,13 @@ std::vector<Position> Keyspace::needs(const Command& command, const ColdRecords&
   return impl_->needs(command, values);
 }
 void Keyspace::apply(const Command& command, Index applied, const ColdRecords& values, ApplyResult& out) {
-  impl_->apply(command, applied, values, out);
+  bool done = impl_->apply_some(command, applied, values, kNoLimit, out);
+  CHECK(done, "without a limit it is one step");
 }
+bool Keyspace::apply_some(const Command& command, Index applied, const ColdRecords& values, size_t keys, ApplyResult& out) {
+  return impl_->apply_some(command, applied, values, std::max<size_t>(1, keys), out);
+}
+bool Keyspace::applying() const { return impl_->running_; }
 std::optional<KeyRecord> Keyspace::event_prev(const Event& event) const {
   if (!event.prev_place) return std::nullopt;
   return impl_->chunks_.record(event.prev_place);
@@ -107,7 +112,7 @@ std::optional<KeyRecord> Keyspace::memory_record_at_or_after(Position from) cons
   const auto& tail = impl_->tail_;
   auto it = std::lower_bound(tail.begin(), tail.end(), from, [](const auto& e, Position p) { return e.position() < p; });
   while (it != tail.end() && !it->place) ++it;
-  if (it == tail.end()) return std::nullopt;
+  if (it == tail.end() || it->main > impl_->revision_) return std::nullopt;
   return impl_->chunks_.record(it->place);
 }
 
@@ -115,7 +120,8 @@ Position Keyspace::next_memory_position(Position from) const {
   const auto& tail = impl_->tail_;
   auto it = std::lower_bound(tail.begin(), tail.end(), from, [](const auto& e, Position p) { return e.position() < p; });
   while (it != tail.end() && !it->place) ++it;
-  return it == tail.end() ? Position{impl_->revision_ + 1, 0} : it->position();
+  Position end{impl_->revision_ + 1, 0};
+  return it == tail.end() ? end : std::min(end, it->position());
 }
 
 std::optional<KeyRecord> Keyspace::memory_record(std::string_view key, Position position) const {
@@ -138,7 +144,7 @@ std::vector<Position> Keyspace::revisions_of(std::string_view key, Position from
   const OlderRevision* end = older + slot.history_count;
   const OlderRevision* it = std::partition_point(older, end, [&](const OlderRevision& r) { return r.position() < from; });
   for (; it != end && out.size() < max; ++it) out.push_back(it->position());
-  if (out.size() < max && slot.position() >= from) out.push_back(slot.position());
+  if (out.size() < max && slot.position() >= from && slot.main() <= impl_->revision_) out.push_back(slot.position());
   return out;
 }
 

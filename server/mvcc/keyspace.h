@@ -78,6 +78,13 @@ class Keyspace {
   // `applied`: the Raft index of the entry, the place of side records it writes.
   void apply(const Command& command, Index applied, const ColdRecords& values, ApplyResult& out);
 
+  // The same in steps, for a DeleteRange or a lease revoke over very many keys: changes at most about `keys` of them, and
+  // is called again, with the same arguments and the same `out`, until it returns true. Until then readers see the
+  // revision before, history ends there, and checkpoint, compaction and cache stand still; no other command may come
+  // between. Other commands are done in one step.
+  bool apply_some(const Command& command, Index applied, const ColdRecords& values, size_t keys, ApplyResult& out);
+  bool applying() const;  // between two such steps: no freeze() now
+
   // The record that an event of the last apply() replaced; nothing if it is not in memory (then it is to be read from
   // storage at prev_position) or if there was none.
   std::optional<KeyRecord> event_prev(const Event& event) const;

@@ -345,7 +345,7 @@ TEST_P(ModelTest, AgreesWithANaiveStoreThroughHousekeepingAndCrashes) {
   Naive model;
   std::deque<std::string> since_checkpoint;
   uint64_t checkpoint_applied = 0;
-  uint64_t crashes = 0, txns = 0, reads = 0;
+  uint64_t crashes = 0, txns = 0, reads = 0, steps = 0;
   for (int step = 0; step < 3500 && !HasFatalFailure(); ++step) {
     gen.forget();
     Command command = CompactRequest{};
@@ -367,6 +367,34 @@ TEST_P(ModelTest, AgreesWithANaiveStoreThroughHousekeepingAndCrashes) {
       default: command = gen.put();
     }
     since_checkpoint.push_back(encode_command(command));
+    // Half of the entries are applied in steps of a key or two; between these the state before is what is read.
+    State before = model.now();
+    int64_t revision_before = model.revision;
+    store.step_keys = rng() % 4;
+    store.between_steps = [&] {
+      ++steps;
+      RangeRequest r = gen.range(model);
+      if (r.revision > 0 && !model.bad_revision(r.revision).is_ok()) r.revision = 0;
+      if (r.revision >= revision_before) r.revision = 0;
+      RangeResult got = store.range(r);
+      ASSERT_EQ(got.revision, revision_before);
+      ASSERT_EQ(describe(got, r.count_only), model.range(r, before));
+      Compare c = gen.compare(model);
+      TxnResult result;
+      ColdRecords values;
+      for (std::vector<Position> missing;; missing.clear()) {
+        ASSERT_TRUE(store.keyspace.read_txn(txn({c}, {}), values, result, missing).is_ok());
+        if (missing.empty()) break;
+        store.fetch(missing, values);
+      }
+      ASSERT_EQ(result.succeeded, model.holds(c, before));
+      ASSERT_EQ(store.keyspace.count(kFromKey, kFromKey), before.size());
+      EXPECT_FALSE(store.keyspace.compact_slice(1) || store.keyspace.trim_cache(1));
+      Position end = store.keyspace.scan_memory({0, 0}, 1 << 20, [&](const KeyRecord& record) {
+        EXPECT_LE(record.position.main, revision_before);
+      });
+      EXPECT_EQ(end, (Position{revision_before + 1, 0}));
+    };
     std::string want = model.apply(command);
     ASSERT_EQ(describe(store.apply(command), command), want) << "step " << step;
     ASSERT_EQ(describe(quiet.apply(command), command), want) << "step " << step;
@@ -391,6 +419,7 @@ TEST_P(ModelTest, AgreesWithANaiveStoreThroughHousekeepingAndCrashes) {
       ++crashes;
       store.keyspace = store.reload();
       store.applied = checkpoint_applied;
+      store.step_keys = 0;
       for (const std::string& entry : since_checkpoint) store.apply(*decode_command(entry));
     }
     if (rng() % 25 == 0) {
@@ -420,6 +449,7 @@ TEST_P(ModelTest, AgreesWithANaiveStoreThroughHousekeepingAndCrashes) {
   EXPECT_EQ(store.keyspace.stats().bytes_logical, bytes);
   EXPECT_GT(crashes, 3u);
   EXPECT_GT(txns, 100u);
+  EXPECT_GT(steps, 20u);
   EXPECT_GT(reads, 1000u);
 }
 

@@ -113,6 +113,25 @@ std::optional<Position> KeyspaceImpl::position_at(const Slot& slot, int64_t revi
   return it[-1].position();
 }
 
+// The fields of a key at a revision, for compares. Nothing when it does not exist there; when its record is needed and
+// not at hand, `missing` says so and the result is empty, too.
+std::optional<KeyValue> KeyspaceImpl::value_at(const Slot& slot, int64_t revision, bool value_wanted,
+                                               const ColdRecords& values, std::vector<Position>& missing) const {
+  std::optional<Position> position = position_at(slot, revision);
+  if (!position) return std::nullopt;
+  KeyRecord record;
+  const Bytes* bytes = nullptr;
+  bool newest = slot.position() == *position;
+  if (newest && slot.version != kVersionInRecord && (!value_wanted || slot.value_size == 0)) {
+    return KeyValue{slot.key_view(), {}, slot.create, slot.main(), slot.version, slot.lease};
+  }
+  if (newest ? newest_record(slot, values, record, &bytes) : record_at(*position, values, record, &bytes)) {
+    return KeyValue{record.key, record.value, record.create, record.position.main, record.version, record.lease};
+  }
+  missing.push_back(*position);
+  return std::nullopt;
+}
+
 bool KeyspaceImpl::read_key(SlotId id, int64_t revision, Reading& reading) const {
   const Slot& slot = slots_[id];
   if (slot.main() <= revision) {
@@ -167,6 +186,7 @@ Collected KeyspaceImpl::collect(const Interval& interval, int64_t revision, size
 }
 
 uint64_t KeyspaceImpl::count_newest(const Interval& interval) const {
+  if (running_) return count_at(interval, revision_);
   if (interval.kind == Interval::Kind::kOne) {
     SlotId id = find(interval.from);
     return id != kNoSlot && !slots_[id].tombstone();
@@ -228,7 +248,7 @@ Status KeyspaceImpl::range(const RangeRequest& request, const ColdRecords& value
 Status KeyspaceImpl::range_at(const RangeRequest& request, const ColdRecords& values, RangeResult& out,
                               std::vector<Position>& missing) const {
   Interval interval(request.key, request.range_end);
-  int64_t revision = request.revision > 0 ? request.revision : kNewest;
+  int64_t revision = request.revision > 0 ? request.revision : newest_revision();
   size_t keys_max = request.limit > 0 ? static_cast<size_t>(request.limit) : kNoLimit;
   bool whole = needs_whole(request);
   bool one = interval.kind == Interval::Kind::kOne;

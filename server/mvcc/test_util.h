@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <initializer_list>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -70,7 +72,16 @@ class Store {
       fetch(missing, values);
     }
     ApplyResult out;
-    keyspace.apply(*decoded, Index{++applied}, values, out);
+    if (step_keys == 0) {
+      keyspace.apply(*decoded, Index{++applied}, values, out);
+      return out;
+    }
+    ++applied;
+    while (!keyspace.apply_some(*decoded, Index{applied}, values, step_keys, out)) {
+      EXPECT_TRUE(keyspace.applying());
+      if (between_steps) between_steps();
+    }
+    EXPECT_FALSE(keyspace.applying());
     return out;
   }
   RangeResult range(RangeRequest request, Status* status = nullptr) {
@@ -150,6 +161,8 @@ class Store {
   Keyspace keyspace;
   uint64_t applied = 0;
   uint64_t fetched = 0;
+  size_t step_keys = 0;  // not 0: apply in steps
+  std::function<void()> between_steps;
   std::map<Position, std::string> disk;
   std::map<SidePosition, std::string> side_disk;
   int64_t revision_on_disk = 1;

@@ -203,6 +203,9 @@ struct ApplyResult {
   int64_t revision = 0;  // of the store afterwards
   Reply reply;
   std::vector<Event> events;  // all of one revision: `revision`
+  // There were more than kEventsMax: `events` is empty, watchers read them from history.
+  bool events_omitted = false;
 };
+constexpr size_t kEventsMax = 10'000;
 
 }  // namespace fairlead::mvcc

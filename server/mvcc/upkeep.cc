@@ -78,6 +78,7 @@ void KeyspaceImpl::compact_key(SlotId id, int64_t target) {
 }
 
 bool KeyspaceImpl::compact_slice(size_t keys) {
+  if (running_) return false;
   if (!walking_) {
     if (!compaction_pending()) return false;
     walking_ = true;
@@ -115,6 +116,7 @@ bool KeyspaceImpl::compact_slice(size_t keys) {
 // ---- Cache ----
 
 bool KeyspaceImpl::trim_cache(size_t chunks) {
+  if (running_) return false;
   size_t budget = options_.cache_bytes_max;
   for (; chunks > 0 && chunks_.cache_bytes() > budget; --chunks) {
     bool keep_all = bytes_placed_ + 2 * Chunks::kChunkSize <= budget / kLiveShareDenominator * kLiveShareNumerator;
@@ -152,6 +154,7 @@ void KeyspaceImpl::cache(Position position, const ColdRecords::Entry& entry) {
 
 FrozenTail KeyspaceImpl::freeze() {
   CHECK(!checkpoint_open_, "one checkpoint at a time");
+  CHECK(!running_, "a checkpoint holds whole entries only");
   checkpoint_open_ = true;
   FrozenTail out;
   out.revision = revision_;
@@ -188,6 +191,7 @@ void KeyspaceImpl::flushed() {
 // ---- Hash and numbers ----
 
 uint64_t KeyspaceImpl::state_hash() const {
+  CHECK(!running_, "only whole entries can be compared");
   uint64_t h = mix(mix(mix(side_.hash(), static_cast<uint64_t>(revision_)), static_cast<uint64_t>(compact_revision_)),
                    chain_);
   auto add_revision = [&h](Position position, bool tombstone) {

@@ -194,6 +194,7 @@ struct WatchHub::Impl {
 
   void offer_event(const Event& event);
   void applied(const ApplyResult& result);
+  void demote_all(int64_t revision);
   void cancel_compacted();
   bool synced(const Stream& s) const;
   void answer_progress();
@@ -345,6 +346,7 @@ void WatchHub::Impl::offer_event(const Event& event) {
 
 void WatchHub::Impl::applied(const ApplyResult& result) {
   touched.clear();
+  if (result.events_omitted) demote_all(result.revision);
   for (const Event& event : result.events) offer_event(event);
   for (Watcher* w : touched) {
     w->listed = false;
@@ -359,6 +361,15 @@ void WatchHub::Impl::applied(const ApplyResult& result) {
   if (keyspace->compact_revision() != compact_revision) {
     compact_revision = keyspace->compact_revision();
     if (not_live > 0) cancel_compacted();
+  }
+}
+
+// An entry with too many events to go through in one turn: everybody reads them from history, in steps.
+void WatchHub::Impl::demote_all(int64_t revision) {
+  for (auto& [id, s] : streams) {
+    for (auto& [watch_id, w] : s->watchers) {
+      if (w->state == State::kLive) make_cursor(*w, {revision, 0});
+    }
   }
 }
 

@@ -344,6 +344,30 @@ TEST(Watch, HistoryAndPreviousValuesComeFromStorageWhenMemoryIsShort) {
   EXPECT_NE(all.find("b=11[9]"), std::string::npos) << all;
 }
 
+TEST(Watch, AnEntryWithVeryManyEventsIsReadFromHistoryAndIsStillOneMessage) {
+  Watched w({}, {.scan_bytes = 20'000});
+  int n = static_cast<int>(kEventsMax) + 5000;
+  for (int i = 0; i < n; ++i) w.apply(put("k" + std::to_string(i), "v"));
+  w.watch("k", "l");
+  w.watch("k7");
+  w.said();
+  ApplyResult r = w.apply(del("k", "l"));
+  EXPECT_TRUE(r.events_omitted);
+  EXPECT_TRUE(r.events.empty());
+  EXPECT_EQ(w.hub.stats().cursors, 2u);
+  std::vector<size_t> sizes;
+  int steps = 0;
+  for (; w.hub.catching_up(); ++steps) {
+    w.hub.catch_up(1000);
+    for (auto& batch : w.hub.take()) {
+      for (auto& m : batch.messages) sizes.push_back(m.events_end - m.events_begin);
+    }
+  }
+  EXPECT_GT(steps, 10);
+  std::sort(sizes.begin(), sizes.end());
+  EXPECT_EQ(sizes, (std::vector<size_t>{1, static_cast<size_t>(n)}));
+}
+
 TEST(Progress, IsAnsweredOnceForAllWhenAllHaveCaughtUp) {
   Watched w;
   w.hub.request_progress(w.stream);  // no watcher: no answer
