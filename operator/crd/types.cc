@@ -7,11 +7,12 @@ namespace {
 
 using nlohmann::json;
 
-// Walks an object and remembers the first thing that was wrong, with its path. nlohmann's own accessors throw; these
-// never do.
+// Walks an object and remembers the first thing that was wrong, with its path. nlohmann's own
+// accessors throw; these never do.
 class Reader {
  public:
-  Reader(const json& value, std::string path, Status* error) : value_(value), path_(std::move(path)), error_(error) {
+  Reader(const json& value, std::string path, Status* error)
+      : value_(value), path_(std::move(path)), error_(error) {
     if (!value_.is_null() && !value_.is_object()) fail(path_, "an object", value_);
   }
 
@@ -32,7 +33,8 @@ class Reader {
       read(key, out);
     }
     if (out->empty()) return;
-    if (auto bytes = parse_quantity(*out); !bytes.is_ok()) note(child(key) + ": " + std::string(bytes.status().message()));
+    if (auto bytes = parse_quantity(*out); !bytes.is_ok())
+      note(child(key) + ": " + std::string(bytes.status().message()));
   }
   template <typename Int>
   void read_int(const char* key, Int* out) const {
@@ -59,7 +61,8 @@ class Reader {
     const json& v = field(key);
     if (v.is_null()) return;
     if (!v.is_array()) return fail(child(key), "a list", v);
-    for (size_t i = 0; i < v.size(); ++i) f(Reader(v[i], child(key) + "[" + std::to_string(i) + "]", error_));
+    for (size_t i = 0; i < v.size(); ++i)
+      f(Reader(v[i], child(key) + "[" + std::to_string(i) + "]", error_));
   }
   void strings(const char* key, std::vector<std::string>* out) const {
     const json& v = field(key);
@@ -83,7 +86,8 @@ class Reader {
 
  private:
   void fail(const std::string& path, const char* wanted, const json& got) const {
-    note(path + ": want " + wanted + ", got " + (got.is_null() ? "nothing" : "a " + std::string(got.type_name())));
+    note(path + ": want " + wanted + ", got " +
+         (got.is_null() ? "nothing" : "a " + std::string(got.type_name())));
   }
 
   const json& value_;
@@ -150,7 +154,8 @@ void read_cluster_spec(const Reader& spec, ClusterSpec* out) {
 }
 
 void check_hex(const Reader& at, const char* key, const std::string& id) {
-  if (!id.empty() && !parse_hex(id).is_ok()) at.note(at.child(key) + ": \"" + id + "\" is not a hex ID");
+  if (!id.empty() && !parse_hex(id).is_ok())
+    at.note(at.child(key) + ": \"" + id + "\" is not a hex ID");
 }
 
 void read_intent(const Reader& intent, Intent* out) {
@@ -225,7 +230,8 @@ json intent_json(const Intent& intent) {
     put(member, "memberID", m.member_id);
     members.push_back(std::move(member));
   }
-  json target = {{"replicas", intent.target.replicas}, {"image", intent.target.image},
+  json target = {{"replicas", intent.target.replicas},
+                 {"image", intent.target.image},
                  {"fixPermissions", intent.target.fix_permissions}};
   put(target, "storageSize", intent.target.storage_size);
   put(target, "storageClassName", intent.target.storage_class_name);
@@ -338,7 +344,8 @@ json to_json(const MemberSpec& spec) {
 }
 
 json to_json(const MemberStatus& status) {
-  json object = {{"observedGeneration", status.observed_generation}, {"conditions", conditions_json(status.conditions)}};
+  json object = {{"observedGeneration", status.observed_generation},
+                 {"conditions", conditions_json(status.conditions)}};
   put(object, "memberID", status.member_id);
   put(object, "role", status.role);
   put(object, "version", status.version);
@@ -348,12 +355,14 @@ json to_json(const MemberStatus& status) {
   return object;
 }
 
-std::vector<Condition> merge_conditions(const std::vector<Condition>& previous, std::vector<Condition> next,
+std::vector<Condition> merge_conditions(const std::vector<Condition>& previous,
+                                        std::vector<Condition> next,
                                         const std::string& now_rfc3339) {
   for (Condition& condition : next) {
     condition.last_transition_time = now_rfc3339;
     for (const Condition& old : previous) {
-      if (old.type == condition.type && old.status == condition.status && !old.last_transition_time.empty()) {
+      if (old.type == condition.type && old.status == condition.status &&
+          !old.last_transition_time.empty()) {
         condition.last_transition_time = old.last_transition_time;
       }
     }

@@ -1,8 +1,10 @@
-// The two kinds of fairlead.io/v1alpha1 as C++ types: FairleadCluster (flc) and FairleadMember (flm).
+// The two kinds of fairlead.io/v1alpha1 as C++ types: FairleadCluster (flc) and FairleadMember
+// (flm).
 //
-// parse_*: from the API server's JSON, with an error that names the field ("spec.replicas: want an integer, got a
-// string"). Unknown fields are ignored: a newer CRD may have them. Absent fields get the defaults of the schema.
-// to_json: the shape that the schema in manifests/crds accepts. IDs are 16 hex digits, times RFC 3339, sizes quantities.
+// parse_*: from the API server's JSON, with an error that names the field ("spec.replicas: want an
+// integer, got a string"). Unknown fields are ignored: a newer CRD may have them. Absent fields get
+// the defaults of the schema. to_json: the shape that the schema in manifests/crds accepts. IDs are
+// 16 hex digits, times RFC 3339, sizes quantities.
 #pragma once
 
 #include <cstdint>
@@ -48,7 +50,8 @@ struct StorageSpec {
   std::string size = "1Gi";
   std::string storage_class_name;  // empty: the default class
   std::string reclaim = "Delete";  // Delete | Retain
-  bool fix_permissions = false;    // an init container running as root hands the volume to the server's user
+  // An init container running as root hands the volume to the server\'s user.
+  bool fix_permissions = false;
 };
 
 struct ClusterSpec {
@@ -162,11 +165,13 @@ std::string human_size(int64_t bytes);       // for a column: "20 KiB", "1.5 GiB
 std::string to_hex(uint64_t id);  // 16 digits
 Result<uint64_t> parse_hex(std::string_view text);
 
-// Writes `next` conditions over `previous` ones: lastTransitionTime stays where the status did not change.
-std::vector<Condition> merge_conditions(const std::vector<Condition>& previous, std::vector<Condition> next,
+// Writes `next` conditions over `previous` ones: lastTransitionTime stays where the status did not
+// change.
+std::vector<Condition> merge_conditions(const std::vector<Condition>& previous,
+                                        std::vector<Condition> next,
                                         const std::string& now_rfc3339);
 
-std::string rfc3339(int64_t unix_ms);  // "2026-11-21T16:00:00Z"
+std::string rfc3339(int64_t unix_ms);                  // "2026-11-21T16:00:00Z"
 Result<int64_t> parse_rfc3339(std::string_view text);  // Unix milliseconds; UTC only
 
 }  // namespace fairlead::crd

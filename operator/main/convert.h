@@ -1,4 +1,5 @@
-// Between the three shapes of one thing: JSON of the API server, crd types, and the planner's plain data.
+// Between the three shapes of one thing: JSON of the API server, crd types, and the planner's plain
+// data.
 #pragma once
 
 #include <string>
@@ -20,9 +21,12 @@ plan::Member member_to_plan(const crd::Meta& meta);
 plan::Volume volume_to_plan(const kube::Json& claim);
 plan::Pod pod_to_plan(const kube::Json& pod);
 
-// The whole status: the intent that is to be there, and the report. `previous` gives the transition times.
-crd::ClusterStatus make_status(const plan::Report& report, const plan::Intent& intent, const plan::Decision& decision,
-                               const crd::Cluster& previous, int64_t now_ms);
-crd::MemberStatus make_member_status(const plan::MemberReport& report, const crd::Member& previous, int64_t now_ms);
+// The whole status: the intent that is to be there, and the report. `previous` gives the transition
+// times.
+crd::ClusterStatus make_status(const plan::Report& report, const plan::Intent& intent,
+                               const plan::Decision& decision, const crd::Cluster& previous,
+                               int64_t now_ms);
+crd::MemberStatus make_member_status(const plan::MemberReport& report, const crd::Member& previous,
+                                     int64_t now_ms);
 
 }  // namespace fairlead::ops

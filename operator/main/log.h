@@ -1,7 +1,8 @@
-// Log lines as JSON, one object a line, on stderr: {"level":"info","ts":"2026-...Z","msg":"...","cluster":"ns/demo",...}.
+// Log lines as JSON, one object a line, on stderr:
+// {"level":"info","ts":"2026-...Z","msg":"...","cluster":"ns/demo",...}.
 //
-// Threads: any; one write(2) a line, so that lines do not mix. Nothing is buffered. A blocked stderr blocks the caller:
-// the operator has no work that may not wait for its log.
+// Threads: any; one write(2) a line, so that lines do not mix. Nothing is buffered. A blocked
+// stderr blocks the caller: the operator has no work that may not wait for its log.
 #pragma once
 
 #include <initializer_list>

@@ -28,7 +28,9 @@ struct Flags {
 };
 
 int64_t wall_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
 
 // No vowels and no look-alikes: names should neither spell nor deceive. 27^5 = 14 million.
@@ -59,7 +61,8 @@ Result<kube::ConnectionConfig> load_connection(const Flags& flags) {
   return kube::load_in_cluster();
 }
 
-// SIGTERM and SIGINT are taken by the main thread, which waits for them; every other thread inherits the block.
+// SIGTERM and SIGINT are taken by the main thread, which waits for them; every other thread
+// inherits the block.
 void block_signals(sigset_t* set) {
   sigemptyset(set);
   sigaddset(set, SIGTERM);
@@ -83,14 +86,16 @@ class Process {
     block_signals(&signals);
     Result<kube::ConnectionConfig> config = load_connection(flags_);
     if (!config.is_ok()) return fail("no way to the API server", config.status());
-    if (flags_.lease_ns.empty()) flags_.lease_ns = config->default_namespace.empty() ? "default" : config->default_namespace;
+    if (flags_.lease_ns.empty())
+      flags_.lease_ns = config->default_namespace.empty() ? "default" : config->default_namespace;
     Result<std::unique_ptr<kube::Api>> api = kube::connect(*config);
     if (!api.is_ok()) return fail("no way to the API server", api.status());
     api_ = std::move(*api);
     build(config->server);
     const Status served = serve();
     if (!served.is_ok()) return fail("cannot serve metrics", served);
-    log_info("fairlead-operator started", {{"version", kVersion}, {"server", config->server},
+    log_info("fairlead-operator started", {{"version", kVersion},
+                                           {"server", config->server},
                                            {"namespace", flags_.ns.empty() ? "(all)" : flags_.ns},
                                            {"metrics_port", std::to_string(server_->port())}});
     return flags_.leader_elect ? run_elected(signals) : run_alone(signals);
@@ -101,19 +106,24 @@ class Process {
     prober_ = member::make_grpc_prober();
     identity_ = host_name() + "_" + random_suffix() + random_suffix();
     events_ = std::make_unique<kube::EventRecorder>(*api_, "fairlead-operator", host_name());
-    reconciler_ = std::make_unique<Reconciler>(*api_, *prober_, *events_, Reconciler::Options{wall_ms, random_suffix});
-    operator_ = std::make_unique<Operator>(*api_, *reconciler_, metrics_, Operator::Options{flags_.ns, flags_.workers});
+    reconciler_ = std::make_unique<Reconciler>(*api_, *prober_, *events_,
+                                               Reconciler::Options{wall_ms, random_suffix});
+    operator_ = std::make_unique<Operator>(*api_, *reconciler_, metrics_,
+                                           Operator::Options{flags_.ns, flags_.workers});
   }
 
   Status serve() {
     StatusServer::Pages pages;
     pages.metrics = [this] {
-      return metrics_.scrape({[this] { return reconciler_->facts(); }, [this] { return operator_->queue_depth(); },
+      return metrics_.scrape({[this] { return reconciler_->facts(); },
+                              [this] { return operator_->queue_depth(); },
                               [this] { return events_->failures(); }});
     };
     pages.unhealthy = [this] { return leading_ ? operator_->unhealthy() : std::string(); };
     // A process that waits for the lease is ready: it does what it is there for.
-    pages.unready = [this] { return !leading_ || operator_->synced() ? std::string() : "the first lists are not complete"; };
+    pages.unready = [this] {
+      return !leading_ || operator_->synced() ? std::string() : "the first lists are not complete";
+    };
     ASSIGN_OR_RETURN(server_, StatusServer::start(flags_.metrics_address, std::move(pages)));
     return {};
   }
@@ -153,7 +163,8 @@ class Process {
     const int code = signal > 0 ? stop(signal) : (operator_->stop(), 1);
     stop_lease.request_stop();
     thread.join();
-    if (signal <= 0) return fail("the leader lease is lost; ending so that only one operator acts", result);
+    if (signal <= 0)
+      return fail("the leader lease is lost; ending so that only one operator acts", result);
     return code;
   }
 
@@ -184,17 +195,23 @@ int main(int argc, char** argv) {
   Flags flags;
   CLI::App app{"Runs FairleadClusters on Kubernetes."};
   app.set_version_flag("--version", std::string("fairlead-operator ") + kVersion);
-  app.add_option("--kubeconfig", flags.kubeconfig, "kubeconfig file (default: $KUBECONFIG, else the pod's service account)");
-  app.add_option("--context", flags.context, "context of the kubeconfig (default: its current one)");
+  app.add_option("--kubeconfig", flags.kubeconfig,
+                 "kubeconfig file (default: $KUBECONFIG, else the pod's service account)");
+  app.add_option("--context", flags.context,
+                 "context of the kubeconfig (default: its current one)");
   app.add_option("--namespace", flags.ns, "namespace to look after (default: all)");
-  app.add_option("--metrics-address", flags.metrics_address, "where /metrics, /healthz and /readyz are served")
+  app.add_option("--metrics-address", flags.metrics_address,
+                 "where /metrics, /healthz and /readyz are served")
       ->capture_default_str();
-  app.add_option("--leader-elect", flags.leader_elect, "act only while holding the lease")->capture_default_str();
-  app.add_option("--leader-elect-namespace", flags.lease_ns, "namespace of the lease (default: the operator's own)");
+  app.add_option("--leader-elect", flags.leader_elect, "act only while holding the lease")
+      ->capture_default_str();
+  app.add_option("--leader-elect-namespace", flags.lease_ns,
+                 "namespace of the lease (default: the operator's own)");
   app.add_option("--workers", flags.workers, "clusters worked on at the same time")
       ->check(CLI::Range(1, kWorkersMax))
       ->capture_default_str();
-  app.add_option("--log-level", flags.log_level, "debug, info, warn or error")->capture_default_str();
+  app.add_option("--log-level", flags.log_level, "debug, info, warn or error")
+      ->capture_default_str();
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -1,4 +1,5 @@
-// Objects, conversions, pages. What needs an API server is in operator/sim (reconcile_test.cc, crash_matrix_test.cc).
+// Objects, conversions, pages. What needs an API server is in operator/sim (reconcile_test.cc,
+// crash_matrix_test.cc).
 #include <gtest/gtest.h>
 #include <httplib.h>
 
@@ -44,7 +45,8 @@ TEST(Objects, PodHasTheFlagsOfAStaticCluster) {
                        "--advertise-client-urls=http://demo-a.demo-peer.ns.svc:2379",
                        "--listen-peer-urls=http://0.0.0.0:2380",
                        "--initial-advertise-peer-urls=http://demo-a.demo-peer.ns.svc:2380",
-                       "--initial-cluster=demo-a=http://demo-a.demo-peer.ns.svc:2380,demo-b=http://demo-b.demo-peer.ns.svc:2380",
+                       "--initial-cluster=demo-a=http://demo-a.demo-peer.ns.svc:2380,demo-b=http://"
+                       "demo-b.demo-peer.ns.svc:2380",
                        "--initial-cluster-state=new",
                        "--initial-cluster-token=demo-C",
                        "--listen-metrics-urls=http://0.0.0.0:2381"};
@@ -63,12 +65,15 @@ TEST(Objects, PodHasTheFlagsOfAStaticCluster) {
 TEST(Objects, RootRunsOnlyWhenAskedFor) {
   crd::Intent intent = intent_of_two();
   intent.target.fix_permissions = true;
-  const Json pod = pod_object(live_cluster(), member_object(live_cluster(), "demo-a"), intent, plan::StartState::kExisting);
+  const Json pod = pod_object(live_cluster(), member_object(live_cluster(), "demo-a"), intent,
+                              plan::StartState::kExisting);
   const Json& init = at(pod, {"spec", "initContainers"});
   ASSERT_EQ(init.size(), 1u);
   EXPECT_EQ(init[0]["securityContext"]["runAsUser"], 0);
-  EXPECT_EQ(init[0]["securityContext"]["capabilities"], Json({{"drop", {"ALL"}}, {"add", {"CHOWN"}}}));
-  EXPECT_EQ(at(pod, {"spec", "securityContext", "runAsUser"}), kServerUid) << "the server itself does not";
+  EXPECT_EQ(init[0]["securityContext"]["capabilities"],
+            Json({{"drop", {"ALL"}}, {"add", {"CHOWN"}}}));
+  EXPECT_EQ(at(pod, {"spec", "securityContext", "runAsUser"}), kServerUid)
+      << "the server itself does not";
 }
 
 TEST(Objects, VolumesHaveNoOwnerButLabels) {
@@ -80,7 +85,9 @@ TEST(Objects, VolumesHaveNoOwnerButLabels) {
 
 TEST(Objects, HoldsIgnoresWhatOthersAdded) {
   const Json wanted = {{"a", 1}, {"list", {{{"name", "x"}, {"port", 1}}}}};
-  EXPECT_TRUE(holds({{"a", 1}, {"b", 2}, {"list", {{{"name", "y"}}, {{"name", "x"}, {"port", 1}, {"more", 3}}}}}, wanted));
+  EXPECT_TRUE(holds(
+      {{"a", 1}, {"b", 2}, {"list", {{{"name", "y"}}, {{"name", "x"}, {"port", 1}, {"more", 3}}}}},
+      wanted));
   EXPECT_FALSE(holds({{"a", 2}, {"list", {{{"name", "x"}, {"port", 1}}}}}, wanted));
   EXPECT_FALSE(holds({{"a", 1}, {"list", {{{"name", "x"}, {"port", 2}}}}}, wanted));
   EXPECT_FALSE(holds({{"a", 1}}, wanted));
@@ -88,12 +95,16 @@ TEST(Objects, HoldsIgnoresWhatOthersAdded) {
 
 TEST(Objects, WhyAPodDoesNotStart) {
   Json pod = {{"metadata", {{"name", "demo-a"}}}, {"status", {{"phase", "Pending"}}}};
-  pod["status"]["containerStatuses"] = {{{"state", {{"waiting", {{"reason", "ContainerCreating"}}}}}}};
+  pod["status"]["containerStatuses"] = {
+      {{"state", {{"waiting", {{"reason", "ContainerCreating"}}}}}}};
   EXPECT_EQ(pod_to_plan(pod).problem, "");
-  pod["status"]["containerStatuses"] = {{{"state", {{"waiting", {{"reason", "ImagePullBackOff"}}}}}}};
+  pod["status"]["containerStatuses"] = {
+      {{"state", {{"waiting", {{"reason", "ImagePullBackOff"}}}}}}};
   EXPECT_EQ(pod_to_plan(pod).problem, "ImagePullBackOff");
-  pod["status"] = {{"phase", "Pending"},
-                   {"conditions", {{{"type", "PodScheduled"}, {"status", "False"}, {"reason", "Unschedulable"}}}}};
+  pod["status"] = {
+      {"phase", "Pending"},
+      {"conditions",
+       {{{"type", "PodScheduled"}, {"status", "False"}, {"reason", "Unschedulable"}}}}};
   EXPECT_EQ(pod_to_plan(pod).problem, "Unschedulable");
 }
 
@@ -109,8 +120,9 @@ TEST(Convert, IntentSurvivesARoundTrip) {
 
 TEST(StatusServer, Pages) {
   std::string trouble;
-  auto server = StatusServer::start("127.0.0.1:0", {[] { return std::string("m 1\n"); }, [&] { return trouble; },
-                                                    [] { return std::string("not yet"); }});
+  auto server = StatusServer::start("127.0.0.1:0",
+                                    {[] { return std::string("m 1\n"); }, [&] { return trouble; },
+                                     [] { return std::string("not yet"); }});
   ASSERT_TRUE(server.is_ok()) << server.status().to_string();
   httplib::Client client("127.0.0.1", (*server)->port());
   auto metrics = client.Get("/metrics");

@@ -1,7 +1,7 @@
 // What the operator says about itself: /metrics (Prometheus text), /healthz, /readyz.
 //
-// Threads: counters from any thread; the HTTP server has threads of its own (kHttpThreads). Values per cluster are
-// collected when scraped, so that a cluster that is gone leaves no series behind.
+// Threads: counters from any thread; the HTTP server has threads of its own (kHttpThreads). Values
+// per cluster are collected when scraped, so that a cluster that is gone leaves no series behind.
 #pragma once
 
 #include <atomic>

@@ -1,9 +1,10 @@
-// The Kubernetes objects that make up a cluster, as JSON: what the operator writes, and whether what is there holds it.
-// Pure functions. Names come from operator/plan, labels from here.
+// The Kubernetes objects that make up a cluster, as JSON: what the operator writes, and whether
+// what is there holds it. Pure functions. Names come from operator/plan, labels from here.
 //
-// Who owns what: the FairleadCluster owns (as controller) its FairleadMembers, Services and PodDisruptionBudget; a
-// FairleadMember owns its Pod. PersistentVolumeClaims have no owner on purpose: data is never left to the garbage
-// collector, which deletes in any order and also when an owner vanishes by mistake. They carry UIDs as labels instead.
+// Who owns what: the FairleadCluster owns (as controller) its FairleadMembers, Services and
+// PodDisruptionBudget; a FairleadMember owns its Pod. PersistentVolumeClaims have no owner on
+// purpose: data is never left to the garbage collector, which deletes in any order and also when an
+// owner vanishes by mistake. They carry UIDs as labels instead.
 #pragma once
 
 #include <string>
@@ -41,17 +42,20 @@ std::string cluster_selector(const std::string& cluster);
 Json member_object(const Json& cluster, const std::string& name);
 Json volume_object(const Json& cluster, const std::string& member, const std::string& member_uid,
                    const crd::IntentTarget& target);
-Json pod_object(const Json& cluster, const Json& member, const crd::Intent& intent, plan::StartState state);
+Json pod_object(const Json& cluster, const Json& member, const crd::Intent& intent,
+                plan::StartState state);
 Json peer_service_object(const Json& cluster);
 Json client_service_object(const Json& cluster);
 Json budget_object(const Json& cluster, int min_available);
 
-// True when every field of `wanted` is in `live` with the same value, and every element of its lists in some element.
-// What only `live` has (defaults, other people's additions) does not count: it could not be taken away by an apply either.
+// True when every field of `wanted` is in `live` with the same value, and every element of its
+// lists in some element. What only `live` has (defaults, other people's additions) does not count:
+// it could not be taken away by an apply either.
 bool holds(const Json& live, const Json& wanted);
 bool as_wanted(const Json& live, const Json& wanted);  // spec and labels
 
 std::string peer_url(const std::string& ns, const std::string& cluster, const std::string& member);
-std::string client_url(const std::string& ns, const std::string& cluster, const std::string& member);
+std::string client_url(const std::string& ns, const std::string& cluster,
+                       const std::string& member);
 
 }  // namespace fairlead::ops

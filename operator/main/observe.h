@@ -1,7 +1,8 @@
-// Reads everything one decision needs, live from the API server and from the members (rule 13). No cache in between.
+// Reads everything one decision needs, live from the API server and from the members (rule 13). No
+// cache in between.
 //
-// Order matters: the cluster first (its resourceVersion guards every record written later), pods after the volumes, the
-// members themselves last.
+// Order matters: the cluster first (its resourceVersion guards every record written later), pods
+// after the volumes, the members themselves last.
 #pragma once
 
 #include <map>
@@ -23,8 +24,9 @@ struct View {
   plan::Observed observed;
 };
 
-// kNotFound: the cluster is gone. kInvalidArgument: it cannot be understood (the text says which field).
-Result<View> observe(kube::Api& api, member::Prober& prober, const kube::ObjectKey& key, int64_t now_ms,
-                     std::vector<std::string> random_suffixes);
+// kNotFound: the cluster is gone. kInvalidArgument: it cannot be understood (the text says which
+// field).
+Result<View> observe(kube::Api& api, member::Prober& prober, const kube::ObjectKey& key,
+                     int64_t now_ms, std::vector<std::string> random_suffixes);
 
 }  // namespace fairlead::ops

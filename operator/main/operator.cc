@@ -8,7 +8,11 @@
 namespace fairlead::ops {
 
 Operator::Operator(kube::Api& api, Reconciler& reconciler, Metrics& metrics, Options options)
-    : api_(api), reconciler_(reconciler), metrics_(metrics), options_(std::move(options)), queue_({}, 1) {}
+    : api_(api),
+      reconciler_(reconciler),
+      metrics_(metrics),
+      options_(std::move(options)),
+      queue_({}, 1) {}
 
 Operator::~Operator() { stop(); }
 
@@ -18,11 +22,13 @@ void Operator::add_informer(const kube::Gvr& gvr, const std::string& selector) {
   options.label_selector = selector;
   options.seed = informers_.size() + 1;
   informers_.push_back(std::make_unique<kube::Informer>(
-      api_, gvr, options, [this](const auto& before, const auto& after) { return wake(after ? after : before); }));
+      api_, gvr, options,
+      [this](const auto& before, const auto& after) { return wake(after ? after : before); }));
 }
 
 void Operator::start() {
-  // What is read here decides only when to look. Pods carry most of the news; members are asked by time.
+  // What is read here decides only when to look. Pods carry most of the news; members are asked by
+  // time.
   add_informer(gvr::kClusters, "");
   add_informer(gvr::kMembers, "");
   add_informer(kube::gvr::kPods, kLabelCluster);
@@ -30,7 +36,8 @@ void Operator::start() {
   for (const auto& informer : informers_) informer->start();
   for (int i = 0; i < options_.workers; ++i) {
     busy_since_.push_back(std::make_unique<std::atomic<int64_t>>(0));
-    workers_.emplace_back([this, busy = busy_since_.back().get()](std::stop_token stop) { work(stop, busy); });
+    workers_.emplace_back(
+        [this, busy = busy_since_.back().get()](std::stop_token stop) { work(stop, busy); });
   }
 }
 
@@ -51,7 +58,8 @@ std::string Operator::unhealthy() const {
   const int64_t now = kube::steady_now_ms();
   for (const auto& busy : busy_since_) {
     const int64_t since = busy->load(std::memory_order_relaxed);
-    if (since != 0 && now - since > kRoundStuckMs) return "a round has been running for over two minutes";
+    if (since != 0 && now - since > kRoundStuckMs)
+      return "a round has been running for over two minutes";
   }
   return "";
 }
@@ -60,7 +68,8 @@ std::string Operator::unhealthy() const {
 bool Operator::wake(const std::shared_ptr<const kube::Json>& object) {
   const auto labels = kube::labels_of(*object);
   const auto label = labels.find(kLabelCluster);
-  if (kube::string_at(*object, {"kind"}) == crd::kClusterKind) return queue_.add(kube::key_of(*object).to_string());
+  if (kube::string_at(*object, {"kind"}) == crd::kClusterKind)
+    return queue_.add(kube::key_of(*object).to_string());
   if (label == labels.end()) return true;
   return queue_.add(kube::ObjectKey{kube::namespace_of(*object), label->second}.to_string());
 }
@@ -80,7 +89,8 @@ void Operator::round(const std::string& key) {
   const int64_t now = kube::steady_now_ms();
   metrics_.reconciled(outcome, static_cast<double>(now - begin) / 1000);
   if (!outcome.status.is_ok()) {
-    // A conflict is the ordinary way of learning that somebody else wrote; a failed action has its line already.
+    // A conflict is the ordinary way of learning that somebody else wrote; a failed action has its
+    // line already.
     const bool known = outcome.status.code() == Code::kAborted || !outcome.action.empty();
     const LogLevel level = known ? LogLevel::kDebug : LogLevel::kWarn;
     log_line(level, "round failed", {{"cluster", key}, {"error", outcome.status.to_string()}});

@@ -1,7 +1,7 @@
 // The running operator: informers wake keys, workers take them from the queue and reconcile them.
 //
-// Threads: one per informer, `workers` for rounds. start() returns at once; stop() waits for the rounds under way, which
-// end by their own deadlines.
+// Threads: one per informer, `workers` for rounds. start() returns at once; stop() waits for the
+// rounds under way, which end by their own deadlines.
 #pragma once
 
 #include <atomic>
@@ -17,7 +17,8 @@
 
 namespace fairlead::ops {
 
-inline constexpr int64_t kRoundStuckMs = 120'000;  // a round that takes longer makes the process unhealthy
+inline constexpr int64_t kRoundStuckMs =
+    120'000;  // a round that takes longer makes the process unhealthy
 inline constexpr int kWorkersMax = 64;
 
 class Operator {

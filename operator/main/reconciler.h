@@ -1,7 +1,8 @@
-// One round for one cluster: observe, plan, carry out at most one action, write the status, say what happened.
+// One round for one cluster: observe, plan, carry out at most one action, write the status, say
+// what happened.
 //
-// Threads: reconcile() from several threads, never two at once for the same key (the work queue sees to that).
-// Memory: a few words per cluster that exists; forgotten when it is gone.
+// Threads: reconcile() from several threads, never two at once for the same key (the work queue
+// sees to that). Memory: a few words per cluster that exists; forgotten when it is gone.
 #pragma once
 
 #include <cstdint>
@@ -21,13 +22,16 @@
 namespace fairlead::ops {
 
 inline constexpr int kSuffixesPerRound = 16;
-inline constexpr int64_t kUnsettledPeriodMs = 1000;     // look again while something is under way
-inline constexpr int64_t kSettledPeriodMs = 5000;       // and while all is well: a lost quorum is seen within 10 s
-inline constexpr int64_t kSizeRefreshPeriodMs = 30'000;  // a status that differs only in sizes is written this often
+inline constexpr int64_t kUnsettledPeriodMs = 1000;  // look again while something is under way
+inline constexpr int64_t kSettledPeriodMs =
+    5000;  // and while all is well: a lost quorum is seen within 10 s
+inline constexpr int64_t kSizeRefreshPeriodMs =
+    30'000;  // a status that differs only in sizes is written this often
 
 struct Outcome {
-  Status status;            // an error: retry with backoff
-  int64_t again_in_ms = 0;  // look again after this long; 0: at once; -1: not at all (the cluster is gone)
+  Status status;  // an error: retry with backoff
+  int64_t again_in_ms =
+      0;  // look again after this long; 0: at once; -1: not at all (the cluster is gone)
   bool acted = false;
   std::string action;  // name of the action taken or tried; empty: none
 };
@@ -42,8 +46,8 @@ struct ClusterFacts {
 class Reconciler {
  public:
   struct Options {
-    std::function<int64_t()> now_ms;               // wall clock
-    std::function<std::string()> random_suffix;    // five characters of a DNS label
+    std::function<int64_t()> now_ms;             // wall clock
+    std::function<std::string()> random_suffix;  // five characters of a DNS label
   };
   Reconciler(kube::Api& api, member::Prober& prober, kube::EventRecorder& events, Options options);
 
@@ -54,18 +58,21 @@ class Reconciler {
  private:
   struct Memory {
     std::string cluster_uid;
-    std::string last_action;            // kind, object and version: the same twice means that it does not help
+    // Kind, object and UID: the same twice in a row means that it does not help.
+    std::string last_action;
     int64_t size_written_ms = 0;
     std::map<std::string, int64_t> member_size_written_ms;
     ClusterFacts facts;
   };
 
   Outcome round(const kube::ObjectKey& key, Memory* memory);
-  Outcome act(const View& view, const plan::Decision& decision, Memory* memory, kube::Json* cluster, crd::ClusterStatus* status);
+  Outcome act(const View& view, const plan::Decision& decision, Memory* memory, kube::Json* cluster,
+              crd::ClusterStatus* status);
   Status report(const View& view, const kube::Json& cluster, const crd::ClusterStatus& status,
                 const plan::Decision& decision, Memory* memory);
   Status report_members(const View& view, const plan::Decision& decision, Memory* memory);
-  void tell_transitions(const kube::Json& cluster, const crd::ClusterStatus& before, const crd::ClusterStatus& after);
+  void tell_transitions(const kube::Json& cluster, const crd::ClusterStatus& before,
+                        const crd::ClusterStatus& after);
 
   kube::Api& api_;
   member::Prober& prober_;

@@ -9,11 +9,13 @@
 namespace fairlead::member {
 namespace {
 
-// A fresh channel a round: a kept one may sit in its reconnect backoff while the member has long been back.
+// A fresh channel a round: a kept one may sit in its reconnect backoff while the member has long
+// been back.
 std::shared_ptr<grpc::Channel> open_channel(const std::string& endpoint) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);  // members are next door; a proxy of the environment is not for them
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY,
+                   0);  // members are next door; a proxy of the environment is not for them
   return grpc::CreateCustomChannel(endpoint, grpc::InsecureChannelCredentials(), arguments);
 }
 
@@ -36,7 +38,8 @@ struct Calls {
   std::unique_ptr<grpc::ClientAsyncResponseReader<etcdserverpb::StatusResponse>> status_reader;
   std::unique_ptr<grpc::ClientAsyncResponseReader<etcdserverpb::MemberListResponse>> list_reader;
 
-  void start(const std::string& endpoint, std::chrono::system_clock::time_point deadline, grpc::CompletionQueue* queue) {
+  void start(const std::string& endpoint, std::chrono::system_clock::time_point deadline,
+             grpc::CompletionQueue* queue) {
     const auto channel = open_channel(endpoint);
     maintenance = etcdserverpb::Maintenance::NewStub(channel);
     cluster = etcdserverpb::Cluster::NewStub(channel);
@@ -79,7 +82,8 @@ void fill(const Calls& calls, const Answer& from, List* list) {
   list->answered = true;
   list->answered_by = from.name;
   for (const etcdserverpb::Member& m : calls.list_reply.members()) {
-    list->members.push_back({MemberId(m.id()), m.name(), {m.peerurls().begin(), m.peerurls().end()}, m.islearner()});
+    list->members.push_back(
+        {MemberId(m.id()), m.name(), {m.peerurls().begin(), m.peerurls().end()}, m.islearner()});
   }
 }
 
@@ -89,7 +93,8 @@ class GrpcProber : public Prober {
     Round round;
     std::vector<std::unique_ptr<Calls>> calls(std::min<size_t>(targets.size(), kTargetsMax));
     grpc::CompletionQueue queue;
-    const auto deadline = std::chrono::system_clock::now() + std::chrono::milliseconds(kCallTimeoutMs);
+    const auto deadline =
+        std::chrono::system_clock::now() + std::chrono::milliseconds(kCallTimeoutMs);
     size_t in_flight = 0;
     for (size_t i = 0; i < calls.size(); ++i) {
       if (targets[i].endpoint.empty()) continue;

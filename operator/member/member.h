@@ -1,8 +1,10 @@
-// Asks the members of a cluster: who are you, who leads, who else is there. gRPC, the public etcd v3 API.
+// Asks the members of a cluster: who are you, who leads, who else is there. gRPC, the public etcd
+// v3 API.
 //
-// Threads: Client may be called from several threads; each call blocks until its answers are there or the deadline is
-// over, whichever is first. Nothing here retries: the caller's next round does. No call changes anything in the store.
-// Errors are values in the answers: an endpoint that does not answer says why and since when.
+// Threads: Client may be called from several threads; each call blocks until its answers are there
+// or the deadline is over, whichever is first. Nothing here retries: the caller's next round does.
+// No call changes anything in the store. Errors are values in the answers: an endpoint that does
+// not answer says why and since when.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +21,8 @@ namespace fairlead::member {
 struct Target {
   std::string name;      // the member's pod
   std::string endpoint;  // "10.1.2.3:2379"; empty: it has no address yet, so it is not asked
-  std::string key;       // changes with the pod (its UID): silence of an earlier pod is not held against this one
+  std::string key;  // changes with the pod (its UID): silence of an earlier pod is not held against
+                    // this one
 };
 
 struct Answer {
@@ -63,23 +66,28 @@ struct Round {
 class Prober {
  public:
   virtual ~Prober() = default;
-  // Asks all targets at once. `scope` names the cluster (its UID) and keys the memory of silences; `now_ms` stamps them.
-  virtual Round ask(const std::string& scope, const std::vector<Target>& targets, int64_t now_ms) = 0;
+  // Asks all targets at once. `scope` names the cluster (its UID) and keys the memory of silences;
+  // `now_ms` stamps them.
+  virtual Round ask(const std::string& scope, const std::vector<Target>& targets,
+                    int64_t now_ms) = 0;
   virtual void forget(const std::string& scope) = 0;  // the cluster is gone
 };
 
-inline constexpr int kCallTimeoutMs = 2000;   // each call
-inline constexpr int kTargetsMax = 64;        // more than any cluster has
+inline constexpr int kCallTimeoutMs = 2000;  // each call
+inline constexpr int kTargetsMax = 64;       // more than any cluster has
 
-// Remembers since when each target is silent. Bounded by the targets of the last round of each scope.
+// Remembers since when each target is silent. Bounded by the targets of the last round of each
+// scope.
 class SilenceLog {
  public:
-  void note(const std::string& scope, const std::vector<Target>& targets, std::vector<Answer>& answers, int64_t now_ms);
+  void note(const std::string& scope, const std::vector<Target>& targets,
+            std::vector<Answer>& answers, int64_t now_ms);
   void forget(const std::string& scope);
 
  private:
   std::mutex mutex_;
-  std::map<std::string, std::map<std::string, int64_t>> since_;  // scope -> name + key -> first silence
+  // scope -> name + key -> first silence
+  std::map<std::string, std::map<std::string, int64_t>> since_;
 };
 
 std::unique_ptr<Prober> make_grpc_prober();

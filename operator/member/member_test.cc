@@ -12,7 +12,8 @@
 namespace fairlead::member {
 namespace {
 
-class FakeMember final : public etcdserverpb::Maintenance::Service, public etcdserverpb::Cluster::Service {
+class FakeMember final : public etcdserverpb::Maintenance::Service,
+                         public etcdserverpb::Cluster::Service {
  public:
   FakeMember() {
     grpc::ServerBuilder builder;
@@ -36,7 +37,8 @@ class FakeMember final : public etcdserverpb::Maintenance::Service, public etcds
   bool linearizable_asked = false;
 
  private:
-  grpc::Status Status(grpc::ServerContext*, const etcdserverpb::StatusRequest*, etcdserverpb::StatusResponse* reply) override {
+  grpc::Status Status(grpc::ServerContext*, const etcdserverpb::StatusRequest*,
+                      etcdserverpb::StatusResponse* reply) override {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return !silent; });
     reply->mutable_header()->set_cluster_id(7);
@@ -93,7 +95,8 @@ TEST(GrpcProber, ASilentMemberCostsOneDeadlineAndHoldsNobodyUp) {
   silent.silent = true;
   const auto prober = make_grpc_prober();
   const auto begin = std::chrono::steady_clock::now();
-  const Round round = prober->ask("C", {{"s", silent.endpoint(), "P1"}, {"g", good.endpoint(), "P2"}}, 5000);
+  const Round round =
+      prober->ask("C", {{"s", silent.endpoint(), "P1"}, {"g", good.endpoint(), "P2"}}, 5000);
   const auto took = std::chrono::steady_clock::now() - begin;
   EXPECT_LT(took, std::chrono::milliseconds(2 * kCallTimeoutMs));
   EXPECT_FALSE(round.answers[0].answered);

@@ -1,7 +1,8 @@
 // What the planner answers: at most one action with its reason, and what to tell the user.
 //
-// An action is plain data. It names the exact object it was decided on (UID, resourceVersion); the executor checks that
-// again at the moment of writing and gives the action up when it no longer holds (rules 15, 19).
+// An action is plain data. It names the exact object it was decided on (UID, resourceVersion); the
+// executor checks that again at the moment of writing and gives the action up when it no longer
+// holds (rules 15, 19).
 #pragma once
 
 #include <optional>
@@ -14,10 +15,12 @@
 namespace fairlead::plan {
 
 enum class ActionKind {
-  // Records: written into the cluster's status under its resourceVersion, before the effects that rely on them.
-  kRecordIntent,     // members' names, token, target
-  kRecordTarget,     // a corrected spec supersedes the latched one; only while no member was ever heard (rule 20)
-  kGrantNew,         // member `name` may start with state=new on volume `volume_uid`: once, ever (rule 6)
+  // Records: written into the cluster's status under its resourceVersion, before the effects that
+  // rely on them.
+  kRecordIntent,  // members' names, token, target
+  kRecordTarget,  // a corrected spec supersedes the latched one; only while no member was ever
+                  // heard (rule 20)
+  kGrantNew,  // member `name` may start with state=new on volume `volume_uid`: once, ever (rule 6)
   kRecordStarted,    // member `name` was heard with `member_id`
   kRecordClusterId,  // all members report `cluster_id`
   // Objects.
@@ -48,7 +51,8 @@ struct Action {
   std::string name;              // object acted on (for records: the member, where there is one)
   std::string uid;               // of that object when it exists; for kCreate...: of the owner
   std::string resource_version;  // of that object when it exists; for records: the cluster's
-  Intent intent;                 // kRecordIntent, kRecordTarget, kGrantNew, kRecordStarted, kRecordClusterId: whole new record
+  Intent intent;  // kRecordIntent, kRecordTarget, kGrantNew, kRecordStarted, kRecordClusterId:
+                  // whole new record
   StartState state = StartState::kExisting;  // kCreatePod
   std::string volume_uid;                    // kGrantNew, kCreatePod: the PVC to start on
   int min_available = 0;                     // kApplyBudget
@@ -82,14 +86,15 @@ struct MemberReport {
   std::string message;
 };
 
-// Everything `status` shows apart from the intent. Computed anew in every round, never read back (rule 13).
+// Everything `status` shows apart from the intent. Computed anew in every round, never read back
+// (rule 13).
 struct Report {
   int64_t observed_generation = 0;
-  int replicas = 0;        // pods that exist and do not terminate (scale subresource)
-  int ready_replicas = 0;  // healthy members
-  int voters = 0;          // by the live member list, else by the intent
-  std::string leader;      // member name; empty: none known
-  std::string version;     // lowest version that answered
+  int replicas = 0;           // pods that exist and do not terminate (scale subresource)
+  int ready_replicas = 0;     // healthy members
+  int voters = 0;             // by the live member list, else by the intent
+  std::string leader;         // member name; empty: none known
+  std::string version;        // lowest version that answered
   int64_t db_size_bytes = 0;  // largest that answered
   std::vector<MemberReport> members;
   std::vector<Condition> conditions;  // always all types of kConditionTypes, in that order
@@ -101,9 +106,10 @@ inline constexpr std::string_view kConditionTypes[] = {
 
 struct Decision {
   std::optional<Action> action;
-  std::string why;           // why this action, or why none
-  std::vector<int> rules;    // when there is no action: the rules that forbid one
-  TimeMs wake_at_ms = 0;     // when there is no action: look again at this time even without an event; 0: default
+  std::string why;         // why this action, or why none
+  std::vector<int> rules;  // when there is no action: the rules that forbid one
+  TimeMs wake_at_ms =
+      0;  // when there is no action: look again at this time even without an event; 0: default
   Report report;
 };
 

@@ -11,7 +11,8 @@ namespace {
 
 constexpr TimeMs kNow = 1'000'000'000;
 
-// The words of a line: "key=value" or a bare word. take() removes what it finds, so that what is left over is an error.
+// The words of a line: "key=value" or a bare word. take() removes what it finds, so that what is
+// left over is an error.
 struct Words {
   std::vector<std::string> words;
 
@@ -56,7 +57,8 @@ T& slot(std::vector<T>& all, const std::string& name) {
 }
 template <typename T>
 void drop(std::vector<T>& all, const std::string& name) {
-  all.erase(std::remove_if(all.begin(), all.end(), [&](const T& one) { return one.name == name; }), all.end());
+  all.erase(std::remove_if(all.begin(), all.end(), [&](const T& one) { return one.name == name; }),
+            all.end());
 }
 
 void cluster_line(Words& w, Observed* o) {
@@ -126,7 +128,9 @@ void volume_line(Words& w, Observed* o) {
   v.cluster_uid = w.value("in", o->cluster.uid);
   v.terminating = w.take("terminating");
   const std::string phase = w.value("phase", "Bound");
-  v.phase = phase == "Lost" ? VolumePhase::kLost : phase == "Pending" ? VolumePhase::kPending : VolumePhase::kBound;
+  v.phase = phase == "Lost"      ? VolumePhase::kLost
+            : phase == "Pending" ? VolumePhase::kPending
+                                 : VolumePhase::kBound;
 }
 
 void pod_line(Words& w, Observed* o) {
@@ -138,8 +142,8 @@ void pod_line(Words& w, Observed* o) {
   p.resource_version = "1";
   p.owner_uid = w.value("of", "M" + letter(name));
   p.terminating = w.take("terminating");
-  p.phase = w.take("Pending") ? PodPhase::kPending
-            : w.take("Failed") ? PodPhase::kFailed
+  p.phase = w.take("Pending")     ? PodPhase::kPending
+            : w.take("Failed")    ? PodPhase::kFailed
             : w.take("Succeeded") ? PodPhase::kSucceeded
                                   : PodPhase::kRunning;
   w.take("Running");
@@ -232,7 +236,8 @@ std::string intent_text(const Intent& intent) {
     if (m.granted()) text += ":" + m.member_uid + ":" + m.volume_uid;
     if (m.member_id) text += ":" + std::to_string(m.member_id.value);
   }
-  text += " image=" + intent.target.image + " replicas=" + std::to_string(intent.target.replicas) + " token=" + intent.token;
+  text += " image=" + intent.target.image + " replicas=" + std::to_string(intent.target.replicas) +
+          " token=" + intent.token;
   if (intent.cluster_id) text += " id=" + std::to_string(intent.cluster_id.value);
   return text;
 }
@@ -241,7 +246,8 @@ std::string action_text(const Action& a) {
   std::string text = std::string(action_name(a.kind)) + " " + a.name;
   if (!a.uid.empty()) text += " uid=" + a.uid;
   if (a.kind == ActionKind::kCreatePod) {
-    text += std::string(" state=") + (a.state == StartState::kNew ? "new" : "existing") + " volume=" + a.volume_uid;
+    text += std::string(" state=") + (a.state == StartState::kNew ? "new" : "existing") +
+            " volume=" + a.volume_uid;
   }
   if (a.kind == ActionKind::kApplyBudget) text += " min=" + std::to_string(a.min_available);
   text += "\n  " + a.reason + ": " + a.text + "\n  " + rules_text(a.rules) + "\n";
@@ -261,7 +267,9 @@ Observed empty_observed() {
 Observed formed_observed(int members) {
   Observed o = empty_observed();
   const std::string names[] = {"demo-a", "demo-b", "demo-c", "demo-d", "demo-e"};
-  const auto run = [&o](const std::string& line) { CHECK(apply_line(line, &o).is_ok(), "a line of our own"); };
+  const auto run = [&o](const std::string& line) {
+    CHECK(apply_line(line, &o).is_ok(), "a line of our own");
+  };
   run("cluster demo replicas=" + std::to_string(members));
   std::string intent = "intent id=7", list = "list";
   for (int i = 0; i < members; ++i) {
@@ -324,11 +332,13 @@ std::string to_text(const Decision& d, TimeMs now_ms) {
   } else {
     text += "nothing: " + d.why + "\n";
     if (!d.rules.empty()) text += "  " + rules_text(d.rules) + "\n";
-    if (d.wake_at_ms != 0) text += "  wake in " + std::to_string((d.wake_at_ms - now_ms) / 1000) + " s\n";
+    if (d.wake_at_ms != 0)
+      text += "  wake in " + std::to_string((d.wake_at_ms - now_ms) / 1000) + " s\n";
   }
   const Report& r = d.report;
-  text += "status replicas=" + std::to_string(r.replicas) + " ready=" + std::to_string(r.ready_replicas) +
-          " voters=" + std::to_string(r.voters) + " leader=" + (r.leader.empty() ? "-" : r.leader) +
+  text += "status replicas=" + std::to_string(r.replicas) +
+          " ready=" + std::to_string(r.ready_replicas) + " voters=" + std::to_string(r.voters) +
+          " leader=" + (r.leader.empty() ? "-" : r.leader) +
           " version=" + (r.version.empty() ? "-" : r.version) + "\n";
   for (const Condition& c : r.conditions) {
     text += "  " + c.type + "=" + std::string(truth_name(c.status)) + " " + c.reason;

@@ -1,7 +1,9 @@
-// What the planner is told about one FairleadCluster: plain data, read live just before the decision (rule 13).
+// What the planner is told about one FairleadCluster: plain data, read live just before the
+// decision (rule 13).
 //
-// Rule numbers in this folder are those of README.md beside this file. Nothing here reads a clock or draws a random
-// number: the time and a few random names are inputs. Times are Unix milliseconds; sizes are bytes.
+// Rule numbers in this folder are those of README.md beside this file. Nothing here reads a clock
+// or draws a random number: the time and a few random names are inputs. Times are Unix
+// milliseconds; sizes are bytes.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +19,8 @@ using TimeMs = int64_t;
 
 enum class Reclaim { kDelete, kRetain };
 
-// The part of a cluster's spec that members are made from. The planner compares it and passes it on.
+// The part of a cluster's spec that members are made from. The planner compares it and passes it
+// on.
 struct Target {
   int replicas = 0;
   std::string image;
@@ -29,24 +32,30 @@ struct Target {
   bool operator==(const Target&) const = default;
 };
 
-// One member of the first generation, as the intent remembers it. Fields are filled once and never change after.
+// One member of the first generation, as the intent remembers it. Fields are filled once and never
+// change after.
 struct IntentMember {
-  std::string name;          // FairleadMember and Pod name; random suffix, never reused (rules 5, 16)
-  std::string member_uid;    // UID of its FairleadMember when the grant was written; empty: no grant yet
-  std::string volume_uid;    // the PVC that "initial-cluster-state=new" was granted for; empty: no grant yet
-  MemberId member_id;        // set when the member was first heard: from then on it is never started as new
+  std::string name;  // FairleadMember and Pod name; random suffix, never reused (rules 5, 16)
+  // UID of its FairleadMember, and of the PVC that "initial-cluster-state=new" was granted for.
+  // Empty: no grant yet.
+  std::string member_uid;
+  std::string volume_uid;
+  // Set when the member was first heard: from then on it is never started as new.
+  MemberId member_id;
 
   bool granted() const { return !volume_uid.empty(); }
   bool operator==(const IntentMember&) const = default;
 };
 
-// The record that is written before an effect and read back as an input: the only part of status that is one.
+// The record that is written before an effect and read back as an input: the only part of status
+// that is one.
 struct Intent {
   bool recorded = false;
   std::string token;  // initial-cluster-token; carries the cluster's UID
   std::vector<IntentMember> members;
   Target target;         // latched when the intent was written
-  ClusterId cluster_id;  // latched when every member of the first generation reported the same one; 0: not yet
+  ClusterId cluster_id;  // latched when every member of the first generation reported the same one;
+                         // 0: not yet
 
   bool operator==(const Intent&) const = default;
 };
@@ -96,7 +105,8 @@ struct Pod {
   PodPhase phase = PodPhase::kPending;
   bool ready = false;
   std::string template_id;  // template_id() of the target it was made from
-  std::string problem;  // why a container waits or a pod is not scheduled ("ImagePullBackOff", "Unschedulable"); may be empty
+  std::string problem;      // why a container waits or a pod is not scheduled ("ImagePullBackOff",
+                            // "Unschedulable"); may be empty
   TimeMs created_ms = 0;
 };
 
@@ -139,7 +149,8 @@ struct ListedMember {
   bool learner = false;
 };
 
-// The linearizable MemberList of this round: a quorum confirmed it, so it is also the probe behind `Available`.
+// The linearizable MemberList of this round: a quorum confirmed it, so it is also the probe behind
+// `Available`.
 struct MemberList {
   bool asked = false;     // at least one member could be asked
   bool answered = false;  // and one of them answered
@@ -158,7 +169,8 @@ struct Observed {
   std::optional<Budget> budget;
   std::vector<Endpoint> endpoints;
   MemberList member_list;
-  std::vector<std::string> random_suffixes;  // at least target.replicas, distinct; used only by the first intent
+  // At least target.replicas, distinct; used only by the first intent.
+  std::vector<std::string> random_suffixes;
 };
 
 }  // namespace fairlead::plan

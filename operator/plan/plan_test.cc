@@ -1,4 +1,5 @@
-// Runs testdata/*.txt. `plan_test --rewrite` writes the expected parts anew: read the diff before you keep it.
+// Runs testdata/*.txt. `plan_test --rewrite` writes the expected parts anew: read the diff before
+// you keep it.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -22,7 +23,8 @@ bool rewriting() {
   return std::find(args.begin(), args.end(), "--rewrite") != args.end();
 }
 
-// A file is: lines of the notation, "plan", "----", expected text up to an empty line; again and again.
+// A file is: lines of the notation, "plan", "----", expected text up to an empty line; again and
+// again.
 std::string run_file(const fs::path& path, int* cases) {
   std::ifstream in(path);
   Observed o = empty_observed();
@@ -42,7 +44,8 @@ std::string run_file(const fs::path& path, int* cases) {
     }
     const Decision decision = plan(o);
     EXPECT_EQ(to_text(decision, o.now_ms), to_text(plan(o), o.now_ms)) << "not deterministic";
-    for (const std::string& fault : judge(o, decision)) ADD_FAILURE() << path << ":" << number << ": " << fault;
+    for (const std::string& fault : judge(o, decision))
+      ADD_FAILURE() << path << ":" << number << ": " << fault;
     out += to_text(decision, o.now_ms);
     skipping = true;
     ++*cases;

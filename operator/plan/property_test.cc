@@ -1,7 +1,7 @@
-// Random worlds: the planner drives a small model of a cluster while pods die, volumes vanish, reads are stale, writes
-// are lost and users delete things. The model keeps its own account of what really happened on each volume, and the
-// judge reads every decision; neither knows the planner. At the end the world is left in peace and must come to rest in
-// the right place.
+// Random worlds: the planner drives a small model of a cluster while pods die, volumes vanish,
+// reads are stale, writes are lost and users delete things. The model keeps its own account of what
+// really happened on each volume, and the judge reads every decision; neither knows the planner. At
+// the end the world is left in peace and must come to rest in the right place.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -23,7 +23,8 @@ class World {
  public:
   World(uint64_t seed, int replicas) : random_(seed), seed_(seed) {
     o_ = empty_observed();
-    EXPECT_TRUE(apply_line("cluster demo nofinalizer replicas=" + std::to_string(replicas), &o_).is_ok());
+    EXPECT_TRUE(
+        apply_line("cluster demo nofinalizer replicas=" + std::to_string(replicas), &o_).is_ok());
     if (chance(20)) o_.cluster.reclaim = Reclaim::kRetain;
   }
 
@@ -75,7 +76,9 @@ class World {
       if (p.phase == PodPhase::kPending) start(p);
       ++i;
     }
-    std::erase_if(o_.volumes, [&](const Volume& v) { return v.terminating && find(o_.pods, v.name.substr(5)) == nullptr; });
+    std::erase_if(o_.volumes, [&](const Volume& v) {
+      return v.terminating && find(o_.pods, v.name.substr(5)) == nullptr;
+    });
     for (size_t i = 0; i < o_.members.size();) {
       if (o_.members[i].terminating && !o_.members[i].has_finalizer) {
         o_.members.erase(o_.members.begin() + static_cast<long>(i));
@@ -87,8 +90,8 @@ class World {
     probe();
   }
 
-  // The first start on a volume writes data. A member that has written once and starts empty again has no memory of
-  // its votes: the one thing that must never happen.
+  // The first start on a volume writes data. A member that has written once and starts empty again
+  // has no memory of its votes: the one thing that must never happen.
   void start(Pod& p) {
     const Volume* v = find(o_.volumes, volume_name(p.name));
     if (v == nullptr) return;
@@ -143,10 +146,14 @@ class World {
 
   void trouble() {
     switch (pick(12)) {
-      case 0: case 1: case 2:
-        if (!o_.pods.empty()) o_.pods.erase(o_.pods.begin() + static_cast<long>(pick(o_.pods.size())));
+      case 0:
+      case 1:
+      case 2:
+        if (!o_.pods.empty())
+          o_.pods.erase(o_.pods.begin() + static_cast<long>(pick(o_.pods.size())));
         return;
-      case 3: case 4:
+      case 3:
+      case 4:
         if (!o_.pods.empty()) {
           Pod& p = o_.pods[pick(o_.pods.size())];
           p.phase = PodPhase::kFailed;
@@ -154,17 +161,21 @@ class World {
           p.resource_version = version();
         }
         return;
-      case 5: case 6:
+      case 5:
+      case 6:
         if (!o_.pods.empty()) o_.pods[pick(o_.pods.size())].terminating = true;
         return;
       case 7:
-        if (!o_.volumes.empty() && chance(15)) lose_volume(o_.volumes[pick(o_.volumes.size())].name);
+        if (!o_.volumes.empty() && chance(15))
+          lose_volume(o_.volumes[pick(o_.volumes.size())].name);
         return;
       case 8:
         if (o_.peer_service && chance(50)) o_.peer_service->as_wanted = false;
         if (o_.budget && chance(50)) o_.budget->min_available = 1;
         return;
-      case 9: o_.client_service.reset(); return;
+      case 9:
+        o_.client_service.reset();
+        return;
       case 10:
         if (!o_.members.empty() && chance(10)) {
           o_.members[pick(o_.members.size())].terminating = true;
@@ -177,9 +188,9 @@ class World {
     }
   }
 
-  // The claim vanishes with its data; sometimes somebody "helps" by making another of the same name and labels. Not while
-  // a pod waits for it: a pod names its claim, not the claim's UID, so that no planner could tell. There the server has
-  // to refuse (its peers know it as started).
+  // The claim vanishes with its data; sometimes somebody "helps" by making another of the same name
+  // and labels. Not while a pod waits for it: a pod names its claim, not the claim's UID, so that
+  // no planner could tell. There the server has to refuse (its peers know it as started).
   void lose_volume(std::string name) {
     lost = true;
     Volume copy = *find(o_.volumes, name);
@@ -213,13 +224,17 @@ class World {
   // The executor's duty: the precondition holds at the moment of writing, or nothing is written.
   void execute(const Observed& seen, const Action& a) {
     const Cluster& c = o_.cluster;
-    const bool same_cluster = seen.cluster.resource_version == c.resource_version && seen.cluster.terminating == c.terminating;
+    const bool same_cluster = seen.cluster.resource_version == c.resource_version &&
+                              seen.cluster.terminating == c.terminating;
     Member* m = find(o_.members, a.name);
     Pod* p = find(o_.pods, a.name);
     Volume* v = find(o_.volumes, a.name);
     switch (a.kind) {
-      case ActionKind::kRecordIntent: case ActionKind::kRecordTarget: case ActionKind::kGrantNew:
-      case ActionKind::kRecordStarted: case ActionKind::kRecordClusterId:
+      case ActionKind::kRecordIntent:
+      case ActionKind::kRecordTarget:
+      case ActionKind::kGrantNew:
+      case ActionKind::kRecordStarted:
+      case ActionKind::kRecordClusterId:
         if (!same_cluster) return;
         o_.cluster.intent = a.intent;
         o_.cluster.resource_version = version();
@@ -229,18 +244,27 @@ class World {
         o_.cluster.has_finalizer = true;
         o_.cluster.resource_version = version();
         return;
-      case ActionKind::kApplyPeerService: o_.peer_service = Service{fresh("s"), version(), c.uid, false, true}; return;
-      case ActionKind::kApplyClientService: o_.client_service = Service{fresh("s"), version(), c.uid, false, true}; return;
-      case ActionKind::kApplyBudget: o_.budget = Budget{fresh("b"), version(), c.uid, false, a.min_available, true}; return;
+      case ActionKind::kApplyPeerService:
+        o_.peer_service = Service{fresh("s"), version(), c.uid, false, true};
+        return;
+      case ActionKind::kApplyClientService:
+        o_.client_service = Service{fresh("s"), version(), c.uid, false, true};
+        return;
+      case ActionKind::kApplyBudget:
+        o_.budget = Budget{fresh("b"), version(), c.uid, false, a.min_available, true};
+        return;
       case ActionKind::kCreateMember:
-        if (same_cluster && m == nullptr) o_.members.push_back({a.name, fresh("m"), version(), c.uid, false, true});
+        if (same_cluster && m == nullptr)
+          o_.members.push_back({a.name, fresh("m"), version(), c.uid, false, true});
         return;
       case ActionKind::kCreateVolume:
         if (same_cluster && v == nullptr) {
-          o_.volumes.push_back({a.name, fresh("v"), version(), a.uid, c.uid, false, VolumePhase::kPending});
+          o_.volumes.push_back(
+              {a.name, fresh("v"), version(), a.uid, c.uid, false, VolumePhase::kPending});
         }
         return;
-      case ActionKind::kCreatePod: return create_pod(a, same_cluster);
+      case ActionKind::kCreatePod:
+        return create_pod(a, same_cluster);
       case ActionKind::kDeletePod:
         if (p == nullptr || p->uid != a.uid || p->resource_version != a.resource_version) return;
         p->terminating = true;
@@ -262,9 +286,15 @@ class World {
         m->has_finalizer = false;
         return;
       }
-      case ActionKind::kDeleteBudget: o_.budget.reset(); return;
-      case ActionKind::kDeleteClientService: o_.client_service.reset(); return;
-      case ActionKind::kDeletePeerService: o_.peer_service.reset(); return;
+      case ActionKind::kDeleteBudget:
+        o_.budget.reset();
+        return;
+      case ActionKind::kDeleteClientService:
+        o_.client_service.reset();
+        return;
+      case ActionKind::kDeletePeerService:
+        o_.peer_service.reset();
+        return;
       case ActionKind::kReleaseCluster:
         if (same_cluster && o_.members.empty()) o_.cluster.has_finalizer = false;
         return;
@@ -274,8 +304,8 @@ class World {
   void create_pod(const Action& a, bool same_cluster) {
     const Volume* v = find(o_.volumes, volume_name(a.name));
     const Member* m = find(o_.members, a.name);
-    if (!same_cluster || find(o_.pods, a.name) != nullptr || v == nullptr || v->uid != a.volume_uid || v->terminating ||
-        m == nullptr || m->uid != a.uid) {
+    if (!same_cluster || find(o_.pods, a.name) != nullptr || v == nullptr ||
+        v->uid != a.volume_uid || v->terminating || m == nullptr || m->uid != a.uid) {
       return;
     }
     Pod p;
@@ -346,8 +376,10 @@ TEST(PlanProperty, NeverUnsafeAndComesToRest) {
   EXPECT_GT(deleted, kSeeds / 20);
   for (int kind = 0; kind <= static_cast<int>(ActionKind::kReleaseCluster); ++kind) {
     const auto action = static_cast<ActionKind>(kind);
-    if (action == ActionKind::kRecordTarget) continue;  // the spec does not change here; bootstrap_trouble.txt has it
-    EXPECT_TRUE(seen.count(std::string(action_name(action)))) << action_name(action) << " never happened";
+    if (action == ActionKind::kRecordTarget)
+      continue;  // the spec does not change here; bootstrap_trouble.txt has it
+    EXPECT_TRUE(seen.count(std::string(action_name(action))))
+        << action_name(action) << " never happened";
   }
 }
 

@@ -1,4 +1,5 @@
-// Shared between plan.cc (what to do) and report.cc (what to say): look-ups in Observed, and what stands in the way.
+// Shared between plan.cc (what to do) and report.cc (what to say): look-ups in Observed, and what
+// stands in the way.
 #pragma once
 
 #include <string>
@@ -18,7 +19,8 @@ struct Block {
   bool stalled = false;
 };
 
-// A difference between the spec and the latched target that this version does not act on (rules 18, 20).
+// A difference between the spec and the latched target that this version does not act on (rules 18,
+// 20).
 struct SpecGap {
   std::string reason;
   std::string text;

@@ -1,11 +1,14 @@
-// The crash matrix: each scenario runs once undisturbed, then once for every write and every read of that run with one
-// fault there: crash before it, crash after it, conflict, timeout that was executed, timeout that was not, unavailable,
-// an answer that is one or two changes old. After a crash a fresh operator goes on, with other random names to draw.
+// The crash matrix: each scenario runs once undisturbed, then once for every write and every read
+// of that run with one fault there: crash before it, crash after it, conflict, timeout that was
+// executed, timeout that was not, unavailable, an answer that is one or two changes old. After a
+// crash a fresh operator goes on, with other random names to draw.
 //
-// Crashes at every write are always all tried; of the other faults a fixed sample, all with FAIRLEAD_FULL_MATRIX=1.
+// Crashes at every write are always all tried; of the other faults a fixed sample, all with
+// FAIRLEAD_FULL_MATRIX=1.
 //
-// Required each time: the same end state, the same number of objects made and deleted, each member granted "new" once,
-// no member started without its memory, and nothing to say for the judge that reads the API server's log.
+// Required each time: the same end state, the same number of objects made and deleted, each member
+// granted "new" once, no member started without its memory, and nothing to say for the judge that
+// reads the API server's log.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -31,7 +34,8 @@ using LogLevel = ops::LogLevel;
 const kube::ObjectKey kKey{"ns", "demo"};
 constexpr int kRoundsMax = 600;
 constexpr int64_t kRoundMs = 5000;
-constexpr int64_t kGraceMs = 35'000;  // longer than a pod may take to end: after this much silence nothing comes any more
+constexpr int64_t kGraceMs =
+    35'000;  // longer than a pod may take to end: after this much silence nothing comes any more
 constexpr uint64_t kStaleDepth = 2;
 
 struct World;
@@ -52,7 +56,9 @@ struct Process {
         reconciler(client, members, events,
                    {[&server] { return server.time_ms(); },
                     // Every process draws other names.
-                    [number, n = 0]() mutable { return "p" + std::to_string(number) + "n" + std::to_string(n++ % 90); }}) {}
+                    [number, n = 0]() mutable {
+                      return "p" + std::to_string(number) + "n" + std::to_string(n++ % 90);
+                    }}) {}
   Client client;
   kube::EventRecorder events;
   Reconciler reconciler;
@@ -112,25 +118,32 @@ struct World {
     const auto cluster = server.find(gvr::kClusters, kKey);
     if (cluster == nullptr) return "";
     for (const kube::Json& c : kube::at(*cluster, {"status", "conditions"})) {
-      if (kube::string_at(c, {"type"}) == type) return kube::string_at(c, {"status"}) + "/" + kube::string_at(c, {"reason"});
+      if (kube::string_at(c, {"type"}) == type)
+        return kube::string_at(c, {"status"}) + "/" + kube::string_at(c, {"reason"});
     }
     return "";
   }
 
   // Without names and UIDs: they are drawn.
   std::string end_state() const {
-    std::string text = server.find(gvr::kClusters, kKey) == nullptr ? "gone" : "Ready=" + condition("Ready");
+    std::string text =
+        server.find(gvr::kClusters, kKey) == nullptr ? "gone" : "Ready=" + condition("Ready");
     text += " Degraded=" + condition("Degraded") + " Available=" + condition("Available");
     int ready = 0;
     for (const auto& pod : server.all(kube::gvr::kPods, "ns")) {
       for (const kube::Json& c : kube::at(*pod, {"status", "conditions"})) {
-        ready += kube::string_at(c, {"type"}) == "Ready" && kube::string_at(c, {"status"}) == "True" ? 1 : 0;
+        ready += kube::string_at(c, {"type"}) == "Ready" && kube::string_at(c, {"status"}) == "True"
+                     ? 1
+                     : 0;
       }
     }
-    const auto count = [this](const kube::Gvr& g) { return std::to_string(server.all(g, "ns").size()); };
+    const auto count = [this](const kube::Gvr& g) {
+      return std::to_string(server.all(g, "ns").size());
+    };
     text += " pods=" + count(kube::gvr::kPods) + " ready=" + std::to_string(ready) +
-            " volumes=" + count(kube::gvr::kPersistentVolumeClaims) + " members=" + count(gvr::kMembers) +
-            " services=" + count(kube::gvr::kServices) + " budgets=" + count(kube::gvr::kPodDisruptionBudgets);
+            " volumes=" + count(kube::gvr::kPersistentVolumeClaims) +
+            " members=" + count(gvr::kMembers) + " services=" + count(kube::gvr::kServices) +
+            " budgets=" + count(kube::gvr::kPodDisruptionBudgets);
     return text;
   }
 
@@ -140,7 +153,8 @@ struct World {
   FakeMembers members{server};
   std::unique_ptr<Process> process;
   int processes = 0;
-  uint64_t busy_reads = 0;  // reads until the world came to rest; later ones only read the same again
+  uint64_t busy_reads =
+      0;  // reads until the world came to rest; later ones only read the same again
 };
 
 struct RunResult {
@@ -162,7 +176,8 @@ RunResult run(const Scenario& scenario, std::vector<Fault> script) {
   world.restart(std::move(script));
   Process* first = world.process.get();
   RunResult r;
-  // The first process may be replaced after a crash; what it counted until then is what the matrix needs.
+  // The first process may be replaced after a crash; what it counted until then is what the matrix
+  // needs.
   r.rested = world.drive();
   if (world.process.get() == first) {
     r.writes = first->client.writes();
@@ -180,9 +195,12 @@ RunResult run(const Scenario& scenario, std::vector<Fault> script) {
 
 // ---- what happens to a formed cluster ----
 
-void delete_pod(World& w) { w.user(kube::Verb::kDelete, kube::gvr::kPods, {}, {"ns", w.member(0)}); }
+void delete_pod(World& w) {
+  w.user(kube::Verb::kDelete, kube::gvr::kPods, {}, {"ns", w.member(0)});
+}
 void fail_pod(World& w) { EXPECT_TRUE(w.kubelet.fail_pod({"ns", w.member(1)}).is_ok()); }
-// Its readiness probe fails and goes on failing. That is no reason to delete it: it may serve, or come back by itself.
+// Its readiness probe fails and goes on failing. That is no reason to delete it: it may serve, or
+// come back by itself.
 void unready_pod(World& w) {
   const std::string name = w.member(2);
   w.kubelet.set_ready_policy([name](const Json& pod) { return kube::name_of(pod) != name; });
@@ -196,10 +214,12 @@ void replace_volume(World& w) {
   const kube::ObjectKey key{"ns", "data-" + w.member(1)};
   kube::Json claim = *w.server.find(kube::gvr::kPersistentVolumeClaims, key);
   lose_volume(w);
-  const kube::Json fresh = {{"apiVersion", "v1"},
-                            {"kind", "PersistentVolumeClaim"},
-                            {"metadata", {{"name", key.name}, {"namespace", "ns"}, {"labels", claim["metadata"]["labels"]}}},
-                            {"spec", {{"accessModes", {"ReadWriteOnce"}}, {"resources", claim["spec"]["resources"]}}}};
+  const kube::Json fresh = {
+      {"apiVersion", "v1"},
+      {"kind", "PersistentVolumeClaim"},
+      {"metadata",
+       {{"name", key.name}, {"namespace", "ns"}, {"labels", claim["metadata"]["labels"]}}},
+      {"spec", {{"accessModes", {"ReadWriteOnce"}}, {"resources", claim["spec"]["resources"]}}}};
   w.user(kube::Verb::kCreate, kube::gvr::kPersistentVolumeClaims, fresh, key);
 }
 void delete_cluster(World& w) { w.user(kube::Verb::kDelete, gvr::kClusters, {}); }
@@ -209,32 +229,45 @@ void lose_budget_and_service(World& w) {
 }
 
 constexpr const char* kHealthy3 =
-    "Ready=True/AllMembersHealthy Degraded=False/AllMembersHealthy Available=True/LinearizableRead pods=3 ready=3 volumes=3 "
+    "Ready=True/AllMembersHealthy Degraded=False/AllMembersHealthy Available=True/LinearizableRead "
+    "pods=3 ready=3 volumes=3 "
     "members=3 services=2 budgets=1";
 
 const Scenario kScenarios[] = {
     {"bootstrap 1", 1, nullptr,
-     "Ready=True/AllMembersHealthy Degraded=False/AllMembersHealthy Available=True/LinearizableRead pods=1 ready=1 volumes=1 "
-     "members=1 services=2 budgets=1", 3},
+     "Ready=True/AllMembersHealthy Degraded=False/AllMembersHealthy "
+     "Available=True/LinearizableRead pods=1 ready=1 volumes=1 "
+     "members=1 services=2 budgets=1",
+     3},
     {"bootstrap 3", 3, nullptr, kHealthy3, 11},
     {"bootstrap 5", 5, nullptr,
-     "Ready=True/AllMembersHealthy Degraded=False/AllMembersHealthy Available=True/LinearizableRead pods=5 ready=5 volumes=5 "
-     "members=5 services=2 budgets=1", 41},
+     "Ready=True/AllMembersHealthy Degraded=False/AllMembersHealthy "
+     "Available=True/LinearizableRead pods=5 ready=5 volumes=5 "
+     "members=5 services=2 budgets=1",
+     41},
     {"pod deleted", 3, delete_pod, kHealthy3, 5},
     {"pod failed", 3, fail_pod, kHealthy3, 5},
     {"pod unready", 3, unready_pod,
-     "Ready=False/MemberNotHealthy Degraded=True/MemberNotHealthy Available=True/LinearizableRead pods=3 ready=2 volumes=3 "
-     "members=3 services=2 budgets=1", 5},
+     "Ready=False/MemberNotHealthy Degraded=True/MemberNotHealthy Available=True/LinearizableRead "
+     "pods=3 ready=2 volumes=3 "
+     "members=3 services=2 budgets=1",
+     5},
     {"volume lost", 3, lose_volume,
-     "Ready=False/VolumeLost Degraded=True/VolumeLost Available=True/LinearizableRead pods=2 ready=2 volumes=2 members=3 "
-     "services=2 budgets=1", 5},
+     "Ready=False/VolumeLost Degraded=True/VolumeLost Available=True/LinearizableRead pods=2 "
+     "ready=2 volumes=2 members=3 "
+     "services=2 budgets=1",
+     5},
     {"volume replaced", 3, replace_volume,
-     "Ready=False/VolumeLost Degraded=True/VolumeLost Available=True/LinearizableRead pods=2 ready=2 volumes=3 members=3 "
-     "services=2 budgets=1", 5},
+     "Ready=False/VolumeLost Degraded=True/VolumeLost Available=True/LinearizableRead pods=2 "
+     "ready=2 volumes=3 members=3 "
+     "services=2 budgets=1",
+     5},
     {"budget and service deleted", 3, lose_budget_and_service, kHealthy3, 5},
-    {"cluster deleted", 3, delete_cluster, "gone Degraded= Available= pods=0 ready=0 volumes=0 members=0 services=0 budgets=0", 23},
+    {"cluster deleted", 3, delete_cluster,
+     "gone Degraded= Available= pods=0 ready=0 volumes=0 members=0 services=0 budgets=0", 23},
     {"cluster deleted, volumes kept", 1, delete_cluster,
-     "gone Degraded= Available= pods=0 ready=0 volumes=1 members=0 services=0 budgets=0", 3, "Retain"},
+     "gone Degraded= Available= pods=0 ready=0 volumes=1 members=0 services=0 budgets=0", 3,
+     "Retain"},
 };
 
 class CrashMatrix : public testing::TestWithParam<Scenario> {};
@@ -249,7 +282,8 @@ TEST_P(CrashMatrix, EveryWriteAndRead) {
   const bool full = std::getenv("FAIRLEAD_FULL_MATRIX") != nullptr;
   int others = 0;
   for (const Fault& fault : every_single_fault(calm.writes, calm.reads, kStaleDepth)) {
-    const bool crash = fault.kind == FaultKind::kCrashBefore || fault.kind == FaultKind::kCrashAfter;
+    const bool crash =
+        fault.kind == FaultKind::kCrashBefore || fault.kind == FaultKind::kCrashAfter;
     if (!crash && !full && others++ % scenario.sample != 0) continue;
     SCOPED_TRACE(std::string(scenario.name) + " with " + fault.to_string());
     const RunResult disturbed = run(scenario, {fault});
@@ -262,7 +296,8 @@ TEST_P(CrashMatrix, EveryWriteAndRead) {
   }
   EXPECT_GT(hits, faults * 9 / 10) << "faults that do not happen prove nothing";
   std::printf("%s: %llu writes, %llu reads, %d runs with a fault\n", scenario.name,
-              static_cast<unsigned long long>(calm.writes), static_cast<unsigned long long>(calm.reads), faults);
+              static_cast<unsigned long long>(calm.writes),
+              static_cast<unsigned long long>(calm.reads), faults);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, CrashMatrix, testing::ValuesIn(kScenarios), [](const auto& scenario) {

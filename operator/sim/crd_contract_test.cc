@@ -1,5 +1,6 @@
-// What the definitions in manifests/crds accept and refuse, on the simulated server and, when FAIRLEAD_KUBECONFIG names a
-// kubeconfig, on a real kube-apiserver: both must agree, or the tests on the simulated one prove nothing.
+// What the definitions in manifests/crds accept and refuse, on the simulated server and, when
+// FAIRLEAD_KUBECONFIG names a kubeconfig, on a real kube-apiserver: both must agree, or the tests
+// on the simulated one prove nothing.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -28,19 +29,29 @@ class CrdContract : public testing::TestWithParam<const char*> {
       real_ = kube::connect(kube::load_kubeconfig(kubeconfig).value()).value();
     }
     for (const char* kind : {"fairleadclusters", "fairleadmembers"}) {
-      const Json definition = kube::parse_yaml_file(std::string("manifests/crds/") + kind + ".yaml").value().at(0);
+      const Json definition =
+          kube::parse_yaml_file(std::string("manifests/crds/") + kind + ".yaml").value().at(0);
       kube::WriteOptions options;
       options.field_manager = "crd-contract";
       options.force = true;
-      const Status applied = api().apply(kube::gvr::kCustomResourceDefinitions, definition, options).status();
+      const Status applied =
+          api().apply(kube::gvr::kCustomResourceDefinitions, definition, options).status();
       ASSERT_TRUE(applied.is_ok()) << applied.to_string();
     }
     static int counter = 0;  // a namespace that is being deleted takes nothing new
     ns_ = "crd-" + std::to_string(getpid()) + "-" + std::to_string(++counter);
-    const Status made = api().create(kube::gvr::kNamespaces, {{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", {{"name", ns_}}}}).status();
+    const Status made =
+        api()
+            .create(kube::gvr::kNamespaces,
+                    {{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", {{"name", ns_}}}})
+            .status();
     ASSERT_TRUE(made.is_ok()) << made.to_string();
     // A definition is served a moment after it is accepted; a minute is "never".
-    for (int i = 0; i < 600 && !api().list(gvr::kClusters, {.ns = ns_, .label_selector = "", .resource_version = ""}).is_ok(); ++i) {
+    for (int i = 0; i < 600 && !api()
+                                    .list(gvr::kClusters,
+                                          {.ns = ns_, .label_selector = "", .resource_version = ""})
+                                    .is_ok();
+         ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(100));
     }
   }
@@ -51,10 +62,14 @@ class CrdContract : public testing::TestWithParam<const char*> {
   kube::Api& api() { return real_ != nullptr ? *real_ : static_cast<kube::Api&>(simulated_); }
 
   Json cluster(const std::string& name, Json spec) const {
-    return {{"apiVersion", crd::kApiVersion}, {"kind", crd::kClusterKind},
-            {"metadata", {{"name", name}, {"namespace", ns_}}}, {"spec", std::move(spec)}};
+    return {{"apiVersion", crd::kApiVersion},
+            {"kind", crd::kClusterKind},
+            {"metadata", {{"name", name}, {"namespace", ns_}}},
+            {"spec", std::move(spec)}};
   }
-  Status create(const std::string& name, Json spec) { return api().create(gvr::kClusters, cluster(name, std::move(spec))).status(); }
+  Status create(const std::string& name, Json spec) {
+    return api().create(gvr::kClusters, cluster(name, std::move(spec))).status();
+  }
   Status patch(const std::string& name, Json patch, const char* subresource = "") {
     kube::WriteOptions options;
     options.subresource = subresource;
@@ -74,7 +89,8 @@ TEST_P(CrdContract, DefaultsAreThoseOfTheTypes) {
   ASSERT_TRUE(parsed.is_ok()) << parsed.status().to_string();
   Json bare = live;
   bare["spec"] = Json::object();
-  EXPECT_EQ(crd::to_json(parsed->spec), crd::to_json(crd::parse_cluster(bare)->spec)) << "schema and types disagree";
+  EXPECT_EQ(crd::to_json(parsed->spec), crd::to_json(crd::parse_cluster(bare)->spec))
+      << "schema and types disagree";
   EXPECT_EQ(kube::int_at(live, {"spec", "replicas"}), 3);
 }
 
@@ -92,7 +108,8 @@ TEST_P(CrdContract, RefusesAtCreation) {
   for (const auto& [name, spec] : cases) {
     EXPECT_EQ(create(name, spec).code(), Code::kInvalidArgument) << name << " " << spec;
   }
-  EXPECT_EQ(create(std::string(53, 'n'), Json::object()).code(), Code::kInvalidArgument) << "a name that is too long";
+  EXPECT_EQ(create(std::string(53, 'n'), Json::object()).code(), Code::kInvalidArgument)
+      << "a name that is too long";
   EXPECT_TRUE(create(std::string(52, 'n'), Json::object()).is_ok());
 }
 
@@ -100,15 +117,20 @@ TEST_P(CrdContract, WhatMayChange) {
   ASSERT_TRUE(create("c", {{"replicas", 3}, {"storage", {{"size", "1Gi"}}}}).is_ok());
   EXPECT_TRUE(patch("c", {{"spec", {{"replicas", 5}}}}).is_ok());
   EXPECT_TRUE(patch("c", {{"spec", {{"storage", {{"size", "1.5Gi"}}}}}}).is_ok());
-  EXPECT_EQ(patch("c", {{"spec", {{"storage", {{"size", "1Gi"}}}}}}).code(), Code::kInvalidArgument) << "volumes do not shrink";
-  EXPECT_EQ(patch("c", {{"spec", {{"storage", {{"storageClassName", "fast"}}}}}}).code(), Code::kInvalidArgument);
+  EXPECT_EQ(patch("c", {{"spec", {{"storage", {{"size", "1Gi"}}}}}}).code(), Code::kInvalidArgument)
+      << "volumes do not shrink";
+  EXPECT_EQ(patch("c", {{"spec", {{"storage", {{"storageClassName", "fast"}}}}}}).code(),
+            Code::kInvalidArgument);
   EXPECT_EQ(patch("c", {{"spec", {{"replicas", 4}}}}).code(), Code::kInvalidArgument);
 }
 
-// The API server itself keeps the record of what was promised: even a broken operator cannot grant "new" twice.
+// The API server itself keeps the record of what was promised: even a broken operator cannot grant
+// "new" twice.
 TEST_P(CrdContract, TheIntentIsWrittenOnce) {
   ASSERT_TRUE(create("c", Json::object()).is_ok());
-  const auto status = [this](Json fields) { return patch("c", {{"status", std::move(fields)}}, "status"); };
+  const auto status = [this](Json fields) {
+    return patch("c", {{"status", std::move(fields)}}, "status");
+  };
   const auto intent = [&](Json a) {
     return status({{"intent", {{"token", "t"}, {"members", {std::move(a), {{"name", "b"}}}}}}});
   };
@@ -132,16 +154,25 @@ TEST_P(CrdContract, TheIntentIsWrittenOnce) {
 }
 
 TEST_P(CrdContract, TheSpecOfAMemberIsFixed) {
-  Json member = {{"apiVersion", crd::kApiVersion}, {"kind", crd::kMemberKind}, {"metadata", {{"name", "m"}, {"namespace", ns_}}},
+  Json member = {{"apiVersion", crd::kApiVersion},
+                 {"kind", crd::kMemberKind},
+                 {"metadata", {{"name", "m"}, {"namespace", ns_}}},
                  {"spec", crd::to_json(crd::MemberSpec{"c", "data-m"})}};
   ASSERT_TRUE(api().create(gvr::kMembers, member).is_ok());
-  EXPECT_EQ(api().merge_patch(gvr::kMembers, {ns_, "m"}, {{"spec", {{"volumeName", "other"}}}}).code(), Code::kInvalidArgument);
-  EXPECT_EQ(api().create(gvr::kMembers, {{"apiVersion", crd::kApiVersion}, {"kind", crd::kMemberKind},
-                                         {"metadata", {{"name", "n"}, {"namespace", ns_}}}, {"spec", Json::object()}}).code(),
+  EXPECT_EQ(
+      api().merge_patch(gvr::kMembers, {ns_, "m"}, {{"spec", {{"volumeName", "other"}}}}).code(),
+      Code::kInvalidArgument);
+  EXPECT_EQ(api()
+                .create(gvr::kMembers, {{"apiVersion", crd::kApiVersion},
+                                        {"kind", crd::kMemberKind},
+                                        {"metadata", {{"name", "n"}, {"namespace", ns_}}},
+                                        {"spec", Json::object()}})
+                .code(),
             Code::kInvalidArgument);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, CrdContract, testing::Values("Simulated", "Real"), [](const auto& backend) { return std::string(backend.param); });
+INSTANTIATE_TEST_SUITE_P(All, CrdContract, testing::Values("Simulated", "Real"),
+                         [](const auto& backend) { return std::string(backend.param); });
 
 }  // namespace
 }  // namespace fairlead::apisim

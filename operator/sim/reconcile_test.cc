@@ -1,4 +1,5 @@
-// The reconciler and the running operator on the simulated API server: what a user is told, two operators at once, threads.
+// The reconciler and the running operator on the simulated API server: what a user is told, two
+// operators at once, threads.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -41,8 +42,8 @@ class Meddler : public kube::Api {
     }
     return inner_.call(request);
   }
-  Status watch(const kube::Gvr& g, const kube::WatchOptions& options, const kube::WatchHandler& handler,
-               std::stop_token stop) override {
+  Status watch(const kube::Gvr& g, const kube::WatchOptions& options,
+               const kube::WatchHandler& handler, std::stop_token stop) override {
     return inner_.watch(g, options, handler, stop);
   }
   uint64_t calls = 0;
@@ -76,7 +77,8 @@ struct World {
     EXPECT_TRUE(result.is_ok()) << result.status().to_string();
   }
   Reconciler::Options options(const std::string& prefix) {
-    return {[this] { return server.time_ms(); }, [prefix, n = 0]() mutable { return prefix + std::to_string(n++ % 90); }};
+    return {[this] { return server.time_ms(); },
+            [prefix, n = 0]() mutable { return prefix + std::to_string(n++ % 90); }};
   }
   void step() {
     kubelet.step();
@@ -108,7 +110,8 @@ struct World {
 
 struct Operation {
   Operation(World& world, kube::Api& api, const std::string& prefix)
-      : events(api, "fairlead-operator", prefix), reconciler(api, world.members, events, world.options(prefix)) {}
+      : events(api, "fairlead-operator", prefix),
+        reconciler(api, world.members, events, world.options(prefix)) {}
   kube::EventRecorder events;
   Reconciler reconciler;
 };
@@ -127,7 +130,8 @@ TEST(Reconciler, ARefusedActionIsSaidAndRetried) {
   EXPECT_EQ(last.status.code(), Code::kPermissionDenied);
   EXPECT_EQ(world.said("Stalled"), "True/ActionRefused");
   EXPECT_EQ(world.said("Reconciling"), "True/ActionFailed");
-  EXPECT_NE(string_at(world.condition("Stalled"), {"message"}).find("exceeded quota"), std::string::npos);
+  EXPECT_NE(string_at(world.condition("Stalled"), {"message"}).find("exceeded quota"),
+            std::string::npos);
   EXPECT_TRUE(world.has_event("ActionRefused"));
   api.refuse = false;
   for (int i = 0; i < 15; ++i) {
@@ -173,7 +177,8 @@ TEST(Reconciler, NoWritesAtRest) {
 TEST(Reconciler, SilenceIsUnknownAndTouchesNothing) {
   class Silent : public member::Prober {
    public:
-    member::Round ask(const std::string&, const std::vector<member::Target>& targets, int64_t now_ms) override {
+    member::Round ask(const std::string&, const std::vector<member::Target>& targets,
+                      int64_t now_ms) override {
       member::Round round;
       for (const member::Target& t : targets) {
         member::Answer a;
@@ -203,7 +208,8 @@ TEST(Reconciler, SilenceIsUnknownAndTouchesNothing) {
   EXPECT_EQ(world.server.all(kube::gvr::kPods, "ns").size(), 3u);
 }
 
-// Rule 21: two operators at once are harmless. The second works whole rounds at each call of the first.
+// Rule 21: two operators at once are harmless. The second works whole rounds at each call of the
+// first.
 TEST(Reconciler, TwoAtOnceAreHarmless) {
   uint64_t calls = 1;
   int meddled = 0;
@@ -224,9 +230,11 @@ TEST(Reconciler, TwoAtOnceAreHarmless) {
     if (index == 1) calls = api.calls / 2;  // the other half is at rest
     EXPECT_EQ(world.said("Ready"), "True/AllMembersHealthy");
     EXPECT_EQ(count_writes(world.server.log(), "operator"),
-              "create fairleadmembers=3; create persistentvolumeclaims=3; create poddisruptionbudgets=1; create pods=3; "
+              "create fairleadmembers=3; create persistentvolumeclaims=3; create "
+              "poddisruptionbudgets=1; create pods=3; "
               "create services=2; ");
-    for (const std::string& fault : judge_log(world.server.log(), "operator")) ADD_FAILURE() << fault;
+    for (const std::string& fault : judge_log(world.server.log(), "operator"))
+      ADD_FAILURE() << fault;
     if (HasFailure()) return;
   }
   EXPECT_GT(meddled, 15);
@@ -236,16 +244,21 @@ TEST(Reconciler, TwoAtOnceAreHarmless) {
 TEST(Reconciler, ACorrectedImageWinsBeforeTheClusterForms) {
   World world(1);
   world.user(kube::Verb::kMergePatch, gvr::kClusters, {{"spec", {{"image", "typo"}}}});
-  world.kubelet.set_ready_policy([](const Json& pod) { return at(pod, {"spec", "containers"})[0]["image"] != "typo"; });
+  world.kubelet.set_ready_policy([](const Json& pod) {
+    return at(pod, {"spec", "containers"})[0]["image"] != "typo";
+  });
   class Picky : public FakeMembers {
    public:
     explicit Picky(World& world) : FakeMembers(world.server), world_(world) {}
-    member::Round ask(const std::string& scope, const std::vector<member::Target>& targets, int64_t now_ms) override {
+    member::Round ask(const std::string& scope, const std::vector<member::Target>& targets,
+                      int64_t now_ms) override {
       for (const auto& pod : world_.server.all(kube::gvr::kPods, "ns")) {
-        if (at(*pod, {"spec", "containers"})[0]["image"] == "typo") return FakeMembers::ask(scope, {}, now_ms);
+        if (at(*pod, {"spec", "containers"})[0]["image"] == "typo")
+          return FakeMembers::ask(scope, {}, now_ms);
       }
       return FakeMembers::ask(scope, targets, now_ms);
     }
+
    private:
     World& world_;
   } members(world);
@@ -274,18 +287,23 @@ TEST(Operator, FormsAClusterAndStops) {
   EXPECT_FALSE(running.synced());
   running.start();
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-  // FakeMembers belongs to the workers once they run: the world moves only through the API server from here.
-  while (world.server.all(kube::gvr::kPods, "ns").size() < 3 && std::chrono::steady_clock::now() < deadline) {
+  // FakeMembers belongs to the workers once they run: the world moves only through the API server
+  // from here.
+  while (world.server.all(kube::gvr::kPods, "ns").size() < 3 &&
+         std::chrono::steady_clock::now() < deadline) {
     world.kubelet.step();
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   EXPECT_EQ(world.server.all(kube::gvr::kPods, "ns").size(), 3u);
   EXPECT_TRUE(running.synced());
   EXPECT_EQ(running.unhealthy(), "");
-  const std::string page = metrics.scrape({[&] { return op.reconciler.facts(); }, [&] { return running.queue_depth(); },
-                                           [&] { return op.events.failures(); }});
+  const std::string page =
+      metrics.scrape({[&] { return op.reconciler.facts(); }, [&] { return running.queue_depth(); },
+                      [&] { return op.events.failures(); }});
   EXPECT_NE(page.find("fairlead_operator_clusters 1"), std::string::npos) << page;
-  EXPECT_NE(page.find("fairlead_operator_actions_total{action=\"CreatePod\",result=\"ok\"}"), std::string::npos) << page;
+  EXPECT_NE(page.find("fairlead_operator_actions_total{action=\"CreatePod\",result=\"ok\"}"),
+            std::string::npos)
+      << page;
   EXPECT_NE(page.find("type=\"Ready\"} 1"), std::string::npos) << page;
   running.stop();
   const uint64_t writes = client.writes();
