@@ -11,7 +11,8 @@ namespace fairlead::net {
 namespace {
 
 constexpr size_t kTimeoutDigitsMax = 8;
-constexpr size_t kPartsKept = 16;              // capacity an empty queue keeps
+constexpr size_t kPartsKept = 64;              // capacity an empty queue keeps
+constexpr size_t kPartsFirst = 4;
 constexpr size_t kBodyReserveBytes = 64 * 1024;  // reserved for an announced body before its bytes are here
 
 io::Nanos unit_of(char c) {
@@ -133,6 +134,7 @@ void MessageQueue::push(std::span<const Bytes> parts) {
   size_t size = 0;
   for (const Bytes& part : parts) size += part.size();
   CHECK(size <= UINT32_MAX, "a gRPC message has a 32-bit length");
+  if (parts_.capacity() == 0) parts_.reserve(kPartsFirst);
   Part& first = parts_.emplace_back();
   write_header(first.header, size);
   first.header_bytes = kMessageHeaderBytes;
