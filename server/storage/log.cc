@@ -292,7 +292,7 @@ void Log::Core::detach() {
   on_durable_ = nullptr;
   on_fatal_ = nullptr;
   stopped_ = nullptr;
-  failed_ = true;  // nothing more is written
+  failed_ = true;  // nothing more is written or answered
 }
 
 // --- writing --------------------------------------------------------------------------------------------------------
@@ -602,7 +602,9 @@ void Log::Core::release_files() {
 void Log::Core::read(Index from, Index to, size_t bytes_max, std::function<void(Result<Entries>)> done) {
   CHECK(from < to && to <= last_ + 1, "only what the log holds is asked for");
   auto answer = [this, &done](Result<Entries> result) {
-    world_.loop->post([done = std::move(done), result = std::move(result)]() mutable { done(std::move(result)); });
+    world_.loop->post([self = shared_from_this(), done = std::move(done), result = std::move(result)]() mutable {
+      if (!self->failed_) done(std::move(result));
+    });
   };
   if (from < start_)
     return answer(Status(Code::kOutOfRange, "entry " + std::to_string(from.value) + " was released from the log"));

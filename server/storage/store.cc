@@ -54,7 +54,10 @@ size_t SegmentList::find(Place place) const {
 // --- the face --------------------------------------------------------------------------------------------------------------
 
 Store::Store(std::shared_ptr<Core> core) : core_(std::move(core)) {}
-Store::~Store() { core_->reaper_->close(); }
+Store::~Store() {
+  core_->closed_ = true;
+  core_->reaper_->close();
+}
 const Identity& Store::identity() const { return core_->identity_; }
 const StoreState& Store::state() const { return core_->state_; }
 Pin Store::pin() const { return core_->list_; }
@@ -101,6 +104,7 @@ void Store::confirm_log(uint64_t log_position, std::function<void(Status)> done)
   core_->world_.workers->run(
       [core = core_, m, status] { *status = fatal(write_manifest(*core->world_.disk, core->dir_, m)); },
       [core = core_, m, status, done = std::move(done)] {
+        if (core->closed_) return;
         core->busy_ = false;
         if (status->is_ok()) core->manifest_ = m;
         done(*status);

@@ -136,7 +136,7 @@ class Store {
   static Result<Opened> open(io::World& world, const OpenArgs& args);
   // Blocking, without lock: whose directory is it? Nothing if there is no manifest.
   static Result<std::optional<Identity>> peek(io::World& world, const std::string& dir);
-  ~Store();
+  ~Store();  // callbacks that are still out are dropped; jobs at a worker end on their own and keep the lock until then
   Store(const Store&) = delete;
   Store& operator=(const Store&) = delete;
 
@@ -189,7 +189,8 @@ class Store {
   std::shared_ptr<Core> core_;
 };
 
-// Files of a snapshot that is being fetched. Dropping it abandons them (removed at once or at the next start).
+// Files of a snapshot that is being fetched. Must not outlive its Store's loop; callbacks are dropped with the Store.
+// Dropping it abandons them (removed at once or at the next start).
 class Receiver {
  public:
   class Core;  // store_core.h

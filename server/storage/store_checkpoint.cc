@@ -204,6 +204,7 @@ void Store::Core::checkpoint(CheckpointArgs args, std::function<void(Status)> do
   auto job = std::make_shared<CheckpointJob>(shared_from_this(), std::move(args), world_.random->next());
   const io::Nanos begin = world_.loop->now();
   world_.workers->run([job] { job->run(); }, [self = shared_from_this(), job, begin, done = std::move(done)] {
+    if (self->closed_) return;
     self->busy_ = false;
     Status status = job->status();
     self->note_result(status);

@@ -109,6 +109,7 @@ class Store::Core : public std::enable_shared_from_this<Store::Core> {
   StoreState state_;
   std::atomic<uint64_t> next_file_{1};
   bool busy_ = false;
+  bool closed_ = false;                     // the Store is gone: nobody waits for results any more
   uint64_t checkpoints_ = 0;
   double checkpoint_seconds_ = 0;
   uint64_t damage_found_ = 0;

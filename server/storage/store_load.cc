@@ -151,6 +151,7 @@ void Store::read(Pin pin, std::vector<mvcc::Position> positions, std::function<v
         pin = nullptr;
       },
       [core = core_, result, done = std::move(done)] {
+        if (core->closed_) return;
         core->note_result(result->status());
         done(std::move(*result));
       });
@@ -200,6 +201,7 @@ void Store::scan(Pin pin, mvcc::Position from, mvcc::Position to, size_t bytes_m
         pin = nullptr;
       },
       [core = core_, result, done = std::move(done)] {
+        if (core->closed_) return;
         core->note_result(result->status());
         done(std::move(*result));
       });

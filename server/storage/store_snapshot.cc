@@ -74,6 +74,7 @@ void Store::read_file(const SnapshotInfo& snapshot, size_t index, uint64_t offse
         *result = read();
       },
       [core = core_, result, done = std::move(done)] {
+        if (core->closed_) return;
         core->note_result(result->status());
         done(std::move(*result));
       });
@@ -154,6 +155,7 @@ void Receiver::write(size_t index, Bytes piece, std::function<void(Status)> done
   };
   core_->store->world_.workers->run(std::move(work), [core = core_, job, index, last, size = piece.size(),
                                                       done = std::move(done)] {
+    if (core->store->closed_) return;
     Core::File& target = core->files[index];
     core->writing = false;
     target.file = last ? nullptr : job->file;
@@ -219,10 +221,11 @@ void Store::install(std::unique_ptr<Receiver> received, const raft::HardState& h
     job->status = write();
   };
   core_->world_.workers->run(std::move(work), [core = core_, job, done = std::move(done)] {
-    core->busy_ = false;
-    core->note_result(job->status);
     if (job->named)
       for (auto& f : job->receiver->files) f.guard->spare();  // the list has guards of its own
+    if (core->closed_) return;
+    core->busy_ = false;
+    core->note_result(job->status);
     if (job->status.is_ok()) {
       core->adopt(std::move(job->manifest), std::move(job->list));
     }

@@ -431,6 +431,31 @@ TEST(Store, LostOrOlderLogIsRefused) {
   }
 }
 
+TEST(Store, NobodyIsCalledAfterItsEnd) {
+  FakeDisk disk;
+  Model m;
+  Member member(&disk);
+  ASSERT_TRUE(member.checkpoint(m, step(m, 30, 0)).is_ok());
+  Pin pin = member.store->pin();
+  int called = 0;
+  member.store->read(pin, {{2, 1}}, [&](Result<Store::Records>) { ++called; });
+  member.store->scan(pin, {0, 0}, {9, 0}, 100, [&](Result<ScanResult>) { ++called; });
+  member.log->append(std::nullopt, std::vector<raft::Entry>{{Term{1}, member.log->last_index() + 1, {}, {}}}, WriteSeq{9});
+  member.log->read(member.log->last_index(), member.log->last_index() + 1, 10, [&](Result<Log::Entries>) { ++called; });
+  CheckpointArgs args;
+  args.applied = Index{m.applied};
+  args.applied_term = Term{1};
+  auto tail = step(m, 3, 1);
+  args.tail = tail;
+  member.store->checkpoint(args, [&](Status) { ++called; });
+  member.store = nullptr;
+  member.log = nullptr;
+  member.process.pump();
+  EXPECT_EQ(called, 0);
+  pin = nullptr;  // files go at the next start
+  member.process.pump();
+}
+
 // --- damage -------------------------------------------------------------------------------------------------------------
 
 // Everything a member can be asked for. Returns the first error, or checks the answers against the model.
