@@ -37,6 +37,9 @@ class Meddler : public kube::Api {
       : inner_(inner), at_(index), meddle_(std::move(meddle)) {}
   Result<Json> call(const kube::Request& request) override {
     if (++calls == at_) meddle_();
+    if (request.verb == kube::Verb::kGet && request.gvr == kube::gvr::kPersistentVolumeClaims) {
+      last_claim_read = calls;
+    }
     if (refuse && request.verb == kube::Verb::kCreate && request.gvr == kube::gvr::kPods) {
       return Status(Code::kPermissionDenied, "exceeded quota");
     }
@@ -47,6 +50,7 @@ class Meddler : public kube::Api {
     return inner_.watch(g, options, handler, stop);
   }
   uint64_t calls = 0;
+  uint64_t last_claim_read = 0;  // number of the last call that read a single claim
   bool refuse = false;
 
  private:
@@ -238,6 +242,46 @@ TEST(Reconciler, TwoAtOnceAreHarmless) {
     if (HasFailure()) return;
   }
   EXPECT_GT(meddled, 15);
+}
+
+// What a decision rests on is asked again at the moment of writing: a volume that is replaced while
+// the round goes on, at whatever call, gets no pod. The undisturbed round tells how far that reaches.
+TEST(Reconciler, AVolumeReplacedUnderTheDecisionGetsNoPod) {
+  uint64_t last = 1;
+  for (uint64_t index = 0; index <= last; ++index) {
+    SCOPED_TRACE("the volume is replaced at call " + std::to_string(index));
+    World world(3);
+    Client client(world.server, "operator");
+    Operation op(world, client, "x");
+    for (int i = 0; i < 40; ++i) op.reconciler.reconcile(kKey), world.step();
+    ASSERT_EQ(world.said("Ready"), "True/AllMembersHealthy");
+    const auto cluster = world.server.find(gvr::kClusters, kKey);
+    const std::string name =
+        string_at(at(*cluster, {"status", "intent", "members"})[0], {"name"});
+    const kube::ObjectKey claim{"ns", "data-" + name};
+    ASSERT_TRUE(world.kubelet.kill_pod({"ns", name}).is_ok());
+    Meddler api(client, index, [&] {
+      Json fresh = *world.server.find(kube::gvr::kPersistentVolumeClaims, claim);
+      ASSERT_TRUE(world.kubelet.destroy_claim(claim).is_ok());
+      fresh["metadata"] = {
+          {"name", claim.name}, {"namespace", "ns"}, {"labels", fresh["metadata"]["labels"]}};
+      fresh.erase("status");
+      fresh["spec"].erase("volumeName");
+      world.user(kube::Verb::kCreate, kube::gvr::kPersistentVolumeClaims, fresh, claim);
+    });
+    Operation meddled(world, api, "y");
+    meddled.reconciler.reconcile(kKey);
+    if (index == 0) {
+      EXPECT_NE(world.server.find(kube::gvr::kPods, {"ns", name}), nullptr);
+      last = api.last_claim_read;
+      EXPECT_GT(last, 5u);
+      continue;
+    }
+    EXPECT_EQ(world.server.find(kube::gvr::kPods, {"ns", name}), nullptr);
+    meddled.reconciler.reconcile(kKey);
+    EXPECT_EQ(world.said("Degraded"), "True/VolumeLost");
+    EXPECT_EQ(world.server.find(kube::gvr::kPods, {"ns", name}), nullptr);
+  }
 }
 
 // A corrected image takes over as long as nothing came up.
