@@ -29,15 +29,16 @@ bool parse_number(const std::string& text, Number* into) {
 }  // namespace
 
 std::string help_text() {
-  return
-      "fairlead-bench MODE --endpoints HOST:PORT,... [flags]: one measurement, one line of JSON\n"
-      "  put         closed loop of puts of random keys\n"
-      "  fill        every key once, in order; ends when all are written\n"
-      "  read        closed loop of reads of one random key (after fill)\n"
-      "  watch       watchers of one key; the next put goes when all of them have the event\n"
-      "  first-read  tries until a linearizable read is answered; tells when (CLOCK_MONOTONIC)\n"
-      "flags: --connections N --in-flight N --seconds S --warmup S --keys N --key-bytes N --value-bytes N\n"
-      "       --consistency l|s --watchers N --streams N --timeout S --pids PID,...\n";
+  return "fairlead-bench MODE --endpoints HOST:PORT,... [flags]: one measurement, one line of "
+         "JSON\n"
+         "  put         closed loop of puts of random keys\n"
+         "  fill        every key once, in order; ends when all are written\n"
+         "  read        closed loop of reads of one random key (after fill)\n"
+         "  watch       watchers of one key; the next put goes when all of them have the event\n"
+         "  first-read  tries until a linearizable read is answered; tells when (CLOCK_MONOTONIC)\n"
+         "flags: --connections N --in-flight N --seconds S --warmup S --keys N --key-bytes N "
+         "--value-bytes N\n"
+         "       --consistency l|s --watchers N --streams N --timeout S --pids PID,...\n";
 }
 
 Result<Options> parse_options(int argc, char** argv) {
@@ -45,19 +46,34 @@ Result<Options> parse_options(int argc, char** argv) {
   if (argc < 2) return invalid_argument(help_text());
   o.mode = argv[1];
   std::map<std::string, std::function<bool(const std::string&)>> flags = {
-      {"--endpoints", [&](const std::string& v) { o.endpoints = split(v); return !o.endpoints.empty(); }},
-      {"--connections", [&](const std::string& v) { return parse_number(v, &o.connections) && o.connections > 0; }},
-      {"--in-flight", [&](const std::string& v) { return parse_number(v, &o.in_flight) && o.in_flight > 0; }},
-      {"--seconds", [&](const std::string& v) { return parse_number(v, &o.seconds) && o.seconds > 0; }},
+      {"--endpoints",
+       [&](const std::string& v) {
+         o.endpoints = split(v);
+         return !o.endpoints.empty();
+       }},
+      {"--connections",
+       [&](const std::string& v) { return parse_number(v, &o.connections) && o.connections > 0; }},
+      {"--in-flight",
+       [&](const std::string& v) { return parse_number(v, &o.in_flight) && o.in_flight > 0; }},
+      {"--seconds",
+       [&](const std::string& v) { return parse_number(v, &o.seconds) && o.seconds > 0; }},
       {"--warmup", [&](const std::string& v) { return parse_number(v, &o.warmup_seconds); }},
       {"--keys", [&](const std::string& v) { return parse_number(v, &o.keys) && o.keys > 0; }},
-      {"--key-bytes", [&](const std::string& v) { return parse_number(v, &o.key_bytes) && o.key_bytes >= 16; }},
+      {"--key-bytes",
+       [&](const std::string& v) { return parse_number(v, &o.key_bytes) && o.key_bytes >= 16; }},
       {"--value-bytes", [&](const std::string& v) { return parse_number(v, &o.value_bytes); }},
-      {"--consistency", [&](const std::string& v) { o.linearizable = v == "l"; return v == "l" || v == "s"; }},
-      {"--watchers", [&](const std::string& v) { return parse_number(v, &o.watchers) && o.watchers > 0; }},
-      {"--streams", [&](const std::string& v) { return parse_number(v, &o.streams) && o.streams > 0; }},
+      {"--consistency",
+       [&](const std::string& v) {
+         o.linearizable = v == "l";
+         return v == "l" || v == "s";
+       }},
+      {"--watchers",
+       [&](const std::string& v) { return parse_number(v, &o.watchers) && o.watchers > 0; }},
+      {"--streams",
+       [&](const std::string& v) { return parse_number(v, &o.streams) && o.streams > 0; }},
       {"--timeout", [&](const std::string& v) { return parse_number(v, &o.timeout_seconds); }},
-      {"--pids", [&](const std::string& v) {
+      {"--pids",
+       [&](const std::string& v) {
          for (const std::string& pid : split(v)) {
            int number = 0;
            if (!parse_number(pid, &number)) return false;
@@ -68,7 +84,8 @@ Result<Options> parse_options(int argc, char** argv) {
   };
   for (int i = 2; i < argc; i += 2) {
     auto flag = flags.find(argv[i]);
-    if (flag == flags.end()) return invalid_argument(std::string("unknown flag ") + argv[i] + "\n" + help_text());
+    if (flag == flags.end())
+      return invalid_argument(std::string("unknown flag ") + argv[i] + "\n" + help_text());
     if (i + 1 == argc || !flag->second(argv[i + 1])) {
       return invalid_argument(std::string(argv[i]) + ": missing or bad value\n" + help_text());
     }

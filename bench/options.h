@@ -1,4 +1,5 @@
-// Flags of the load generators: --name value. One set for all modes; `fairlead-bench help` lists them.
+// Flags of the load generators: --name value. One set for all modes; `fairlead-bench help` lists
+// them.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +23,8 @@ struct Options {
   bool linearizable = false;
   int watchers = 1000;
   int streams = 100;
-  double timeout_seconds = 60;         // of first-read and of waiting for connections
-  std::vector<int> server_pids;        // whose CPU and disk bytes are counted
+  double timeout_seconds = 60;   // of first-read and of waiting for connections
+  std::vector<int> server_pids;  // whose CPU and disk bytes are counted
 };
 
 Result<Options> parse_options(int argc, char** argv);

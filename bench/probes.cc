@@ -26,7 +26,8 @@ Result<std::string> run_first_read(io::RealWorld& real, const Options& options) 
                    reply_bytes = reply.size();
                  },
                  {.timeout = kTryNanos});
-    Status ran = run_until(real.loop(), 2, [&] { return done; }, "an answer");
+    Status ran = run_until(
+        real.loop(), 2, [&] { return done; }, "an answer");
     if (ran.is_ok() && last.is_ok()) {
       Json json;
       json.text("mode", "first-read").number("tries", static_cast<double>(tries));

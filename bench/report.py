@@ -145,7 +145,8 @@ def write(out_dir, rows, facts, scenarios):
     lines += ["", "## Loads", "",
               "Clients and servers share the machine's cores, so throughput is bounded by their sum. Syncs are what the "
               "server's own metrics count (log syncs and, for etcd, commits of its database), per operation; `-` where "
-              "a server does not tell.", "", scenario_table(table, scenarios)]
+              "a server does not tell. Disk bytes include what a server writes besides: new log segments are filled in "
+              "advance, which shows at low rates.", "", scenario_table(table, scenarios)]
     if "memory" in table:
         lines += [f"## Memory, {facts['keys in the memory test']}", "", memory_table(table)]
     lines += ["## Plots", ""] + [f"![{name}]({name})" for name in pictures]

@@ -1,5 +1,5 @@
-// Watch fan-out: many watchers of one key on some streams. The next put goes when every watcher has its event, so the
-// rate of rounds says how soon the slowest one has it.
+// Watch fan-out: many watchers of one key on some streams. The next put goes when every watcher has
+// its event, so the rate of rounds says how soon the slowest one has it.
 #include "base/codec.h"
 #include "bench/modes.h"
 #include "bench/result.h"
@@ -45,7 +45,9 @@ struct Watching final : net::ClientCallHandler {
     events += response.events;
     if (events == events_wanted) on_round();
   }
-  void on_end(net::ClientCall&, const Status& status) override { failure = "a watch stream ended: " + status.to_string(); }
+  void on_end(net::ClientCall&, const Status& status) override {
+    failure = "a watch stream ended: " + status.to_string();
+  }
 
   int created = 0;
   int64_t events = 0, events_wanted = 0;
@@ -71,10 +73,12 @@ Result<std::string> run_watch(io::RealWorld& real, const Options& given) {
     streams.push_back(&clients[static_cast<size_t>(i) % clients.size()]->open(kWatch, &watching));
   }
   Bytes create = watch_create_request(kKey);
-  for (int i = 0; i < options.watchers; ++i) streams[static_cast<size_t>(i) % streams.size()]->send_message(create);
-  RETURN_IF_ERROR(run_until(real.loop(), options.timeout_seconds,
-                            [&] { return watching.created == options.watchers || !watching.failure.empty(); },
-                            "creating the watches"));
+  for (int i = 0; i < options.watchers; ++i)
+    streams[static_cast<size_t>(i) % streams.size()]->send_message(create);
+  RETURN_IF_ERROR(run_until(
+      real.loop(), options.timeout_seconds,
+      [&] { return watching.created == options.watchers || !watching.failure.empty(); },
+      "creating the watches"));
   std::string value = value_of(1, options.value_bytes);
   bool stop = false;
   int64_t rounds = 0;
@@ -93,7 +97,8 @@ Result<std::string> run_watch(io::RealWorld& real, const Options& given) {
   };
   auto run = [&](double seconds) {
     int64_t end = monotonic_nanos() + static_cast<int64_t>(seconds * 1e9);
-    while (monotonic_nanos() < end && watching.failure.empty()) real.loop().run_turn(end - monotonic_nanos());
+    while (monotonic_nanos() < end && watching.failure.empty())
+      real.loop().run_turn(end - monotonic_nanos());
   };
   watching.events_wanted = options.watchers;
   put();
@@ -105,16 +110,20 @@ Result<std::string> run_watch(io::RealWorld& real, const Options& given) {
   run(options.seconds);
   Usage to = usage_of(options.server_pids), own_to = own_usage();
   int64_t events = watching.events - events_before;
-  double seconds = to.wall_seconds - from.wall_seconds, round_rate = static_cast<double>(rounds - rounds_before) / seconds;
+  double seconds = to.wall_seconds - from.wall_seconds,
+         round_rate = static_cast<double>(rounds - rounds_before) / seconds;
   stop = true;
   if (!watching.failure.empty()) return unavailable(watching.failure);
   if (events == 0) return unavailable("no event arrived");
-  RETURN_IF_ERROR(run_until(real.loop(), 10, [&] { return watching.events >= watching.events_wanted; }, "the last events"));
+  RETURN_IF_ERROR(run_until(
+      real.loop(), 10, [&] { return watching.events >= watching.events_wanted; },
+      "the last events"));
   bool too_many = watching.events != watching.events_wanted;
   if (too_many) return internal_error("more events than puts times watchers");
   watching.failure.clear();
   Json json;
-  put_rates(json, options, "net", static_cast<uint64_t>(events), 0, from, to, own_from, own_to, watching.delays);
+  put_rates(json, options, "net", static_cast<uint64_t>(events), 0, from, to, own_from, own_to,
+            watching.delays);
   json.number("watchers", options.watchers)
       .number("streams", options.streams)
       .number("rounds_rate", round_rate)

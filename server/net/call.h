@@ -1,15 +1,15 @@
 // One gRPC call as the server sees it: a request message in, a reply out; or messages both ways.
 //
-// A call is made by the session when the request headers are complete and ends in one of two ways: finish() (or
-// reply()) was called, or it was cancelled (the client reset it, its deadline passed, the connection broke, or the
-// server stopped). After either, every call on it does nothing, so that whoever still holds a CallRef may answer late
-// without asking first. done() tells.
+// A call is made by the session when the request headers are complete and ends in one of two ways:
+// finish() (or reply()) was called, or it was cancelled (the client reset it, its deadline passed,
+// the connection broke, or the server stopped). After either, every call on it does nothing, so
+// that whoever still holds a CallRef may answer late without asking first. done() tells.
 //
 // Threads: everything here belongs to the loop of the server that made it.
-// Callbacks: CallHandler's functions run inside the session's work; every function of ServerCall may be called from
-// them. Bytes leave at the end of the turn, in one write per connection.
-// Bounds: a message from the client is at most ServerOptions::message_bytes_max; what the handler queues is not limited
-// here: a streaming handler watches queued_bytes() and waits for on_drained().
+// Callbacks: CallHandler's functions run inside the session's work; every function of ServerCall
+// may be called from them. Bytes leave at the end of the turn, in one write per connection. Bounds:
+// a message from the client is at most ServerOptions::message_bytes_max; what the handler queues is
+// not limited here: a streaming handler watches queued_bytes() and waits for on_drained().
 #pragma once
 
 #include <cstddef>
@@ -27,14 +27,15 @@ namespace fairlead::net {
 
 class ServerCall;
 
-// What a call's owner wants to hear. Unary methods need none; one may be set to hear of cancellation.
+// What a call's owner wants to hear. Unary methods need none; one may be set to hear of
+// cancellation.
 class CallHandler {
  public:
   virtual ~CallHandler() = default;
   virtual void on_message(ServerCall&, Bytes) {}
   virtual void on_half_close(ServerCall&) {}  // the client will send no more
-  // At most once, never after finish(): free what the call holds. The reason is kCancelled, kDeadlineExceeded or
-  // kUnavailable (connection lost, server stopping).
+  // At most once, never after finish(): free what the call holds. The reason is kCancelled,
+  // kDeadlineExceeded or kUnavailable (connection lost, server stopping).
   virtual void on_cancel(ServerCall&, const Status& reason) { (void)reason; }
   // queued_bytes() was above the mark and has fallen to it or below it.
   virtual void on_drained(ServerCall&) {}
@@ -67,15 +68,18 @@ class CallRef {
 
 class ServerCall {
  public:
-  virtual std::string_view path() const = 0;  // "/etcdserverpb.KV/Put"; valid while the call is not done
-  // The first value of a request header ("token", "hasleader"; lower case), empty if absent. Valid while not done.
+  virtual std::string_view path()
+      const = 0;  // "/etcdserverpb.KV/Put"; valid while the call is not done
+  // The first value of a request header ("token", "hasleader"; lower case), empty if absent. Valid
+  // while not done.
   virtual std::string_view metadata(std::string_view name) const = 0;
   virtual std::string_view peer_address() const = 0;
-  // When the client gives up (io::Loop time), from grpc-timeout; 0 = never. The session itself ends the call then with
-  // DEADLINE_EXCEEDED "context deadline exceeded" and tells on_cancel.
+  // When the client gives up (io::Loop time), from grpc-timeout; 0 = never. The session itself ends
+  // the call then with DEADLINE_EXCEEDED "context deadline exceeded" and tells on_cancel.
   virtual io::Nanos deadline() const = 0;
 
-  // Queues one message made of the parts in order; their bytes are shared, not copied, unless they are small.
+  // Queues one message made of the parts in order; their bytes are shared, not copied, unless they
+  // are small.
   virtual void send_message(std::span<const Bytes> parts) = 0;
   void send_message(std::initializer_list<Bytes> parts) {
     send_message(std::span<const Bytes>(parts.begin(), parts.size()));
@@ -85,10 +89,13 @@ class ServerCall {
   virtual void finish(const Status& status) = 0;
   // The unary answer: one message, then OK.
   virtual void reply(std::span<const Bytes> parts) = 0;
-  void reply(std::initializer_list<Bytes> parts) { reply(std::span<const Bytes>(parts.begin(), parts.size())); }
+  void reply(std::initializer_list<Bytes> parts) {
+    reply(std::span<const Bytes>(parts.begin(), parts.size()));
+  }
   void reply(const Bytes& message) { reply(std::span<const Bytes>(&message, 1)); }
 
-  virtual size_t queued_bytes() const = 0;  // messages not yet handed to the socket, with their headers
+  virtual size_t queued_bytes()
+      const = 0;  // messages not yet handed to the socket, with their headers
   virtual void set_drain_mark(size_t bytes) = 0;  // default kDrainMarkDefaultBytes
   // While paused no on_message comes and the client is held back by flow control.
   virtual void pause_input(bool paused) = 0;

@@ -18,11 +18,14 @@ namespace {
 
 constexpr size_t kGrpcMessageBytesMax = 16 * 1024;  // of a server's grpc-message that we keep
 
-std::string_view view(const uint8_t* data, size_t size) { return {reinterpret_cast<const char*>(data), size}; }
+std::string_view view(const uint8_t* data, size_t size) {
+  return {reinterpret_cast<const char*>(data), size};
+}
 
 nghttp2_nv field(std::string_view name, std::string_view value, uint8_t flags) {
   return {reinterpret_cast<uint8_t*>(const_cast<char*>(name.data())),
-          reinterpret_cast<uint8_t*>(const_cast<char*>(value.data())), name.size(), value.size(), flags};
+          reinterpret_cast<uint8_t*>(const_cast<char*>(value.data())), name.size(), value.size(),
+          flags};
 }
 
 constexpr uint8_t kNoCopy = NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE;
@@ -30,10 +33,14 @@ constexpr uint8_t kNoCopy = NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_CO
 Status status_of_reset(uint32_t error) {
   std::string text = std::string("stream reset by the server: ") + nghttp2_http2_strerror(error);
   switch (error) {
-    case NGHTTP2_REFUSED_STREAM: return unavailable(std::move(text));
-    case NGHTTP2_CANCEL: return Status(Code::kCancelled, std::move(text));
-    case NGHTTP2_ENHANCE_YOUR_CALM: return Status(Code::kResourceExhausted, std::move(text));
-    default: return internal_error(std::move(text));
+    case NGHTTP2_REFUSED_STREAM:
+      return unavailable(std::move(text));
+    case NGHTTP2_CANCEL:
+      return Status(Code::kCancelled, std::move(text));
+    case NGHTTP2_ENHANCE_YOUR_CALM:
+      return Status(Code::kResourceExhausted, std::move(text));
+    default:
+      return internal_error(std::move(text));
   }
 }
 
@@ -41,12 +48,21 @@ Status status_of_reset(uint32_t error) {
 Status status_of_http(int http) {
   std::string text = "unexpected HTTP status " + std::to_string(http);
   switch (http) {
-    case 400: return internal_error(std::move(text));
-    case 401: return Status(Code::kUnauthenticated, std::move(text));
-    case 403: return Status(Code::kPermissionDenied, std::move(text));
-    case 404: return Status(Code::kUnimplemented, std::move(text));
-    case 429: case 502: case 503: case 504: return unavailable(std::move(text));
-    default: return Status(Code::kUnknown, std::move(text));
+    case 400:
+      return internal_error(std::move(text));
+    case 401:
+      return Status(Code::kUnauthenticated, std::move(text));
+    case 403:
+      return Status(Code::kPermissionDenied, std::move(text));
+    case 404:
+      return Status(Code::kUnimplemented, std::move(text));
+    case 429:
+    case 502:
+    case 503:
+    case 504:
+      return unavailable(std::move(text));
+    default:
+      return Status(Code::kUnknown, std::move(text));
   }
 }
 
@@ -72,7 +88,8 @@ class WireCall final : public ClientCall, public DeadlineEntry {
   int grpc_status = -1;
   int http_status = 0;
   int32_t stream_id = 0;
-  bool unary = false, have_reply = false, half_closed = false, end_sent = false, deferred = false, ended = false;
+  bool unary = false, have_reply = false, half_closed = false, end_sent = false, deferred = false,
+       ended = false;
 };
 
 struct Client::Impl final : public io::StreamHandler {
@@ -124,23 +141,27 @@ struct Client::Impl final : public io::StreamHandler {
   uint64_t hook = 0;
   io::Nanos last_flush = -1, last_read = 0, ping_sent = 0;
   io::TimerId keepalive_timer = 0;
-  bool dirty = false, blocked = false, broken = false, gone = false, fill_stopped = false, wake_posted = false;
+  bool dirty = false, blocked = false, broken = false, gone = false, fill_stopped = false,
+       wake_posted = false;
   bool failing_posted = false;
 };
 
-// --- nghttp2 -------------------------------------------------------------------------------------------------------
+// --- nghttp2
+// -------------------------------------------------------------------------------------------------------
 
 struct ClientCallbacks {
   static Client::Impl& self(void* user) { return *static_cast<Client::Impl*>(user); }
 
-  static int header(nghttp2_session*, const nghttp2_frame* frame, const uint8_t* name, size_t name_size,
-                    const uint8_t* value, size_t value_size, uint8_t, void* user) {
+  static int header(nghttp2_session*, const nghttp2_frame* frame, const uint8_t* name,
+                    size_t name_size, const uint8_t* value, size_t value_size, uint8_t,
+                    void* user) {
     WireCall* call = self(user).call_of(frame->hd.stream_id);
     if (call) self(user).on_header(*call, view(name, name_size), view(value, value_size));
     return 0;
   }
 
-  static int data_chunk(nghttp2_session*, uint8_t, int32_t stream_id, const uint8_t* data, size_t size, void* user) {
+  static int data_chunk(nghttp2_session*, uint8_t, int32_t stream_id, const uint8_t* data,
+                        size_t size, void* user) {
     WireCall* call = self(user).call_of(stream_id);
     if (call) self(user).on_data(*call, view(data, size));
     return 0;
@@ -149,7 +170,8 @@ struct ClientCallbacks {
   static int frame_recv(nghttp2_session*, const nghttp2_frame* frame, void* user) {
     uint8_t type = frame->hd.type;
     if (type == NGHTTP2_GOAWAY) self(user).go_away_seen();
-    if ((type == NGHTTP2_HEADERS || type == NGHTTP2_DATA) && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
+    if ((type == NGHTTP2_HEADERS || type == NGHTTP2_DATA) &&
+        (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
       if (WireCall* call = self(user).call_of(frame->hd.stream_id)) self(user).on_server_end(*call);
     }
     return 0;
@@ -158,14 +180,15 @@ struct ClientCallbacks {
   static int stream_close(nghttp2_session*, int32_t stream_id, uint32_t error, void* user) {
     WireCall* call = self(user).call_of(stream_id);
     if (!call) return 0;
-    self(user).end(*call, error == NGHTTP2_NO_ERROR ? self(user).final_status(*call) : status_of_reset(error));
+    self(user).end(
+        *call, error == NGHTTP2_NO_ERROR ? self(user).final_status(*call) : status_of_reset(error));
     return 0;
   }
 
-  // A pooled call may serve another stream already when nghttp2 still has DATA of its former, reset one in hand: hence
-  // the checks of the stream number.
-  static ssize_t read_data(nghttp2_session*, int32_t stream_id, uint8_t*, size_t length, uint32_t* flags,
-                           nghttp2_data_source* source, void*) {
+  // A pooled call may serve another stream already when nghttp2 still has DATA of its former, reset
+  // one in hand: hence the checks of the stream number.
+  static ssize_t read_data(nghttp2_session*, int32_t stream_id, uint8_t*, size_t length,
+                           uint32_t* flags, nghttp2_data_source* source, void*) {
     auto& call = *static_cast<WireCall*>(source->ptr);
     if (call.stream_id != stream_id) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     if (call.out.empty() && !call.half_closed) {
@@ -194,7 +217,8 @@ struct ClientCallbacks {
     c.out.append(view(head, kFrameHeadBytes));
     size_t before = call.out.bytes();
     call.out.move_to(c.out, length);
-    if (call.handler && before > kDrainMarkDefaultBytes && call.out.bytes() <= kDrainMarkDefaultBytes) {
+    if (call.handler && before > kDrainMarkDefaultBytes &&
+        call.out.bytes() <= kDrainMarkDefaultBytes) {
       c.drained.push_back(&call);
     }
     return 0;
@@ -215,7 +239,8 @@ struct ClientCallbacks {
   }
 };
 
-// --- calls ---------------------------------------------------------------------------------------------------------
+// --- calls
+// ---------------------------------------------------------------------------------------------------------
 
 void WireCall::send_message(std::span<const Bytes> parts) {
   if (ended || half_closed) return;
@@ -239,24 +264,28 @@ void WireCall::cancel() {
 }
 
 Client::Impl::Impl(io::Loop& l, std::unique_ptr<io::Stream> s, ClientOptions o)
-    : loop(l), stream(std::move(s)), options(std::move(o)),
+    : loop(l),
+      stream(std::move(s)),
+      options(std::move(o)),
       deadlines(l,
                 [this](DeadlineEntry& entry) {
                   auto& call = static_cast<WireCall&>(entry);
                   reset(call, NGHTTP2_CANCEL);
                   end(call, Status(Code::kDeadlineExceeded, "context deadline exceeded"));
                 }),
-      self(std::make_shared<Impl*>(this)), last_read(l.now()) {
+      self(std::make_shared<Impl*>(this)),
+      last_read(l.now()) {
   nghttp2_option* option = nullptr;
   CHECK(nghttp2_option_new(&option) == 0);
   nghttp2_option_set_no_closed_streams(option, 1);
   CHECK(nghttp2_session_client_new2(&h2, ClientCallbacks::table(), this, option) == 0);
   nghttp2_option_del(option);
-  nghttp2_settings_entry settings[] = {{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
-                                       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, options.stream_window_bytes}};
+  nghttp2_settings_entry settings[] = {
+      {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
+      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, options.stream_window_bytes}};
   CHECK(nghttp2_submit_settings(h2, NGHTTP2_FLAG_NONE, settings, std::size(settings)) == 0);
-  CHECK(nghttp2_session_set_local_window_size(h2, NGHTTP2_FLAG_NONE, 0,
-                                              static_cast<int32_t>(options.connection_window_bytes)) == 0);
+  CHECK(nghttp2_session_set_local_window_size(
+            h2, NGHTTP2_FLAG_NONE, 0, static_cast<int32_t>(options.connection_window_bytes)) == 0);
   hook = loop.add_turn_hook([this] {
     if (dirty) flush();
   });
@@ -295,13 +324,15 @@ WireCall& Client::Impl::start(std::string_view path, const CallOptions& call_opt
   ++calls_open;
   if (!broken) submit(*call, path, call_options);
   if (call->stream_id <= 0) {
-    failed.emplace_back(call, broken ? broken_status : unavailable("no more streams on this connection"));
+    failed.emplace_back(call,
+                        broken ? broken_status : unavailable("no more streams on this connection"));
     if (!std::exchange(failing_posted, true)) {
       loop.post([alive = self] {
         if (!*alive) return;
         Impl& me = **alive;
         me.failing_posted = false;
-        for (auto& [broken_call, status] : std::exchange(me.failed, {})) me.end(*broken_call, status);
+        for (auto& [broken_call, status] : std::exchange(me.failed, {}))
+          me.end(*broken_call, status);
       });
     }
     return *call;
@@ -339,8 +370,10 @@ void Client::Impl::submit(WireCall& call, std::string_view path, const CallOptio
     return;
   }
   std::vector<nghttp2_nv> fields(small, small + count);
-  for (const auto& [name, value] : *call_options.metadata) fields.push_back(field(name, value, NGHTTP2_NV_FLAG_NONE));
-  call.stream_id = nghttp2_submit_request(h2, nullptr, fields.data(), fields.size(), &provider, &call);
+  for (const auto& [name, value] : *call_options.metadata)
+    fields.push_back(field(name, value, NGHTTP2_NV_FLAG_NONE));
+  call.stream_id =
+      nghttp2_submit_request(h2, nullptr, fields.data(), fields.size(), &provider, &call);
 }
 
 void Client::Impl::reset(WireCall& call, uint32_t error) {
@@ -358,7 +391,8 @@ void Client::Impl::unlink(WireCall& call) {
   if (calls == &call) calls = call.next;
   --calls_open;
   if (!drained.empty()) std::erase(drained, &call);
-  if (!failed.empty()) std::erase_if(failed, [&call](const auto& entry) { return entry.first == &call; });
+  if (!failed.empty())
+    std::erase_if(failed, [&call](const auto& entry) { return entry.first == &call; });
 }
 
 void Client::Impl::recycle(WireCall& call) {
@@ -373,13 +407,15 @@ void Client::Impl::recycle(WireCall& call) {
   call.http_status = 0;
   call.stream_id = 0;
   call.deadline = 0;
-  call.unary = call.have_reply = call.half_closed = call.end_sent = call.deferred = call.ended = false;
+  call.unary = call.have_reply = call.half_closed = call.end_sent = call.deferred = call.ended =
+      false;
   free_calls.push_back(&call);
 }
 
 void Client::Impl::end(WireCall& call, const Status& status) {
   if (call.ended) return;
-  if (!gone && call.stream_id > 0) nghttp2_session_set_stream_user_data(h2, call.stream_id, nullptr);
+  if (!gone && call.stream_id > 0)
+    nghttp2_session_set_stream_user_data(h2, call.stream_id, nullptr);
   unlink(call);
   if (call.unary) {
     Client::UnaryDone done = std::move(call.done);
@@ -396,7 +432,8 @@ void Client::Impl::on_header(WireCall& call, std::string_view name, std::string_
   if (name == "grpc-status") {
     int code = -1;
     auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), code);
-    bool known = error == std::errc() && end == value.data() + value.size() && code >= 0 && code <= 16;
+    bool known =
+        error == std::errc() && end == value.data() + value.size() && code >= 0 && code <= 16;
     call.grpc_status = known ? code : static_cast<int>(Code::kUnknown);
   } else if (name == "grpc-message") {
     call.grpc_message = percent_decode(value.substr(0, kGrpcMessageBytesMax));
@@ -439,12 +476,14 @@ Status Client::Impl::final_status(const WireCall& call) const {
 
 void Client::Impl::on_server_end(WireCall& call) {
   Status status = final_status(call);
-  // The server has ended the call; if it did not wait for our end of it, nothing that we still have matters.
+  // The server has ended the call; if it did not wait for our end of it, nothing that we still have
+  // matters.
   if (!call.end_sent) reset(call, NGHTTP2_CANCEL);
   end(call, status);
 }
 
-// --- connection ----------------------------------------------------------------------------------------------------
+// --- connection
+// ----------------------------------------------------------------------------------------------------
 
 void Client::Impl::on_readable() {
   if (gone) return;
@@ -452,7 +491,8 @@ void Client::Impl::on_readable() {
   io::IoResult got = stream->read(buffer);
   if (got.bytes > 0) {
     last_read = loop.now();
-    ssize_t n = nghttp2_session_mem_recv(h2, reinterpret_cast<const uint8_t*>(buffer.data()), got.bytes);
+    ssize_t n =
+        nghttp2_session_mem_recv(h2, reinterpret_cast<const uint8_t*>(buffer.data()), got.bytes);
     mark_dirty();
     if (n < 0) {
       lost(internal_error(std::string("HTTP/2: ") + nghttp2_strerror(static_cast<int>(n))));
@@ -563,13 +603,15 @@ void Client::Impl::keepalive() {
   }
 }
 
-// --- public --------------------------------------------------------------------------------------------------------
+// --- public
+// --------------------------------------------------------------------------------------------------------
 
 Client::Client(io::Loop& loop, std::unique_ptr<io::Stream> stream, ClientOptions options)
     : impl_(std::make_unique<Impl>(loop, std::move(stream), std::move(options))) {}
 Client::~Client() = default;
 
-uint64_t Client::unary(std::string_view path, const Bytes& request, UnaryDone done, const CallOptions& options) {
+uint64_t Client::unary(std::string_view path, const Bytes& request, UnaryDone done,
+                       const CallOptions& options) {
   WireCall& call = impl_->start(path, options);
   call.unary = true;
   call.done = std::move(done);
@@ -584,7 +626,8 @@ void Client::cancel_unary(uint64_t id) {
   if (call && call->unary) call->cancel();
 }
 
-ClientCall& Client::open(std::string_view path, ClientCallHandler* handler, const CallOptions& options) {
+ClientCall& Client::open(std::string_view path, ClientCallHandler* handler,
+                         const CallOptions& options) {
   WireCall& call = impl_->start(path, options);
   call.handler = handler;
   return call;
@@ -592,7 +635,9 @@ ClientCall& Client::open(std::string_view path, ClientCallHandler* handler, cons
 
 bool Client::broken() const { return impl_->broken; }
 
-void Client::on_broken(std::function<void(const Status&)> callback) { impl_->broken_callback = std::move(callback); }
+void Client::on_broken(std::function<void(const Status&)> callback) {
+  impl_->broken_callback = std::move(callback);
+}
 
 size_t Client::open_calls() const { return impl_->calls_open; }
 

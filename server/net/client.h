@@ -1,10 +1,11 @@
-// The client side of gRPC over one stream: for the load generator, the tests, the simulator and calls between members.
-// As cheap as the server: one read and one write per turn, shared message bytes, pooled calls.
+// The client side of gRPC over one stream: for the load generator, the tests, the simulator and
+// calls between members. As cheap as the server: one read and one write per turn, shared message
+// bytes, pooled calls.
 //
-// Threads: the loop. Callbacks run inside the session's work; everything may be called from them, but the Client must
-// not be destroyed inside one.
-// Errors: a call ends exactly once with a Status: the server's, or kUnavailable (connection), kDeadlineExceeded,
-// kCancelled, kResourceExhausted (reply too large), kInternal (broken framing). Nothing is retried here.
+// Threads: the loop. Callbacks run inside the session's work; everything may be called from them,
+// but the Client must not be destroyed inside one. Errors: a call ends exactly once with a Status:
+// the server's, or kUnavailable (connection), kDeadlineExceeded, kCancelled, kResourceExhausted
+// (reply too large), kInternal (broken framing). Nothing is retried here.
 #pragma once
 
 #include <cstddef>
@@ -46,8 +47,9 @@ class ClientCallHandler {
  public:
   virtual ~ClientCallHandler() = default;
   virtual void on_message(ClientCall&, Bytes) {}
-  virtual void on_end(ClientCall&, const Status&) {}  // exactly once, the last call; not after cancel()
-  virtual void on_drained(ClientCall&) {}             // queued_bytes() fell to kDrainMarkDefaultBytes or below
+  virtual void on_end(ClientCall&, const Status&) {
+  }                                        // exactly once, the last call; not after cancel()
+  virtual void on_drained(ClientCall&) {}  // queued_bytes() fell to kDrainMarkDefaultBytes or below
 };
 
 // A streaming call. Valid from open() until on_end() or cancel().
@@ -72,13 +74,18 @@ class Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  // path must outlive the call's start only. Returns an id for cancel_unary; `done` never runs inside this function.
-  uint64_t unary(std::string_view path, const Bytes& request, UnaryDone done, const CallOptions& options = {});
+  // path must outlive the call's start only. Returns an id for cancel_unary; `done` never runs
+  // inside this function.
+  uint64_t unary(std::string_view path, const Bytes& request, UnaryDone done,
+                 const CallOptions& options = {});
   void cancel_unary(uint64_t id);  // `done` is not called; unknown or finished: no effect
-  ClientCall& open(std::string_view path, ClientCallHandler* handler, const CallOptions& options = {});
+  ClientCall& open(std::string_view path, ClientCallHandler* handler,
+                   const CallOptions& options = {});
 
-  bool broken() const;             // connection lost, or the server said to go away: new calls end with kUnavailable
-  // Runs once when the connection is lost or told to go away (after the open calls were ended, if lost).
+  bool broken()
+      const;  // connection lost, or the server said to go away: new calls end with kUnavailable
+  // Runs once when the connection is lost or told to go away (after the open calls were ended, if
+  // lost).
   void on_broken(std::function<void(const Status&)> callback);
   size_t open_calls() const;
 

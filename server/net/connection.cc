@@ -23,8 +23,13 @@ std::span<char> thread_read_buffer() {
 }
 
 Connection::Connection(Core& core, std::unique_ptr<io::Stream> stream, Router& router)
-    : core_(core), router_(router), stream_(std::move(stream)), peer_address_(stream_->peer_address()),
-      opened_(core.loop.now()), last_read_(opened_), last_write_(opened_) {
+    : core_(core),
+      router_(router),
+      stream_(std::move(stream)),
+      peer_address_(stream_->peer_address()),
+      opened_(core.loop.now()),
+      last_read_(opened_),
+      last_write_(opened_) {
   ++core_.stats.connections_open;
   ++core_.stats.connections_total;
   stream_->set_handler(this);
@@ -142,8 +147,8 @@ void Connection::close_after_flush(bool dropped) {
   mark_dirty();
 }
 
-// Closing a socket with unread input resets it, and the client may lose our last words: so half-close, and wait a
-// little for the client to do the same.
+// Closing a socket with unread input resets it, and the client may lose our last words: so
+// half-close, and wait a little for the client to do the same.
 void Connection::linger() {
   if (session_) session_->lost(unavailable("connection closed"));
   state_ = State::kLingering;

@@ -1,7 +1,8 @@
-// One accepted connection: reads, finds out which protocol it speaks, writes once per turn, closes politely. The
-// protocol itself is a Session. Inside of net.
+// One accepted connection: reads, finds out which protocol it speaks, writes once per turn, closes
+// politely. The protocol itself is a Session. Inside of net.
 //
-// States: sniffing -> session -> lingering -> dead. A dead connection is deleted at the end of the turn.
+// States: sniffing -> session -> lingering -> dead. A dead connection is deleted at the end of the
+// turn.
 #pragma once
 
 #include <memory>
@@ -53,12 +54,12 @@ class Connection final : public io::StreamHandler {
   std::string peer_address_;
   OutQueue out_;
   State state_ = State::kSniffing;
-  bool blocked_ = false;   // the socket is full
-  bool closing_ = false;   // linger once out_ is empty
+  bool blocked_ = false;  // the socket is full
+  bool closing_ = false;  // linger once out_ is empty
   bool dropped_ = false;
   io::Nanos opened_;
   io::Nanos last_read_;
-  io::Nanos last_write_;   // progress, or nothing to write
+  io::Nanos last_write_;  // progress, or nothing to write
   io::Nanos linger_until_ = 0;
 };
 

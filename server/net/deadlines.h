@@ -1,5 +1,6 @@
-// The calls that have a deadline, earliest first: a binary heap that knows where each entry sits, so that the usual case
-// (the call ends long before) costs a removal and no timer. One loop timer stands for all; it may fire early.
+// The calls that have a deadline, earliest first: a binary heap that knows where each entry sits,
+// so that the usual case (the call ends long before) costs a removal and no timer. One loop timer
+// stands for all; it may fire early.
 #pragma once
 
 #include <functional>

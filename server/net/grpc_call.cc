@@ -8,8 +8,8 @@ namespace fairlead::net {
 
 namespace {
 
-constexpr size_t kHeaderOverheadBytes = 32;   // RFC 9113, 6.5.2
-constexpr size_t kHeadersKept = 16;           // capacity a pooled call keeps
+constexpr size_t kHeaderOverheadBytes = 32;  // RFC 9113, 6.5.2
+constexpr size_t kHeadersKept = 16;          // capacity a pooled call keeps
 
 std::string_view view(nghttp2_rcbuf* buffer) {
   nghttp2_vec v = nghttp2_rcbuf_get_buf(buffer);
@@ -28,7 +28,7 @@ nghttp2_nv copied(std::string_view name, std::string_view value) {
   return field;
 }
 
-constexpr std::string_view kCodes[] = {"0", "1", "2",  "3",  "4",  "5",  "6",  "7", "8",
+constexpr std::string_view kCodes[] = {"0", "1",  "2",  "3",  "4",  "5",  "6",  "7", "8",
                                        "9", "10", "11", "12", "13", "14", "15", "16"};
 std::string_view code_text(Code code) { return kCodes[static_cast<size_t>(code)]; }
 
@@ -40,7 +40,8 @@ bool is_grpc_content_type(std::string_view type) {
 
 }  // namespace
 
-// --- life --------------------------------------------------------------------------------------------------------
+// --- life
+// --------------------------------------------------------------------------------------------------------
 
 void GrpcCall::attach(H2Session& session, int32_t stream_id) {
   session_ = &session;
@@ -73,7 +74,8 @@ void GrpcCall::release() {
   stream_id_ = 0;
   DeadlineEntry::deadline = 0;
   done_ = finished_ = head_sent_ = deferred_ = paused_ = delivering_ = half_closed_ = false;
-  half_close_told_ = have_request_ = is_post_ = is_grpc_ = bad_timeout_ = reset_after_end_ = in_drained_ = false;
+  half_close_told_ = have_request_ = is_post_ = is_grpc_ = bad_timeout_ = reset_after_end_ =
+      in_drained_ = false;
   mine->give(this);
 }
 
@@ -108,7 +110,8 @@ void GrpcCall::cancel(const Status& reason, bool tell_client) {
   session->mark_dirty();
 }
 
-// --- request -----------------------------------------------------------------------------------------------------
+// --- request
+// -----------------------------------------------------------------------------------------------------
 
 std::string_view GrpcCall::path() const { return path_ ? view(path_) : std::string_view(); }
 
@@ -133,7 +136,8 @@ void GrpcCall::on_header(nghttp2_rcbuf* name_buffer, nghttp2_rcbuf* value_buffer
   header_bytes_ += static_cast<uint32_t>(name.size() + value.size() + kHeaderOverheadBytes);
   if (header_bytes_ > limit) {
     // Answered in start(); who goes on and on is not waited for.
-    if (header_bytes_ > limit * 4) session_->go_away(NGHTTP2_ENHANCE_YOUR_CALM, "headers too large");
+    if (header_bytes_ > limit * 4)
+      session_->go_away(NGHTTP2_ENHANCE_YOUR_CALM, "headers too large");
     return;
   }
   if (name == ":path") {
@@ -147,7 +151,8 @@ void GrpcCall::on_header(nghttp2_rcbuf* name_buffer, nghttp2_rcbuf* value_buffer
   } else if (name == "grpc-timeout") {
     auto timeout = parse_grpc_timeout(value);
     bad_timeout_ = !timeout;
-    if (timeout) DeadlineEntry::deadline = session_->core().loop.now() + std::max<io::Nanos>(*timeout, 1);
+    if (timeout)
+      DeadlineEntry::deadline = session_->core().loop.now() + std::max<io::Nanos>(*timeout, 1);
   } else if (!name.empty() && name[0] != ':' && name != "te") {
     nghttp2_rcbuf_incref(name_buffer);
     nghttp2_rcbuf_incref(value_buffer);
@@ -160,12 +165,14 @@ bool GrpcCall::check_request() {
   Core& core = session_->core();
   if (header_bytes_ > core.options.header_bytes_max) {
     finish(Status(Code::kResourceExhausted, "request headers are larger than the limit of " +
-                                                std::to_string(core.options.header_bytes_max) + " bytes"));
+                                                std::to_string(core.options.header_bytes_max) +
+                                                " bytes"));
     return false;
   }
   if (!is_grpc_) {
-    refuse_http("415", Status(Code::kInvalidArgument, "invalid gRPC request content-type \"" +
-                                                          std::string(metadata("content-type")) + "\""));
+    refuse_http("415",
+                Status(Code::kInvalidArgument, "invalid gRPC request content-type \"" +
+                                                   std::string(metadata("content-type")) + "\""));
     return false;
   }
   if (!is_post_) {
@@ -184,8 +191,8 @@ bool GrpcCall::check_request() {
   }
   std::string_view encoding = metadata("grpc-encoding");
   if (!encoding.empty() && encoding != "identity") {
-    finish(Status(Code::kUnimplemented,
-                  "grpc: Decompressor is not installed for grpc-encoding \"" + std::string(encoding) + "\""));
+    finish(Status(Code::kUnimplemented, "grpc: Decompressor is not installed for grpc-encoding \"" +
+                                            std::string(encoding) + "\""));
     return false;
   }
   return true;
@@ -215,7 +222,9 @@ void GrpcCall::account_held(size_t before) {
   session_->held(static_cast<ptrdiff_t>(held_bytes()) - static_cast<ptrdiff_t>(before));
 }
 
-void GrpcCall::consume(size_t bytes) { nghttp2_session_consume_stream(session_->h2(), stream_id_, bytes); }
+void GrpcCall::consume(size_t bytes) {
+  nghttp2_session_consume_stream(session_->h2(), stream_id_, bytes);
+}
 
 void GrpcCall::on_data(std::string_view bytes, bool last_frame) {
   if (done_) return;  // the stream is about to be reset; what still comes is not read
@@ -230,7 +239,8 @@ void GrpcCall::on_data(std::string_view bytes, bool last_frame) {
   if (!session_) return;
   account_held(before);
   if (!done_ && session_->over_held()) {
-    finish(Status(Code::kResourceExhausted, "too many bytes of unfinished requests on this connection"));
+    finish(Status(Code::kResourceExhausted,
+                  "too many bytes of unfinished requests on this connection"));
   }
 }
 
@@ -240,15 +250,19 @@ void GrpcCall::deliver(std::string_view bytes) {
   while (!bytes.empty() && !paused_ && !done_) {
     Bytes message;
     switch (reader_.next(bytes, size_max, message)) {
-      case MessageReader::Step::kNeedMore: break;
-      case MessageReader::Step::kMessage: take_message(std::move(message)); break;
+      case MessageReader::Step::kNeedMore:
+        break;
+      case MessageReader::Step::kMessage:
+        take_message(std::move(message));
+        break;
       case MessageReader::Step::kTooLarge:
         finish(Status(Code::kResourceExhausted, "grpc: received message larger than max (" +
-                                                    std::to_string(reader_.announced_bytes()) + " vs. " +
-                                                    std::to_string(size_max) + ")"));
+                                                    std::to_string(reader_.announced_bytes()) +
+                                                    " vs. " + std::to_string(size_max) + ")"));
         break;
       case MessageReader::Step::kCompressed:
-        finish(Status(Code::kInternal, "grpc: compressed flag set with identity or empty encoding"));
+        finish(
+            Status(Code::kInternal, "grpc: compressed flag set with identity or empty encoding"));
         break;
     }
   }
@@ -310,7 +324,8 @@ void GrpcCall::dispatch() {
   route_->unary(CallRef(this), std::move(request));
 }
 
-// --- answer ------------------------------------------------------------------------------------------------------
+// --- answer
+// ------------------------------------------------------------------------------------------------------
 
 void GrpcCall::push(std::span<const Bytes> parts) {
   size_t before = out.bytes();
@@ -353,7 +368,8 @@ void GrpcCall::finish(const Status& status) {
 }
 
 void GrpcCall::submit_head() {
-  static const nghttp2_nv kHead[] = {constant(":status", "200"), constant("content-type", "application/grpc")};
+  static const nghttp2_nv kHead[] = {constant(":status", "200"),
+                                     constant("content-type", "application/grpc")};
   head_sent_ = true;
   session_->on_data_sent();
   nghttp2_data_provider provider;
@@ -370,8 +386,9 @@ void GrpcCall::submit_trailers_only(const Status& status, const char* http_statu
   head_sent_ = true;
   session_->on_data_sent();
   std::string message = percent_encode_message(status.message());
-  nghttp2_nv fields[] = {copied(":status", http_status), constant("content-type", "application/grpc"),
-                         constant("grpc-status", code_text(status.code())), copied("grpc-message", message)};
+  nghttp2_nv fields[] = {
+      copied(":status", http_status), constant("content-type", "application/grpc"),
+      constant("grpc-status", code_text(status.code())), copied("grpc-message", message)};
   size_t count = message.empty() ? 3 : 4;
   (void)nghttp2_submit_response(session_->h2(), stream_id_, fields, count, nullptr);
 }
@@ -398,11 +415,13 @@ void GrpcCall::submit_trailers() {
     return;
   }
   std::string message = percent_encode_message(status_.message());
-  nghttp2_nv fields[] = {constant("grpc-status", code_text(status_.code())), copied("grpc-message", message)};
+  nghttp2_nv fields[] = {constant("grpc-status", code_text(status_.code())),
+                         copied("grpc-message", message)};
   (void)nghttp2_submit_trailer(session_->h2(), stream_id_, fields, std::size(fields));
 }
 
-// nghttp2 asks how much of the queue fits into the next DATA frame; the bytes are moved when it is sent.
+// nghttp2 asks how much of the queue fits into the next DATA frame; the bytes are moved when it is
+// sent.
 ssize_t GrpcCall::read_data(size_t length, uint32_t* flags) {
   if (out.empty() && !finished_) {
     deferred_ = true;

@@ -1,5 +1,6 @@
 // The gRPC wire besides HTTP/2 itself: length-prefixed messages, grpc-timeout, grpc-message.
-// Follows "gRPC over HTTP2" (PROTOCOL-HTTP2.md): a message is one byte "compressed", four bytes length (big endian), body.
+// Follows "gRPC over HTTP2" (PROTOCOL-HTTP2.md): a message is one byte "compressed", four bytes
+// length (big endian), body.
 #pragma once
 
 #include <cstddef>
@@ -22,15 +23,16 @@ constexpr size_t kMessageHeaderBytes = 5;
 std::optional<io::Nanos> parse_grpc_timeout(std::string_view text);
 std::string format_grpc_timeout(io::Nanos timeout);
 
-std::string percent_encode_message(std::string_view text);  // bytes outside 0x20..0x7e and '%' as %XX
-std::string percent_decode(std::string_view text);          // malformed escapes are kept as they are
+std::string percent_encode_message(
+    std::string_view text);                         // bytes outside 0x20..0x7e and '%' as %XX
+std::string percent_decode(std::string_view text);  // malformed escapes are kept as they are
 
 // Cuts incoming DATA into messages.
 class MessageReader {
  public:
   enum class Step { kNeedMore, kMessage, kTooLarge, kCompressed };
-  // Takes bytes off the front of `in`, until a message is complete. After kTooLarge and kCompressed the reader is of
-  // no further use.
+  // Takes bytes off the front of `in`, until a message is complete. After kTooLarge and kCompressed
+  // the reader is of no further use.
   Step next(std::string_view& in, size_t size_max, Bytes& message);
   size_t held_bytes() const { return header_have_ + body_.size(); }
   bool between_messages() const { return header_have_ == 0; }
@@ -44,7 +46,8 @@ class MessageReader {
   std::string body_;
 };
 
-// Outgoing messages of one call, until flow control lets them go. Large parts are shared, not copied.
+// Outgoing messages of one call, until flow control lets them go. Large parts are shared, not
+// copied.
 class MessageQueue {
  public:
   void push(std::span<const Bytes> parts);

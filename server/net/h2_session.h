@@ -1,7 +1,8 @@
 // gRPC on one connection: HTTP/2 by nghttp2, messages and status by us. Inside of net.
 //
-// nghttp2 decides what may be sent (priorities, both flow-control windows); the bytes of messages never pass through it:
-// its DATA frames are filled from a call's MessageQueue straight into the connection's OutQueue.
+// nghttp2 decides what may be sent (priorities, both flow-control windows); the bytes of messages
+// never pass through it: its DATA frames are filled from a call's MessageQueue straight into the
+// connection's OutQueue.
 #pragma once
 
 #include <nghttp2/nghttp2.h>
@@ -20,7 +21,8 @@ namespace fairlead::net {
 
 class H2Session;
 
-// States: open -> done (finished or cancelled) -> detached (stream closed). The session holds one reference until then.
+// States: open -> done (finished or cancelled) -> detached (stream closed). The session holds one
+// reference until then.
 class GrpcCall final : public ServerCall, public DeadlineEntry {
  public:
   // --- ServerCall
@@ -89,8 +91,10 @@ class GrpcCall final : public ServerCall, public DeadlineEntry {
   uint32_t header_bytes_ = 0;
   int32_t stream_id_ = 0;
   bool done_ = false, finished_ = false, head_sent_ = false, deferred_ = false;
-  bool paused_ = false, delivering_ = false, half_closed_ = false, half_close_told_ = false, have_request_ = false;
-  bool is_post_ = false, is_grpc_ = false, bad_timeout_ = false, reset_after_end_ = false, in_drained_ = false;
+  bool paused_ = false, delivering_ = false, half_closed_ = false, half_close_told_ = false,
+       have_request_ = false;
+  bool is_post_ = false, is_grpc_ = false, bad_timeout_ = false, reset_after_end_ = false,
+       in_drained_ = false;
 };
 
 class H2Session final : public Session {
@@ -137,19 +141,19 @@ class H2Session final : public Session {
   nghttp2_session* h2_ = nullptr;
   OutQueue* filling_ = nullptr;  // during fill()
   bool fill_stopped_ = false;
-  GrpcCall* calls_ = nullptr;    // open streams
+  GrpcCall* calls_ = nullptr;  // open streams
   uint32_t calls_open_ = 0;
   GrpcCall* headers_call_ = nullptr;  // whose header block is being read
   size_t queued_ = 0, queued_unary_ = 0;
   size_t held_ = 0;
   std::vector<CallRef> waiting_;  // complete unary calls, while over_queue()
   std::vector<CallRef> drained_;
-  io::Nanos last_taken_;          // progress of the client in taking answers
+  io::Nanos last_taken_;  // progress of the client in taking answers
   RateLimit resets_, control_frames_;
-  io::Nanos last_ping_ = 0;       // of the client
+  io::Nanos last_ping_ = 0;  // of the client
   int ping_strikes_ = 0;
   bool ping_strikes_reset_ = true;
-  io::Nanos ping_sent_ = 0;       // ours, unanswered
+  io::Nanos ping_sent_ = 0;  // ours, unanswered
   bool draining_ = false, final_goaway_ = false, closing_ = false, goaway_sent_ = false;
 };
 

@@ -1,5 +1,6 @@
-// HTTP/1.1 requests and replies on the shared port: health, version, metrics, later the v2 API and the JSON gateway.
-// A reply may come at any later time from the loop: a long poll holds no thread, only this object and its connection.
+// HTTP/1.1 requests and replies on the shared port: health, version, metrics, later the v2 API and
+// the JSON gateway. A reply may come at any later time from the loop: a long poll holds no thread,
+// only this object and its connection.
 //
 // Threads: the loop of the server.
 #pragma once
@@ -19,11 +20,11 @@ namespace fairlead::net {
 using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
 
 struct HttpRequest {
-  std::string method;        // "GET", "HEAD", "POST", "PUT", "DELETE", ...
-  std::string path;          // percent-decoded, without the query
-  std::string query;         // raw, behind the '?'
-  std::string target;        // as sent
-  HttpHeaders headers;       // names in lower case
+  std::string method;   // "GET", "HEAD", "POST", "PUT", "DELETE", ...
+  std::string path;     // percent-decoded, without the query
+  std::string query;    // raw, behind the '?'
+  std::string target;   // as sent
+  HttpHeaders headers;  // names in lower case
   std::string body;
   std::string peer_address;
 
@@ -53,7 +54,8 @@ class HttpReply {
   virtual void end() = 0;
   virtual size_t queued_bytes() const = 0;
   virtual bool alive() const = 0;  // the client is still there and the answer is not complete
-  virtual void on_gone(std::function<void()> callback) = 0;  // the client left before the answer was complete
+  virtual void on_gone(
+      std::function<void()> callback) = 0;  // the client left before the answer was complete
 };
 using HttpReplyPtr = std::unique_ptr<HttpReply>;
 

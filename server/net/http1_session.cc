@@ -1,6 +1,6 @@
-// HTTP/1.1 on one connection: Boost.Beast parses the requests, the answers are written by hand. The only file that
-// includes Beast (it costs seconds to compile). Requests are answered one after the other; what a client sends ahead
-// waits in `input_`, up to a limit, then the socket is not read.
+// HTTP/1.1 on one connection: Boost.Beast parses the requests, the answers are written by hand. The
+// only file that includes Beast (it costs seconds to compile). Requests are answered one after the
+// other; what a client sends ahead waits in `input_`, up to a limit, then the socket is not read.
 #include <algorithm>
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/parser.hpp>
@@ -32,7 +32,8 @@ std::string_view reason_of(int status) {
   return {text.data(), text.size()};
 }
 
-// "Sat, 21 Nov 2026 16:00:00 GMT". The civil date of a day number: Howard Hinnant's days_from_civil, inverted.
+// "Sat, 21 Nov 2026 16:00:00 GMT". The civil date of a day number: Howard Hinnant's
+// days_from_civil, inverted.
 std::string http_date(int64_t unix_ms) {
   static constexpr const char* kDays[] = {"Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"};
   static constexpr const char* kMonths[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
@@ -40,16 +41,18 @@ std::string http_date(int64_t unix_ms) {
   int64_t seconds = unix_ms / 1000, days = seconds / 86400, rest = seconds % 86400;
   int64_t shifted = days + 719468;  // from 1 March of year 0
   int64_t era = shifted / 146097, day_of_era = shifted % 146097;
-  int64_t year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+  int64_t year_of_era =
+      (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
   int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
   int64_t month = (5 * day_of_year + 2) / 153;
   int day = static_cast<int>(day_of_year - (153 * month + 2) / 5 + 1);
   int64_t calendar_month = month < 10 ? month + 3 : month - 9;
   int64_t year = year_of_era + era * 400 + (calendar_month <= 2);
   char text[64];
-  int n = std::snprintf(text, sizeof text, "%s, %02d %s %04d %02d:%02d:%02d GMT", kDays[days % 7], day,
-                        kMonths[calendar_month - 1], static_cast<int>(year), static_cast<int>(rest / 3600),
-                        static_cast<int>(rest / 60 % 60), static_cast<int>(rest % 60));
+  int n = std::snprintf(text, sizeof text, "%s, %02d %s %04d %02d:%02d:%02d GMT", kDays[days % 7],
+                        day, kMonths[calendar_month - 1], static_cast<int>(year),
+                        static_cast<int>(rest / 3600), static_cast<int>(rest / 60 % 60),
+                        static_cast<int>(rest % 60));
   return std::string(text, static_cast<size_t>(n));
 }
 
@@ -121,7 +124,9 @@ class Http1Session final : public Session {
   bool fill(OutQueue& out) override;
   void after_flush() override;
   bool finished() const override { return close_ && !reply_ && out_.empty(); }
-  bool stalled(io::Nanos) const override { return false; }  // a full socket is the connection's to see
+  bool stalled(io::Nanos) const override {
+    return false;
+  }  // a full socket is the connection's to see
   Status sweep(io::Nanos now) override;
   void drain() override;
   void lost(const Status& reason) override;
@@ -151,12 +156,13 @@ class Http1Session final : public Session {
   Http1Reply* reply_ = nullptr;  // of the request that is being answered
   io::Nanos request_since_ = 0;  // first byte of an unfinished request; 0 = none
   io::Nanos idle_since_;
-  bool close_ = false;           // after what is queued
+  bool close_ = false;                                           // after what is queued
   bool keep_alive_ = true, head_only_ = false, http10_ = false;  // of the current request
   bool head_written_ = false, told_continue_ = false, eof_ = false, reading_paused_ = false;
 };
 
-// --- reply -------------------------------------------------------------------------------------------------------
+// --- reply
+// -------------------------------------------------------------------------------------------------------
 
 Http1Reply::~Http1Reply() {
   if (session_) session_->dropped();
@@ -185,7 +191,8 @@ void Http1Reply::end() {
 
 size_t Http1Reply::queued_bytes() const { return session_ ? session_->queued_bytes() : 0; }
 
-// --- session -----------------------------------------------------------------------------------------------------
+// --- session
+// -----------------------------------------------------------------------------------------------------
 
 Http1Session::Http1Session(Core& core, Connection& connection)
     : core_(core), connection_(connection), idle_since_(core.loop.now()) {
@@ -252,7 +259,9 @@ void Http1Session::continue_100() {
   if (told_continue_) return;
   auto expect = parser_->get().find(beast_http::field::expect);
   told_continue_ = true;
-  if (expect == parser_->get().end() || lower({expect->value().data(), expect->value().size()}) != "100-continue") return;
+  if (expect == parser_->get().end() ||
+      lower({expect->value().data(), expect->value().size()}) != "100-continue")
+    return;
   out_.push_back(Bytes::literal("HTTP/1.1 100 Continue\r\n\r\n"));
   out_bytes_ += out_.back().size();
   connection_.mark_dirty();
@@ -265,7 +274,8 @@ HttpRequest Http1Session::take_request() {
   request.target = std::string(message.target());
   std::string_view target = request.target;
   // Absolute form, as proxies send it.
-  if (size_t scheme = target.find("://"); scheme != std::string_view::npos && !target.starts_with('/')) {
+  if (size_t scheme = target.find("://");
+      scheme != std::string_view::npos && !target.starts_with('/')) {
     size_t slash = target.find('/', scheme + 3);
     target = slash == std::string_view::npos ? std::string_view("/") : target.substr(slash);
   }
@@ -316,9 +326,11 @@ void Http1Session::begin(const HttpResponse& response, bool chunked) {
   head_written_ = true;
   if (core_.draining) keep_alive_ = false;
   if (chunked && http10_) keep_alive_ = false;  // the end of the body is the end of the connection
-  std::string head = "HTTP/1.1 " + std::to_string(response.status) + " " + std::string(reason_of(response.status)) + "\r\n";
+  std::string head = "HTTP/1.1 " + std::to_string(response.status) + " " +
+                     std::string(reason_of(response.status)) + "\r\n";
   bool bodyless = response.status == 204 || response.status == 304 || response.status < 200;
-  if (!response.content_type.empty() && !bodyless) head += "Content-Type: " + response.content_type + "\r\n";
+  if (!response.content_type.empty() && !bodyless)
+    head += "Content-Type: " + response.content_type + "\r\n";
   for (const auto& [name, value] : response.headers) head += name + ": " + value + "\r\n";
   if (chunked) {
     if (!http10_) head += "Transfer-Encoding: chunked\r\n";
@@ -370,8 +382,8 @@ void Http1Session::complete(bool chunked) {
   if (!close_ && !input_.empty()) request_since_ = core_.loop.now();
 }
 
-// What waited behind an answer is looked at here, not in complete(): the handler must not be called from inside an
-// answer.
+// What waited behind an answer is looked at here, not in complete(): the handler must not be called
+// from inside an answer.
 void Http1Session::after_flush() {
   if (!reply_ && !close_ && !input_.empty()) parse();
 }
@@ -390,7 +402,8 @@ void Http1Session::dropped() {
 
 size_t Http1Session::queued_bytes() const { return out_bytes_; }
 
-// A client that waits for an answer may have closed its sending side only; one that set on_gone is told.
+// A client that waits for an answer may have closed its sending side only; one that set on_gone is
+// told.
 bool Http1Session::on_eof() {
   eof_ = true;
   keep_alive_ = false;

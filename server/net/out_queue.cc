@@ -12,7 +12,8 @@ constexpr size_t kPiecesKept = 256;  // capacity kept by an empty queue
 
 }  // namespace
 
-// The free list outlives every queue of its thread except those of static duration, which nobody makes.
+// The free list outlives every queue of its thread except those of static duration, which nobody
+// makes.
 struct FreeChunks {
   std::vector<void*> chunks;
   ~FreeChunks() {

@@ -1,5 +1,6 @@
-// What a connection has to say, gathered for one writev: small pieces are copied side by side into chunks, large ones
-// are shared. An empty queue holds no chunk, so an idle connection costs nothing here.
+// What a connection has to say, gathered for one writev: small pieces are copied side by side into
+// chunks, large ones are shared. An empty queue holds no chunk, so an idle connection costs nothing
+// here.
 //
 // Threads: one. The free chunks are kept per thread, at most kFreeChunksMax of them.
 #pragma once
@@ -15,7 +16,8 @@ namespace fairlead::net {
 
 constexpr size_t kChunkBytes = 16 * 1024;
 constexpr size_t kFreeChunksMax = 256;
-constexpr size_t kShareBytesMin = 2048;  // below it a copy is cheaper than one more piece in the writev
+constexpr size_t kShareBytesMin =
+    2048;  // below it a copy is cheaper than one more piece in the writev
 
 class OutQueue {
  public:
@@ -30,7 +32,8 @@ class OutQueue {
   bool empty() const { return size_ == 0; }
   void clear();
 
-  // Writes until all is gone or the stream is full. Returns the bytes moved, would_block and error as io does.
+  // Writes until all is gone or the stream is full. Returns the bytes moved, would_block and error
+  // as io does.
   io::IoResult flush(io::Stream& stream);
 
  private:

@@ -25,7 +25,8 @@ TEST(GrpcTimeout, Parses) {
   EXPECT_EQ(parse_grpc_timeout("7u"), 7 * io::kMicrosecond);
   EXPECT_EQ(parse_grpc_timeout("99999999n"), 99'999'999);
   EXPECT_EQ(parse_grpc_timeout("0m"), 0);
-  EXPECT_GT(*parse_grpc_timeout("99999999H"), 365 * 24 * 3600 * io::kSecond);  // clamped, not overflown
+  EXPECT_GT(*parse_grpc_timeout("99999999H"),
+            365 * 24 * 3600 * io::kSecond);  // clamped, not overflown
   for (const char* bad : {"", "5", "S", "-1S", "1.5S", "123456789S", "5s", "5 S", "+5S"}) {
     EXPECT_FALSE(parse_grpc_timeout(bad)) << bad;
   }
@@ -50,7 +51,8 @@ TEST(GrpcMessage, EncodesAndDecodes) {
 }
 
 TEST(MessageReader, AnyCut) {
-  std::vector<std::string> messages = {"", "a", std::string(1000, 'b'), "", std::string(70'000, 'c'), "end"};
+  std::vector<std::string> messages = {
+      "", "a", std::string(1000, 'b'), "", std::string(70'000, 'c'), "end"};
   std::string wire;
   for (const std::string& m : messages) {
     wire.push_back(0);
@@ -67,7 +69,8 @@ TEST(MessageReader, AnyCut) {
       at += piece.size();
       while (!piece.empty()) {
         Bytes message;
-        if (reader.next(piece, 100'000, message) == MessageReader::Step::kMessage) got.push_back(message.to_string());
+        if (reader.next(piece, 100'000, message) == MessageReader::Step::kMessage)
+          got.push_back(message.to_string());
       }
     }
     ASSERT_EQ(got.size(), messages.size());
@@ -80,7 +83,10 @@ TEST(MessageReader, AnyCut) {
 TEST(MessageReader, AnnouncedSizeTakesNoMemory) {
   MessageReader reader;
   Bytes message;
-  std::string_view wire("\0\x7f\xff\xff\xff" "abc", 8);
+  std::string_view wire(
+      "\0\x7f\xff\xff\xff"
+      "abc",
+      8);
   EXPECT_EQ(reader.next(wire, SIZE_MAX, message), MessageReader::Step::kNeedMore);
   EXPECT_EQ(reader.held_bytes(), 8u);
 }
@@ -99,7 +105,8 @@ TEST(OutQueue, KeepsTheOrder) {
       got.append(buffer, result.bytes);
     };
     for (int i = 0; i < 300; ++i) {
-      std::string piece(random() % (random() % 4 == 0 ? 30'000 : 300), static_cast<char>('a' + random() % 26));
+      std::string piece(random() % (random() % 4 == 0 ? 30'000 : 300),
+                        static_cast<char>('a' + random() % 26));
       expected += piece;
       if (random() % 2) {
         queue.append(std::string_view(piece));
@@ -130,7 +137,8 @@ TEST(MessageQueue, PartsAndSplits) {
       std::vector<Bytes> parts;
       std::string whole;
       for (size_t n = random() % 4; n > 0; --n) {
-        std::string part(random() % 2 ? random() % 5000 : random() % 3, static_cast<char>('A' + random() % 26));
+        std::string part(random() % 2 ? random() % 5000 : random() % 3,
+                         static_cast<char>('A' + random() % 26));
         whole += part;
         parts.push_back(Bytes::copy(part));
       }

@@ -1,5 +1,6 @@
-// What a port serves: gRPC methods by path, one HTTP/1.1 handler, and raw protocols known by their first bytes.
-// Filled before the server listens and unchanged afterwards; it must outlive the server.
+// What a port serves: gRPC methods by path, one HTTP/1.1 handler, and raw protocols known by their
+// first bytes. Filled before the server listens and unchanged afterwards; it must outlive the
+// server.
 //
 // An unknown gRPC path is answered UNIMPLEMENTED as grpc-go words it: "unknown service S" or
 // "unknown method M for service S".

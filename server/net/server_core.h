@@ -55,7 +55,8 @@ struct Core {
   CallPool* pool;
   Deadlines deadlines;
   std::vector<Connection*> dirty;
-  std::vector<std::unique_ptr<CallHandler>> graveyard;  // handlers of ended calls, until the end of the turn
+  std::vector<std::unique_ptr<CallHandler>>
+      graveyard;  // handlers of ended calls, until the end of the turn
   std::function<void(Connection&)> on_dead;
   bool draining = false;
   io::Nanos last_flush = -1;
@@ -73,7 +74,7 @@ class Session {
   // Appends up to about kFillBytes; true if there is more.
   virtual bool fill(OutQueue& out) = 0;
   virtual void after_flush() {}
-  virtual bool finished() const = 0;  // all is said: close when `out` is written
+  virtual bool finished() const = 0;              // all is said: close when `out` is written
   virtual bool stalled(io::Nanos now) const = 0;  // the client takes nothing of what waits for it
   virtual Status sweep(io::Nanos now) = 0;        // about once a second; an error closes
   virtual void drain() = 0;
@@ -81,10 +82,11 @@ class Session {
 };
 
 constexpr size_t kFillBytes = 512 * 1024;
-constexpr size_t kTurnWriteBytesMax = 4 * 1024 * 1024;  // of one connection, so that it does not keep the others waiting
-constexpr size_t kReadBufferBytes = 256 * 1024;         // one for all sessions of a thread
+constexpr size_t kTurnWriteBytesMax =
+    4 * 1024 * 1024;  // of one connection, so that it does not keep the others waiting
+constexpr size_t kReadBufferBytes = 256 * 1024;  // one for all sessions of a thread
 constexpr io::Nanos kSweepInterval = io::kSecond;
-constexpr io::Nanos kLingerTimeout = 2 * io::kSecond;   // for the client to read our last words
+constexpr io::Nanos kLingerTimeout = 2 * io::kSecond;  // for the client to read our last words
 
 std::span<char> thread_read_buffer();
 
