@@ -25,8 +25,8 @@ LAYERS = {
     NET: [IO],
     STORAGE: [IO, RAFT, MVCC],
     PEER: [NET, IO, RAFT, MVCC, "proto"],
-    API: [NET, IO, RAFT, MVCC, "proto"],
-    NODE: SERVER + ["proto"],
+    NODE: [PEER, STORAGE, NET, IO, RAFT, MVCC],
+    API: [NODE, NET, IO, RAFT, MVCC, "proto"],
     "server/main": SERVER + ["proto"],
     "server/sim": SERVER + ["proto"],
     PLAN: [],
@@ -58,6 +58,8 @@ OS_HEADERS = re.compile(
     r"thread|mutex|shared_mutex|condition_variable|future|random|fstream|filesystem|liburing\.h)$")
 OS_WORDS = re.compile(r"\b(\w+_clock::now|std::random_device|getenv)\b")
 OS_ALLOWED = [IO, "server/main", "server/sim"]
+# A pin of segments may be dropped by any thread, so the list of files to remove has a lock.
+OS_EXCEPTIONS = {(STORAGE, "mutex")}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 LINES_MAX = 900
@@ -81,7 +83,7 @@ def layer_of(path):
 
 def is_test(path):
     name = pathlib.PurePath(path).name
-    return bool(re.search(r"_test(_\w+)?\.(cc|h)$", name)) or name.startswith("test_") or "/testing/" in path
+    return bool(re.search(r"_(test|bench)(_\w+)?\.(cc|h)$", name)) or name.startswith("test_") or "/testing/" in path
 
 
 def code_of(line):
@@ -128,7 +130,7 @@ def check_own_include(where, layer, header, test, found):
 def check_system_include(where, layer, header, found):
     if layer in PURE and header not in PURE_HEADERS:
         found.append(f"{where}: {layer} is pure and must not include <{header}>")
-    elif layer.startswith("server/") and layer not in OS_ALLOWED and OS_HEADERS.match(header):
+    elif layer.startswith("server/") and layer not in OS_ALLOWED and OS_HEADERS.match(header) and (layer, header) not in OS_EXCEPTIONS:
         found.append(f"{where}: only server/io may include <{header}>")
 
 

@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "server/api/api.h"
-#include "server/peer/hello.h"
 
 namespace fairlead::api {
 namespace {
@@ -52,7 +51,7 @@ void Api::add_metrics_routes(net::Router& router) {
 }
 
 void Api::add_peer_routes(net::Router& router) {
-  router.add_raw(std::string(peer::kMagic), [this](std::unique_ptr<io::Stream> stream, std::string first) { node_.accept_peer(std::move(stream), std::move(first)); });
+  router.add_raw(std::string(node::Node::peer_magic()), [this](std::unique_ptr<io::Stream> stream, std::string first) { node_.accept_peer(std::move(stream), std::move(first)); });
   router.set_http([this](net::HttpRequest request, net::HttpReplyPtr reply) {
     if (request.path == "/version") return reply->send(net::HttpResponse::json(200, version_body()));
     if (request.path == "/members") {

@@ -2,8 +2,6 @@
 // are plain counters of the loop, collected when the page is asked for; prometheus-cpp writes the text.
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include <cstdio>
 #include <limits>
@@ -11,6 +9,7 @@
 
 #include "base/status.h"
 #include "server/api/api.h"
+#include "server/io/real/process_stats.h"
 
 namespace fairlead::api {
 namespace {
@@ -188,22 +187,11 @@ void add_grpc(Page& page, const net::Router* router) {
   for (const auto& r : router->routes()) page.counter("grpc_server_msg_sent_total", "Total number of gRPC stream messages sent by the server.", static_cast<double>(r->stats.messages_sent), labels(*r));
 }
 
-void add_process(Page& page) {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6; };
-  page.counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", seconds(usage.ru_utime) + seconds(usage.ru_stime));
-  long pages = 0, resident = 0;
-  if (FILE* f = fopen("/proc/self/statm", "r")) {
-    if (fscanf(f, "%ld %ld", &pages, &resident) != 2) pages = resident = 0;
-    fclose(f);
-  }
-  auto page_size = static_cast<double>(sysconf(_SC_PAGESIZE));
-  page.gauge("process_resident_memory_bytes", "Resident memory size in bytes.", static_cast<double>(resident) * page_size);
-  page.gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", static_cast<double>(pages) * page_size);
-  rlimit files{};
-  getrlimit(RLIMIT_NOFILE, &files);
-  page.gauge("process_max_fds", "Maximum number of open file descriptors.", static_cast<double>(files.rlim_cur));
+void add_process(Page& page, const io::ProcessStats& p) {
+  page.counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", p.cpu_seconds);
+  page.gauge("process_resident_memory_bytes", "Resident memory size in bytes.", static_cast<double>(p.resident_bytes));
+  page.gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", static_cast<double>(p.virtual_bytes));
+  page.gauge("process_max_fds", "Maximum number of open file descriptors.", static_cast<double>(p.files_max));
 }
 
 }  // namespace
@@ -219,7 +207,7 @@ std::string Api::metrics_text() {
   page.counter("etcd_server_health_failures", "The total number of failed health checks.", static_cast<double>(health_failures_));
   page.gauge("fairlead_turn_longest_seconds", "The longest turn of the loop since the last scrape.", static_cast<double>(node_.take_turn_longest_ns()) / 1e9);
   page.gauge("fairlead_uptime_seconds", "Seconds since this process began to serve.", static_cast<double>(world_.loop->now() - started_at_) / 1e9);
-  add_process(page);
+  add_process(page, io::process_stats());
   return page.text();
 }
 

@@ -97,7 +97,8 @@ class Node {
   void start();
   // Orderly: hands leadership over, writes a checkpoint and a durable mark. Requests end with kUnavailable.
   void stop(std::function<void()> done);
-  // A connection on the peer port that begins with peer::kMagic.
+  // A connection on the peer port that begins with peer_magic().
+  static std::string_view peer_magic() { return peer::kMagic; }
   void accept_peer(std::unique_ptr<io::Stream> stream, std::string first) {
     if (!stopping_) transport_->accept(std::move(stream), std::move(first));
   }

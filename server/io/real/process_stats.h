@@ -1,0 +1,18 @@
+// What the operating system says of this process, for the metrics page.
+#pragma once
+
+#include <cstdint>
+
+namespace fairlead::io {
+
+struct ProcessStats {
+  double cpu_seconds = 0;  // user and system
+  uint64_t resident_bytes = 0;
+  uint64_t virtual_bytes = 0;
+  uint64_t files_max = 0;  // open descriptors allowed
+};
+
+// What cannot be read is 0. Costs a few microseconds.
+ProcessStats process_stats();
+
+}  // namespace fairlead::io
