@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <mutex>
 #include <random>
 #include <thread>
 
@@ -91,7 +92,7 @@ class Process {
     Result<std::unique_ptr<kube::Api>> api = kube::connect(*config);
     if (!api.is_ok()) return fail("no way to the API server", api.status());
     api_ = std::move(*api);
-    build(config->server);
+    build();
     const Status served = serve();
     if (!served.is_ok()) return fail("cannot serve metrics", served);
     log_info("fairlead-operator started", {{"version", kVersion},
@@ -102,7 +103,7 @@ class Process {
   }
 
  private:
-  void build(const std::string&) {
+  void build() {
     prober_ = member::make_grpc_prober();
     identity_ = host_name() + "_" + random_suffix() + random_suffix();
     events_ = std::make_unique<kube::EventRecorder>(*api_, "fairlead-operator", host_name());
@@ -129,7 +130,10 @@ class Process {
   }
 
   // operator_->start() fills lists that the pages read: publish only afterwards.
+  // Called on the lease's thread, perhaps while a signal stops everything on the main one.
   void lead() {
+    std::lock_guard lock(life_);
+    if (stopping_) return;
     operator_->start();
     leading_ = true;
     metrics_.set_leader(true);
@@ -160,7 +164,7 @@ class Process {
     const timespec tick{0, 200'000'000};
     while (!ended && signal <= 0) signal = sigtimedwait(&signals, nullptr, &tick);
     // Rounds end before the lease is given up: the next leader must not meet us at work.
-    const int code = signal > 0 ? stop(signal) : (operator_->stop(), 1);
+    const int code = signal > 0 ? stop(signal) : (end_work(), 1);
     stop_lease.request_stop();
     thread.join();
     if (signal <= 0)
@@ -170,9 +174,15 @@ class Process {
 
   int stop(int signal) {
     log_info("stopping", {{"signal", std::to_string(signal)}});
-    operator_->stop();
+    end_work();
     log_info("stopped");
     return 0;
+  }
+
+  void end_work() {
+    std::lock_guard lock(life_);
+    stopping_ = true;
+    operator_->stop();
   }
 
   Flags flags_;
@@ -184,6 +194,8 @@ class Process {
   std::unique_ptr<Reconciler> reconciler_;
   std::unique_ptr<Operator> operator_;
   std::atomic<bool> leading_{false};
+  std::mutex life_;
+  bool stopping_ = false;                 // guarded by life_
   std::unique_ptr<StatusServer> server_;  // last: its pages read all of the above
 };
 
