@@ -219,6 +219,13 @@ void DiskImage::wipe() {
   unsynced_names_.clear();
 }
 
+void DiskImage::make_durable_dir(const std::string& path) {
+  auto node = std::make_shared<Node>();
+  node->directory = true;
+  seen_[path] = node;
+  durable_[path] = node;
+}
+
 Status DiskImage::flip_bit(const std::string& path, uint64_t offset, int bit) {
   auto it = seen_.find(path);
   if (it == seen_.end()) return not_found("no such file: " + path);

@@ -1,0 +1,117 @@
+#include "server/sim/cluster.h"
+
+#include <cstdio>
+
+#include "base/check.h"
+
+namespace fairlead::sim {
+namespace {
+
+constexpr const char* kVolume = "/vol";
+
+std::string address(size_t member) { return "10.0.0." + std::to_string(member + 1); }
+
+}  // namespace
+
+Cluster::Cluster(uint64_t seed, ClusterConfig config, Counters* counters)
+    : counters_(counters), config_(config), world_(seed) {
+  for (size_t m = 0; m < kMembers; ++m) {
+    members_.emplace_back();
+    members_[m].host = world_.add_host(address(m));
+    world_.disk(members_[m].host).make_durable_dir(kVolume);
+  }
+  world_.on_process_end = [this](io::sim::HostId host, io::sim::End how) {
+    for (size_t m = 0; m < kMembers; ++m) {
+      if (members_[m].host != host) continue;
+      collect(members_[m]);
+      members_[m].listener.reset();
+      members_[m].node.reset();
+      if (on_ended) on_ended(m, how);
+    }
+  };
+}
+
+Cluster::~Cluster() {
+  on_ended = nullptr;
+  for (size_t m = 0; m < kMembers; ++m) end(m, io::sim::End::kKill);
+}
+
+node::Config Cluster::config_of(size_t member) const {
+  node::Config c;
+  c.name = name(member);
+  c.data_dir = std::string(kVolume) + "/data";
+  c.peer_listen_addresses = {address(member) + ":2380"};
+  c.advertise_client_urls = {"http://" + address(member) + ":2379"};
+  for (size_t m = 0; m < kMembers; ++m) c.initial_cluster[name(m)] = {"http://" + address(m) + ":2380"};
+  c.heartbeat_interval = config_.heartbeat;
+  c.election_timeout = config_.election;
+  c.checkpoint_tail_bytes = config_.checkpoint_tail_bytes;
+  c.checkpoint_log_bytes = config_.checkpoint_log_bytes;
+  c.checkpoint_interval = config_.checkpoint_interval;
+  c.log_first_segment_bytes = config_.log_first_segment_bytes;
+  c.log_segment_bytes = config_.log_segment_bytes;
+  c.log_keep_bytes = config_.log_keep_bytes;
+  c.value_cache_bytes = config_.value_cache_bytes;
+  c.watch_progress_interval = config_.watch_progress_interval;
+  return c;
+}
+
+void Cluster::start(size_t member) {
+  if (running(member)) return;
+  ++counters_->starts;
+  io::World world = world_.start_process(members_[member].host);
+  world_.post(members_[member].host, [this, member, world] { open(member, world); });
+}
+
+void Cluster::open(size_t member, const io::World& world) {
+  Member& m = members_[member];
+  node::Config config = config_of(member);
+  auto opened = node::Node::open(world, config);
+  if (!opened.is_ok()) {
+    if (on_gave_up) on_gave_up({member, opened.status()});
+    end(member, io::sim::End::kKill);
+    return;
+  }
+  m.node = *std::move(opened);
+  m.node->set_on_fatal([this, member](const Status& why) {
+    if (trace) std::fprintf(stderr, "%.6f m%zu fatal: %s\n", static_cast<double>(now()) / 1e9, member + 1, why.to_string().c_str());
+    if (on_gave_up) on_gave_up({member, why});
+    end(member, io::sim::End::kKill);
+  });
+  auto listener = world.net->listen(address(member) + ":2380", [this, member](std::unique_ptr<io::Stream> stream) {
+    if (members_[member].node) members_[member].node->accept_peer(std::move(stream), "");
+  });
+  CHECK(listener.is_ok(), "a new process finds its port free");
+  m.listener = *std::move(listener);
+  m.node->start();
+  if (on_opened) on_opened(member, *m.node);
+}
+
+void Cluster::stop_orderly(size_t member) {
+  in_turn(member, [this, member](node::Node& node) { node.stop([this, member] { end(member, io::sim::End::kKill); }); });
+}
+
+void Cluster::in_turn(size_t member, std::function<void(node::Node&)> closure) {
+  world_.post(members_[member].host, [this, member, closure = std::move(closure)] {
+    if (members_[member].node) closure(*members_[member].node);
+  });
+}
+
+int Cluster::leader() {
+  for (size_t m = 0; m < kMembers; ++m) {
+    if (members_[m].node && members_[m].node->is_leader()) return static_cast<int>(m);
+  }
+  return -1;
+}
+
+void Cluster::collect(const Member& member) {
+  if (!member.node) return;
+  const node::Stats& stats = member.node->stats();
+  counters_->elections += stats.elections_won;
+  counters_->snapshots_installed += stats.snapshots_installed;
+  counters_->checkpoints += stats.checkpoints;
+  counters_->cold_reads += stats.cold_reads;
+  counters_->leases_expired += stats.leases_expired;
+}
+
+}  // namespace fairlead::sim

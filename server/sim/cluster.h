@@ -1,0 +1,125 @@
+// Three members on simulated machines: starts and ends their processes and hands out their nodes. It knows nothing of
+// faults or checks.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/io/sim/world.h"
+#include "server/node/node.h"
+#include "server/raft/types.h"
+
+namespace fairlead::sim {
+
+constexpr size_t kMembers = 3;
+
+struct ClusterConfig {
+  io::Nanos heartbeat = 100 * io::kMillisecond;
+  io::Nanos election = 1000 * io::kMillisecond;
+  size_t checkpoint_tail_bytes = 32 << 10;
+  size_t checkpoint_log_bytes = 128 << 10;
+  io::Nanos checkpoint_interval = 20 * io::kSecond;
+  size_t log_first_segment_bytes = 64 << 10;
+  size_t log_segment_bytes = 256 << 10;
+  size_t log_keep_bytes = 32 << 10;
+  size_t value_cache_bytes = 64 << 10;
+  io::Nanos watch_progress_interval = 5 * io::kSecond;
+};
+
+struct Counters {
+  uint64_t elections = 0;
+  uint64_t kills = 0;
+  uint64_t power_cuts = 0;
+  uint64_t crash_points = 0;
+  uint64_t starts = 0;
+  uint64_t snapshots_installed = 0;
+  uint64_t checkpoints = 0;
+  uint64_t cold_reads = 0;
+  uint64_t leases_expired = 0;
+  uint64_t partitions = 0;
+  uint64_t clogs = 0;
+  uint64_t resets = 0;
+  uint64_t pauses = 0;
+  uint64_t slow_disks = 0;
+  uint64_t failed_syncs = 0;
+  uint64_t transfers = 0;
+  uint64_t wipes = 0;
+  uint64_t messages_repeated = 0;
+  uint64_t messages_lost = 0;
+  uint64_t ops_ok = 0;
+  uint64_t ops_failed = 0;
+  uint64_t ops_unknown = 0;
+  uint64_t watch_events = 0;
+  uint64_t compactions = 0;
+  uint64_t faults() const {
+    return kills + power_cuts + crash_points + partitions + clogs + resets + pauses + slow_disks + failed_syncs + transfers;
+  }
+};
+// Every counter by name, for printing and adding up.
+template <typename F>
+void for_each_counter(Counters& c, F&& f) {
+  f("elections", c.elections), f("kills", c.kills), f("power cuts", c.power_cuts), f("crash points", c.crash_points);
+  f("starts", c.starts), f("snapshots installed", c.snapshots_installed), f("checkpoints", c.checkpoints);
+  f("cold reads", c.cold_reads), f("leases expired", c.leases_expired), f("partitions", c.partitions), f("clogs", c.clogs);
+  f("resets", c.resets), f("pauses", c.pauses), f("slow disks", c.slow_disks), f("failed syncs", c.failed_syncs);
+  f("transfers", c.transfers), f("wipes", c.wipes), f("messages repeated", c.messages_repeated);
+  f("messages lost", c.messages_lost), f("operations ok", c.ops_ok), f("operations failed", c.ops_failed);
+  f("operations unknown", c.ops_unknown), f("watch events", c.watch_events), f("compactions", c.compactions);
+}
+
+class Cluster {
+ public:
+  Cluster(uint64_t seed, ClusterConfig config, Counters* counters);
+  ~Cluster();
+
+  io::sim::SimWorld& world() { return world_; }
+  io::sim::Prng& prng() { return world_.prng(); }
+  io::Nanos now() const { return world_.now(); }
+  io::sim::HostId host(size_t member) const { return members_[member].host; }
+  static std::string name(size_t member) { return "m" + std::to_string(member + 1); }
+
+  void start(size_t member);
+  void stop_orderly(size_t member);  // the process ends when the node says that it has stopped
+  void end(size_t member, io::sim::End how) { world_.end_process(host(member), how); }
+  bool running(size_t member) const { return world_.running(members_[member].host); }
+  // Null unless the node is open. Only to be used from within the member's turns (in_turn), or for looking.
+  node::Node* node(size_t member) { return members_[member].node.get(); }
+  // Runs the closure in a turn of the member's process; dropped if that ends before or the node is not open.
+  void in_turn(size_t member, std::function<void(node::Node&)> closure);
+  int leader();  // -1: none that the members agree on
+
+  // A member that gave up for good (it says why); it is not to be started again.
+  struct GaveUp {
+    size_t member;
+    Status why;
+  };
+  std::function<void(GaveUp)> on_gave_up;
+  std::function<void(size_t member, io::sim::End how)> on_ended;
+  std::function<void(size_t member, node::Node&)> on_opened;
+  bool trace = false;
+  // Messages between members, above their streams: with these chances each is lost, repeated, kept back.
+  double message_loss = 0;
+  double message_repeat = 0;
+  double message_delay = 0;
+
+ private:
+  struct Member {
+    io::sim::HostId host = 0;
+    std::unique_ptr<io::Listener> listener;
+    std::unique_ptr<node::Node> node;
+  };
+  node::Config config_of(size_t member) const;
+  void open(size_t member, const io::World& world);
+  void collect(const Member& member);
+  void disturb(size_t member, raft::Message message, std::function<void(raft::Message)> deliver);
+
+  std::vector<Member> members_;
+  Counters* counters_;
+  ClusterConfig config_;
+  io::sim::SimWorld world_;  // goes first: its end destroys the nodes
+};
+
+}  // namespace fairlead::sim
