@@ -18,7 +18,7 @@ enum class PlantedBug : uint8_t {
   kStaleRead,            // a linearizable read is served without a barrier
   kAmnesiacVoter,        // a member whose data directory was lost is let in again
   kWatchGap,             // a watcher that catches up loses what lies at the seam to the live events
-  kApplyTwice,           // a restart applies the last checkpointed entry once more
+  kApplyTwice,           // a member that was restarted applies the entry behind a checkpoint twice
 };
 
 struct PlantedName {

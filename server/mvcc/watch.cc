@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "base/planted.h"
 #include "server/mvcc/proto_encode.h"
 #include "server/mvcc/watch_match.h"
 
@@ -150,7 +151,8 @@ struct WatchHub::Impl {
   // A cursor, wherever it belongs now.
   void settle(Watcher& w) {
     w.read = 0;
-    if (w.cursor.main > keyspace->revision()) {
+    bool seam_lost = PLANTED(kWatchGap) && w.partial.empty() && w.cursor.main == keyspace->revision();
+    if (w.cursor.main > keyspace->revision() || seam_lost) {
       CHECK(w.partial.empty(), "a watcher joins at a revision boundary");
       set_state(w, State::kLive);
     } else {

@@ -1,5 +1,6 @@
 // Apply: committed entries in strict order. An entry that needs a value which is not in memory parks the queue while a
 // worker reads it; the loop goes on.
+#include "base/planted.h"
 #include "server/node/entry.h"
 #include "server/node/node.h"
 
@@ -66,6 +67,8 @@ bool Node::apply_command(const raft::Entry& entry, std::string_view payload, uin
     return false;
   }
   keyspace_->apply(*command, entry.index, apply_cold_, result_);
+  if (PLANTED(kApplyTwice) && store_->identity().start_counter > 1 && entry.index == store_->state().applied + 1 && apply_cold_.empty())
+    keyspace_->apply(*command, entry.index, apply_cold_, result_);
   if (!apply_cold_.empty()) apply_cold_.clear();
   hub_->applied(result_);
   mirror_leases(*command, result_);

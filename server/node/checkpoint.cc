@@ -10,8 +10,11 @@ void Node::maybe_checkpoint() {
   if (checkpoint_running_ || installing_ || store_->busy() || fatal_told_) return;
   if (applied_ == store_->state().applied && !frozen_) return;
   mvcc::KeyspaceStats stats = keyspace_->stats();
-  bool due = checkpoint_wanted_ || frozen_ || stats.bytes_tail >= config_.checkpoint_tail_bytes ||
-             log_->bytes_total() >= config_.checkpoint_log_bytes + config_.log_keep_bytes ||
+  // A log that is kept long for a slow member must not make a checkpoint of every entry: it has to have grown.
+  uint64_t log_bytes = log_->bytes_total();
+  bool log_due = log_bytes >= config_.checkpoint_log_bytes + config_.log_keep_bytes &&
+                 log_bytes >= log_bytes_after_checkpoint_ + config_.checkpoint_log_bytes / 4;
+  bool due = checkpoint_wanted_ || frozen_ || stats.bytes_tail >= config_.checkpoint_tail_bytes || log_due ||
              world_.loop->now() - last_checkpoint_ >= config_.checkpoint_interval;
   if (!due || apply_waits_ || applied_ > raft_->durable_index()) return;
   storage::CheckpointArgs args;
@@ -45,6 +48,7 @@ void Node::on_checkpoint(const Status& status, Index applied) {
   keyspace_->flushed();
   world_.log->debug("checkpoint written", {{"applied-index", applied.value}});
   release_log(applied);
+  log_bytes_after_checkpoint_ = log_->bytes_total();
   if (stop_done_) finish_stop();
 }
 
@@ -56,6 +60,10 @@ void Node::release_log(Index applied) {
   if (log_->bytes_total() > config_.checkpoint_log_bytes + config_.log_keep_bytes) start = applied + 1;
   Index slowest = raft_->slowest_active_match();
   if (start > slowest + 1 && log_->bytes_total() <= 2 * (config_.checkpoint_log_bytes + config_.log_keep_bytes)) start = slowest + 1;
+  // A member that is being sent a snapshot goes on from its end: without the entries behind that it would need another.
+  bool room = log_->bytes_total() <= kSnapshotLogFactorMax * (config_.checkpoint_log_bytes + config_.log_keep_bytes);
+  for (const auto& [to, sender] : senders_)
+    if (room && !sender->over()) start = std::min(start, sender->applied() + 1);
   if (start <= log_->first_index()) return;
   log_->release(start);
   raft_->compacted(start);

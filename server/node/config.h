@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "server/io/io.h"
+#include "server/raft/types.h"
 
 namespace fairlead::node {
 
@@ -38,6 +40,10 @@ struct Config {
   size_t log_first_segment_bytes = 1 << 20;
   size_t log_segment_bytes = 64 << 20;
   size_t log_keep_bytes = 64 << 20;   // of released entries kept for followers that lag a little
+
+  // The simulator's only: sees each message of a peer before Raft does, and may hand it in late, twice, or not at all.
+  using Deliver = std::function<void(raft::Message)>;
+  std::function<void(raft::Message, Deliver)> disturb_messages;
 
   // A request that finds no leader, or whose outcome does not come, ends after this (etcd: 5 s + 2 elections).
   io::Nanos request_timeout() const { return 5 * io::kSecond + 2 * election_timeout; }

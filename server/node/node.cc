@@ -230,6 +230,15 @@ void Node::make_transport() {
   callbacks.hello = [this](MemberId to, peer::ChannelKind kind) { return own_hello(to, kind); };
   callbacks.judge = [this](const peer::Hello& theirs) { return judge(theirs); };
   callbacks.on_message = [this](raft::Message m) { raft_->step(std::move(m)); };
+  if (config_.disturb_messages) {
+    callbacks.on_message = [this](raft::Message m) {
+      config_.disturb_messages(std::move(m), [this, alive = alive_](raft::Message late) {
+        if (!*alive || stopped_) return;
+        raft_->step(std::move(late));
+        go_on_soon();
+      });
+    };
+  }
   callbacks.on_app = [this](MemberId from, std::string_view head) { on_app(from, head); };
   callbacks.on_connected = [this](MemberId id, bool up) { raft_->connected(id, up); };
   callbacks.on_refused = [this](MemberId by, const peer::Verdict& verdict) { on_refused(by, verdict); };

@@ -46,6 +46,7 @@ constexpr size_t kReadsMax = 200'000;                // linearizable reads waiti
 constexpr io::Nanos kTurnApplyMax = 5 * io::kMillisecond;   // then the rest waits for the next turn
 constexpr size_t kTurnCompactKeys = 2000;
 constexpr size_t kTurnHistoryRecords = 4000;
+constexpr size_t kSnapshotLogFactorMax = 4;          // times its usual limit, the log may grow while a snapshot is on its way
 constexpr size_t kRangeDirectKeys = 1000;            // larger ranges go page by page
 
 // The result lives until the callback returns. Null together with an error that is not apply's own.
@@ -336,6 +337,7 @@ class Node {
   bool checkpoint_running_ = false;
   bool checkpoint_wanted_ = false;
   io::Nanos last_checkpoint_ = 0;
+  uint64_t log_bytes_after_checkpoint_ = 0;
   Index log_floor_;               // applied index of the checkpoint before the last
   std::shared_ptr<const mvcc::FrozenTail> frozen_;  // of a checkpoint that failed and is tried again
   std::map<MemberId, std::unique_ptr<SnapshotSender>> senders_;

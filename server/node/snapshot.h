@@ -31,6 +31,7 @@ class SnapshotSender final : public peer::ChannelHandler {
   ~SnapshotSender() override;
   void start();
   bool over() const { return over_; }
+  Index applied() const { return info_.applied; }  // what it brings the receiver to
 
  private:
   peer::Hello own_hello(peer::Channel&) override;

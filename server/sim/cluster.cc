@@ -36,7 +36,7 @@ Cluster::~Cluster() {
   for (size_t m = 0; m < kMembers; ++m) end(m, io::sim::End::kKill);
 }
 
-node::Config Cluster::config_of(size_t member) const {
+node::Config Cluster::config_of(size_t member) {
   node::Config c;
   c.name = name(member);
   c.data_dir = std::string(kVolume) + "/data";
@@ -53,6 +53,9 @@ node::Config Cluster::config_of(size_t member) const {
   c.log_keep_bytes = config_.log_keep_bytes;
   c.value_cache_bytes = config_.value_cache_bytes;
   c.watch_progress_interval = config_.watch_progress_interval;
+  c.disturb_messages = [this, member](raft::Message message, node::Config::Deliver deliver) {
+    disturb(member, std::move(message), std::move(deliver));
+  };
   return c;
 }
 
@@ -102,6 +105,27 @@ int Cluster::leader() {
     if (members_[m].node && members_[m].node->is_leader()) return static_cast<int>(m);
   }
   return -1;
+}
+
+// The node gets its message now, or late (and so behind later ones), or once more, or never.
+void Cluster::disturb(size_t member, raft::Message message, node::Config::Deliver deliver) {
+  io::sim::Life life = world_.life(members_[member].host);
+  auto later = [&] {
+    world_.scheduler().after(prng().between(1, 500) * io::kMillisecond, life, "message.late",
+                             [this, member, message, deliver] {
+                               in_turn(member, [message, deliver](node::Node&) { deliver(message); });
+                             });
+  };
+  if (message_loss > 0 && prng().chance(message_loss)) {
+    ++counters_->messages_lost;
+    return;
+  }
+  if (message_repeat > 0 && prng().chance(message_repeat)) {
+    ++counters_->messages_repeated;
+    later();
+  }
+  if (message_delay > 0 && prng().chance(message_delay)) later();
+  else deliver(std::move(message));
 }
 
 void Cluster::collect(const Member& member) {

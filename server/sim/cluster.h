@@ -111,10 +111,10 @@ class Cluster {
     std::unique_ptr<io::Listener> listener;
     std::unique_ptr<node::Node> node;
   };
-  node::Config config_of(size_t member) const;
+  node::Config config_of(size_t member);
   void open(size_t member, const io::World& world);
   void collect(const Member& member);
-  void disturb(size_t member, raft::Message message, std::function<void(raft::Message)> deliver);
+  void disturb(size_t member, raft::Message message, node::Config::Deliver deliver);
 
   std::vector<Member> members_;
   Counters* counters_;

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/check.h"
 #include "base/planted.h"
 #include "server/sim/pool.h"
 #include "server/sim/simulation.h"
@@ -111,6 +112,9 @@ void print_counters(Counters& counters) {
 }
 
 int replay(const Options& options) {
+  set_check_handler([](const char* file, int line, const char* condition, const char* message) {
+    std::fprintf(stderr, "check failed at %s:%d: %s: %s\n", file, line, condition, message);
+  });
   SeedResult result = run_seed(options.pool.first_seed, options.trace);
   std::printf("seed %llu: %.1f simulated seconds, %llu events, hash %016llx\n",
               static_cast<unsigned long long>(options.pool.first_seed), result.simulated_seconds,
