@@ -321,6 +321,11 @@ void Node::stop(std::function<void()> done) {
     go_on_soon();
     return;
   }
+  finish_stop_soon();
+}
+
+// Not inside a turn, which may still have something to write.
+void Node::finish_stop_soon() {
   world_.loop->post([this, alive = alive_] {
     if (*alive) finish_stop();
   });

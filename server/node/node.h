@@ -192,6 +192,7 @@ class Node {
   std::string encode_config() const;
   Status decode_config(std::string_view bytes, raft::Configuration& config);
   void finish_stop();
+  void finish_stop_soon();
 
   // turn.cc: the turn
   void turn();

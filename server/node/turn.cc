@@ -75,7 +75,7 @@ void Node::drain_ready() {
     for (const raft::ProposeReply& reply : ready.forwarded) on_forwarded(reply);
     for (const raft::ReadLogRequest& request : ready.read_log) read_old_entries(request);
     for (const raft::SnapshotRequest& request : ready.snapshots) send_snapshot(request.to);
-    if (ready.transfer_aborted && stopping_) finish_stop();
+    if (ready.transfer_aborted && stopping_) finish_stop_soon();
   }
   stats_.proposals_committed = raft_->commit().value;
 }
@@ -120,7 +120,7 @@ void Node::on_soft_state(const raft::SoftState& state) {
     lease_clock_.promote(now_ms());
   } else if (!leads && led) {
     lease_clock_.demote();
-    if (stopping_) finish_stop();
+    if (stopping_) finish_stop_soon();
   }
 }
 

@@ -233,8 +233,16 @@ class Judge {
     gone_leases_[lease] = content.first_seen;
   }
 
-  // Only deletions, and nobody was told of it: a delete or revoke of unknown outcome, or a lease that ran out.
+  // Only deletions, and nobody was told of it: a lease that ran out, or a delete or revoke of unknown outcome. A lease
+  // comes first where nothing speaks against it: it explains no other revision, the operation may.
   void explain_deletion(int64_t rev, const Revision& content) {
+    auto first = model_.kvs().find(content.events[0].kv.key);
+    int64_t over = first == model_.kvs().end() ? 0 : first->second.lease;
+    if (over != 0 && deletes_lease(content, over) && early_end(over, content.first_seen) == nullptr &&
+        !seen_alive_after(over, content.first_seen)) {
+      gone_leases_[over] = content.first_seen;
+      return;
+    }
     for (const auto& op : history_.ops) {
       if (op->outcome != Op::Outcome::kUnknown || !op->writes_keys() || used_.count(op.get())) continue;
       if (op->invoked > content.first_seen) continue;
@@ -255,14 +263,28 @@ class Judge {
     check_not_early(lease, rev, content.first_seen);
   }
 
-  void check_not_early(int64_t lease, int64_t rev, Nanos seen) {
+  static bool gives_time(const Op& op, int64_t lease) {
+    return op.lease == lease && op.ok() && op.ttl > 0 &&
+           (op.kind == OpKind::kLeaseGrant || op.kind == OpKind::kLeaseKeepAlive);
+  }
+  // The grant or renewal before `seen` whose time was not over then.
+  const Op* early_end(int64_t lease, Nanos seen) const {
     for (const auto& op : history_.ops) {
-      if (op->lease != lease || !op->ok() || op->ttl <= 0) continue;
-      if (op->kind != OpKind::kLeaseGrant && op->kind != OpKind::kLeaseKeepAlive) continue;
-      if (seen < op->invoked + op->ttl * io::kSecond) {
-        return wrong("lease " + std::to_string(lease) + " ended early, at revision " + std::to_string(rev) + ", " +
-                     seconds(seen) + ": " + describe(*op) + " ttl " + std::to_string(op->ttl));
-      }
+      if (gives_time(*op, lease) && op->invoked <= seen && seen < op->invoked + op->ttl * io::kSecond) return op.get();
+    }
+    return nullptr;
+  }
+  bool seen_alive_after(int64_t lease, Nanos time) const {
+    for (const auto& op : history_.ops) {
+      if (gives_time(*op, lease) && op->invoked > time) return true;
+    }
+    return false;
+  }
+
+  void check_not_early(int64_t lease, int64_t rev, Nanos seen) {
+    if (const Op* op = early_end(lease, seen)) {
+      wrong("lease " + std::to_string(lease) + " ended early, at revision " + std::to_string(rev) + ", " + seconds(seen) +
+            ": " + describe(*op) + " ttl " + std::to_string(op->ttl));
     }
   }
 
@@ -299,8 +321,9 @@ class Judge {
   }
 
   static std::string name(const WatchLog& w) {
-    return std::string(w.inside ? "inner " : "") + "watcher " + std::to_string(w.id) + " of " + w.key +
-           (w.range_end.empty() ? "" : w.range_end == std::string(1, '\0') ? ".." : ".." + w.range_end) + " from " +
+    std::string range = w.key == std::string(1, '\0') ? "everything" : w.key;
+    if (!w.range_end.empty() && w.range_end[0] != 0) range += ".." + w.range_end;
+    return std::string(w.inside ? "inner " : "") + "watcher " + std::to_string(w.id) + " of " + range + " from " +
            std::to_string(w.start);
   }
 
@@ -318,7 +341,8 @@ class Judge {
         if (event.put) state[event.kv.key] = event.kv;
         else state.erase(event.kv.key);
         bool wanted = rev >= watch.start && in_range(event.kv.key, watch.key, watch.range_end) &&
-                      !(event.put ? watch.no_put : watch.no_delete) && !in_gap(watch, rev);
+                      !(event.put ? watch.no_put : watch.no_delete) && !in_gap(watch, rev) &&
+                      (!watch.cut_off || rev < watch.next);
         if (!wanted) continue;
         if (at == watch.seen.size()) {
           return wrong(name(watch) + " missed (or never got to) revision " + std::to_string(rev) + ": " + describe(event));

@@ -145,7 +145,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Broken{"LostTail", "lost write", [](Story& s) { s.history.revisions.erase(8); }},
         Broken{"Gap", "seen by no watcher", [](Story& s) { s.history.revisions.erase(5); }},
-        Broken{"OtherWriter", "lost write", [](Story& s) { s.history.revisions[4].events[0].kv.value = "v6.x"; }},
+        Broken{"OtherWriter", "lost write", [](Story& s) { s.history.revisions[4].events[0].kv.value = "v1.x"; }},
         Broken{"PhantomValue", "nobody wrote", [](Story& s) { s.history.revisions[4].events[0].kv.value = "v77.x"; }},
         Broken{"FailedTookEffect", "failed operation", [](Story& s) { s.history.ops[5]->outcome = Op::Outcome::kFailed; }},
         Broken{"WrongRevision", "one revision", [](Story& s) { s.history.ops[1]->revision = 2; }},

@@ -120,7 +120,9 @@ void Cluster::disturb(size_t member, raft::Message message, node::Config::Delive
     ++counters_->messages_lost;
     return;
   }
-  if (message_repeat > 0 && prng().chance(message_repeat)) {
+  // A forwarded proposal is the one message that must not come twice; streams see to that.
+  bool once = std::holds_alternative<raft::Propose>(message.body);
+  if (!once && message_repeat > 0 && prng().chance(message_repeat)) {
     ++counters_->messages_repeated;
     later();
   }

@@ -123,6 +123,7 @@ struct WatchLog {
   };
   std::vector<Gap> gaps;
   int64_t next = 0;  // everything before was seen, as far as the watcher knows
+  bool cut_off = false;  // sat in a member that is gone for good: what it did not see is not held against it
   std::string broken;  // what the stream did wrong by itself; empty = nothing
 };
 

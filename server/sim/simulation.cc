@@ -155,7 +155,7 @@ class Simulation {
       WatchLog log;
       log.key = "k" + std::to_string(100 + prng.below(8));
       if (prng.chance(0.3)) log.range_end = "l";
-      else if (prng.chance(0.3)) log.range_end = "k" + std::to_string(105 + prng.below(10));
+      else if (prng.chance(0.3)) log.range_end = "k" + std::to_string(108 + prng.below(10));
       log.prev_kv = prng.chance(0.5);
       log.no_put = prng.chance(0.1);
       log.no_delete = prng.chance(0.1);
@@ -284,6 +284,7 @@ class Simulation {
   void finish() {
     result_.simulated_seconds = static_cast<double>(cluster_.now()) / 1e9;
     for (size_t m = 0; m < kMembers; ++m) cluster_.end(m, io::sim::End::kKill);
+    for (auto& log : history_.watches) log->cut_off = log->inside && nemesis_.gone_for_good(log->id - 1);
     // What the members did wrong comes first; a history that ends early cannot be judged as if it were whole.
     if (result_.wrong.empty()) result_.wrong = check_history(history_);
     result_.hash = cluster_.world().scheduler().trace_hash();

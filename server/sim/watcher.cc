@@ -1,6 +1,7 @@
 #include "server/sim/watcher.h"
 
 #include <algorithm>
+#include <cstdio>
 
 #include "base/check.h"
 #include "base/codec.h"
@@ -177,7 +178,16 @@ void Watcher::broken(const std::string& how) {
   if (log_->broken.empty()) log_->broken = how + " (from m" + std::to_string(member_ + 1) + ", next " + std::to_string(log_->next) + ")";
 }
 
+void Watcher::trace(const Message& message) const {
+  std::fprintf(stderr, "%.6f watcher %llu at m%d:%s%s header %lld", static_cast<double>(cluster_->now()) / 1e9,
+               static_cast<unsigned long long>(log_->id), member_ + 1, message.created ? " created" : "",
+               message.canceled ? " cancelled" : "", static_cast<long long>(message.revision));
+  for (const SeenEvent& e : message.events) std::fprintf(stderr, " %s", describe(e.kv).c_str());
+  std::fprintf(stderr, "\n");
+}
+
 void Watcher::on_message(const Message& message) {
+  if (cluster_->trace) trace(message);
   if (message.created && !message.canceled) {
     if (created_) broken("created twice");
     created_ = true;

@@ -35,6 +35,7 @@ class Watcher {
   };
   void open(node::Node& node, uint64_t connection);
   void on_message(const Message& message);
+  void trace(const Message& message) const;
   void on_event(SeenEvent event);
   void note(const SeenEvent& event);
   void broken(const std::string& how);
