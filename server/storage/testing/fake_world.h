@@ -24,6 +24,13 @@ namespace fairlead::storage::testing {
 
 constexpr size_t kSector = 512;
 
+// Sanitizers make the enumerations some fifty times slower: they get fewer seeds, and every crash point all the same.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+
 struct Cut {};  // thrown by the call at which the process ends
 
 enum class Keep { kAll, kNone, kSome };
