@@ -66,13 +66,18 @@ demo_down() {
   if [ -n "$context" ]; then
     use_context
     say "Deleting the demo from context $context"
-    kn delete flc $cluster --ignore-not-found --timeout=120s || true
-    manifest "$root/manifests/operator.yaml" | k delete --ignore-not-found -f - >/dev/null
-    k delete --ignore-not-found -f "$root/manifests/crds" >/dev/null
-    k delete namespace $namespace --ignore-not-found >/dev/null
     local file
-    for file in "$run"/*.pid; do [ ! -e "$file" ] || end "$(basename "$file" .pid)"; done
+    for file in "$run"/*.pid; do [ ! -e "$file" ] || end "$(basename "$file" .pid)" TERM; done
     rm -rf "$state_dir"
+    kn delete flc $cluster --ignore-not-found --timeout=120s || true
+    # Other clusters of the user's need operator and kinds; deleting the kinds would delete them too.
+    if [ -n "$(k get flc -A -o name)" ]; then
+      note "there are other FairleadClusters, so the operator and the kinds stay"
+    else
+      manifest "$root/manifests/operator.yaml" | k delete --ignore-not-found --timeout=60s -f - >/dev/null
+      k delete --ignore-not-found --timeout=60s -f "$root/manifests/crds" >/dev/null
+    fi
+    k delete namespace $namespace --ignore-not-found --timeout=60s >/dev/null
     return
   fi
   kube_down
