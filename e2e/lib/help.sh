@@ -12,8 +12,10 @@ verb_help() {
       unit              only the unit and interaction tests                          1 min
       sim [--seconds S] only fresh simulator seeds (default 150 s)
       interop           only etcdctl and a Go client against build/bin/fairlead      1 min
-  sim --seeds N [--first-seed S]
-                        N seeds of the simulator                                     seconds a seed
+  sim [--seeds N] [--first-seed S] [--seconds S] [--jobs J]
+                        N fresh seeds of the simulator (200)                         1 min
+      --seed S [--trace]
+                        replays one                                                  1 s
       planted           an extra build with planted bugs; each must be found         5 min
   demo                  Kubernetes, operator, a cluster; its leader dies under load  15 min, 60 s
       --context NAME    in a Kubernetes of yours (kubectl context NAME)

@@ -17,36 +17,22 @@ test_unit() {
   add_score "$log_dir/ctest.score"
 }
 
-# Seeds for so many seconds: a small batch tells the pace, a second one takes the rest of the time.
+# Seeds that once found something, then fresh ones for about so many seconds.
 test_sim() {
-  local seconds=150
+  local seconds=150 log=$log_dir/sim.log code=0
   case ${1:-} in
     --seconds) seconds=${2:?--seconds needs a number} ;;
     --seconds=*) seconds=${1#*=} ;;
     '') ;;
     *) fail "test sim knows --seconds N, not '$1'" ;;
   esac
-  say "Fresh simulator seeds for about $seconds s"
-  if [ ! -x "$bin_dir/fairlead-sim" ]; then
-    note "skipped: this checkout has no simulator yet"
-    return
-  fi
-  local first begin pilot=10 count took code=0
-  first=$(fresh_seed)
-  begin=$(date +%s%N)
-  sim_batch $pilot "$first" || code=1
-  took=$((($(date +%s%N) - begin) / 1000000 + 1))
-  count=$(((seconds * 1000 - took) * pilot / took))
-  if [ $code = 0 ] && [ $count -gt 0 ]; then
-    sim_batch $count $((first + pilot)) || code=1
-  else
-    count=0
-  fi
-  case_result $code "simulator, $((pilot + count)) seeds from $first"
-}
-sim_batch() {
-  quietly "seeds $2 to $(($2 + $1 - 1))" "$log_dir/sim.log" \
-    "$bin_dir/fairlead-sim" --seeds "$1" --first-seed "$2"
+  say "Simulator: known seeds, then fresh ones for about $seconds s"
+  quietly "known seeds" "$log_dir/sim-known.log" \
+    "$bin_dir/fairlead-sim" --seed-list "$root/server/sim/seeds.txt" || code=$?
+  case_result $code "simulator, seeds that once found something"
+  code=0
+  quietly "fresh seeds" "$log" "$bin_dir/fairlead-sim" --seconds "$seconds" --jobs "$jobs" || code=$?
+  case_result $code "simulator, $(head -n 1 "$log"): $(tail -n 1 "$log")"
 }
 
 test_interop() {
