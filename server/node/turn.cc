@@ -1,7 +1,6 @@
 // The turn: what came in since the last one is proposed, written, sent, applied and answered, in batches.
 #include <algorithm>
 
-#include "base/planted.h"
 #include "server/node/node.h"
 
 namespace fairlead::node {
@@ -83,7 +82,6 @@ void Node::drain_ready() {
 void Node::submit_write(raft::Ready& ready) {
   raft::WriteSeq seq = ready.write_seq;
   writes_in_flight_.emplace_back(seq, world_.loop->now());
-  if (PLANTED(kVoteNotPersisted) && ready.hard_state) ready.hard_state->vote = {};
   if (ready.log_reset) {
     log_->restart_at(ready.log_reset->index, ready.log_reset->term, ready.hard_state, seq);
     CHECK(ready.to_append.empty(), "a log that starts anew has no entries yet");
@@ -92,7 +90,6 @@ void Node::submit_write(raft::Ready& ready) {
   if (ready.to_append.size() == 1) {
     const raft::Entries& run = ready.to_append.front();
     log_->append(ready.hard_state, {run.begin(), run.size()}, seq);
-    if (PLANTED(kAnswerBeforeDurable)) raft_->log_durable(seq);
     return;
   }
   std::vector<raft::Entry> all;
