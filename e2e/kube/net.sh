@@ -24,10 +24,11 @@ covered_places=(/run/containerd /var/lib/cni /var/lib/kubelet /var/log/pods /var
 # Processes that outlive a script are recorded by ID and start time, so that no other process, which
 # happens to have got the same ID later, is ever ended in their place.
 start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
-# in_background NAME COMMAND...
+# in_background NAME COMMAND...: one of a name; what a run that failed left behind is ended first.
 in_background() {
   local name=$1
   shift
+  end "$name"
   setsid "$@" >"$logs/$name.log" 2>&1 </dev/null &
   echo "$! $(start_time $!)" >"$run/$name.pid"
 }
