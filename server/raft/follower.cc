@@ -124,6 +124,8 @@ void Raft::send_due_replies() {
 void Raft::installed_snapshot(Index index, Term term, const Configuration& config) {
   CHECK(index > applied_, "a snapshot brings the state machine forward");
   dirty_ = true;
+  // It came on a connection of its own, perhaps before any message of its term.
+  if (term > hard_.term) become_follower(term, MemberId());
   if (!log_.matches(index, term)) {
     CHECK(!is_leader(), "a leader's log has all that is committed");
     log_.reset(index, term);
