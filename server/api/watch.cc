@@ -16,10 +16,11 @@ char* store_field(char* p, int number, uint64_t value) {
 }
 
 // WatchResponse up to its events (field 11, the last).
-Bytes encode_watch_head(const Header& header, const mvcc::WatchMessage& m) {
-  BytesBuilder builder(header_field_size(header) + 5 * (1 + kVarintMax) + m.cancel_reason.size() + 8);
-  char* begin = builder.data();
-  char* p = store_header_field(begin, header);
+size_t watch_head_bound(const Header& header, const mvcc::WatchMessage& m) {
+  return header_field_size(header) + 5 * (1 + kVarintMax) + m.cancel_reason.size();
+}
+char* store_watch_head(char* p, const Header& header, const mvcc::WatchMessage& m) {
+  p = store_header_field(p, header);
   p = store_field(p, 2, static_cast<uint64_t>(m.watch_id));
   p = store_field(p, 3, m.created);
   p = store_field(p, 4, m.canceled);
@@ -30,7 +31,7 @@ Bytes encode_watch_head(const Header& header, const mvcc::WatchMessage& m) {
     std::memcpy(p, m.cancel_reason.data(), m.cancel_reason.size());
     p += m.cancel_reason.size();
   }
-  return std::move(builder).finish(static_cast<size_t>(p - begin));
+  return p;
 }
 
 class WatchCall final : public net::CallHandler, public node::WatchSink {
@@ -81,10 +82,25 @@ class WatchCall final : public net::CallHandler, public node::WatchSink {
     if (open_) api_.node().watches().set_ready(stream_, true);
   }
 
+  // The heads of a batch share one allocation: with many watchers on a stream it is the dearest part of an event.
   void on_batch(const mvcc::WatchBatch& batch) override {
+    size_t bound = 0;
+    for (const mvcc::WatchMessage& m : batch.messages) bound += watch_head_bound(api_.header(m.revision), m);
+    BytesBuilder builder(bound);
+    char* end = builder.data();
+    ends_.clear();
     for (const mvcc::WatchMessage& m : batch.messages) {
+      end = store_watch_head(end, api_.header(m.revision), m);
+      ends_.push_back(static_cast<size_t>(end - builder.data()));
+    }
+    size_t used = ends_.empty() ? 0 : ends_.back();
+    Bytes heads = std::move(builder).finish(used);
+    size_t begin = 0;
+    for (size_t i = 0; i < batch.messages.size(); ++i) {
+      const mvcc::WatchMessage& m = batch.messages[i];
       parts_.clear();
-      parts_.push_back(encode_watch_head(api_.header(m.revision), m));
+      parts_.push_back(heads.slice(begin, ends_[i] - begin));
+      begin = ends_[i];
       parts_.insert(parts_.end(), batch.events.begin() + static_cast<ptrdiff_t>(m.events_begin), batch.events.begin() + static_cast<ptrdiff_t>(m.events_end));
       call_->send_message(std::span<const Bytes>(parts_));
     }
@@ -106,6 +122,7 @@ class WatchCall final : public net::CallHandler, public node::WatchSink {
   mvcc::StreamId stream_;
   bool open_ = true;
   std::vector<Bytes> parts_;
+  std::vector<size_t> ends_;
 };
 
 }  // namespace

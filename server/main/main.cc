@@ -1,5 +1,6 @@
 // The server: flags, then one loop with everything on it, until a signal.
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -17,7 +18,8 @@
 namespace fairlead::server {
 namespace {
 
-constexpr size_t kValueCacheDefaultMax = 128 << 20;
+constexpr size_t kValueCacheDefaultMax = 64 << 20;
+constexpr io::Nanos kTrimInterval = 10 * io::kSecond;
 constexpr io::Nanos kDrainMax = 200 * io::kMillisecond;
 constexpr int kExitBadUsage = 2;  // as etcd
 
@@ -38,6 +40,14 @@ uint64_t memory_available_bytes() {
     if (n == 1 && limit > 0) return std::min<uint64_t>(machine, limit);
   }
   return machine;
+}
+
+// Chunks of records come and go in hundreds of KiB: mapped one by one they go back to the system when they are freed,
+// instead of staying behind as holes in the heap. Setting the threshold also stops glibc from raising it by itself.
+void tune_allocator() {
+  mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+  mallopt(M_TRIM_THRESHOLD, 1024 * 1024);
+  mallopt(M_ARENA_MAX, 2);
 }
 
 void raise_file_limit() {
@@ -126,6 +136,8 @@ class Member {
     if (!options_.listen_metrics_urls.empty()) RETURN_IF_ERROR(listen(*peers_, "listen-metrics-urls", options_.listen_metrics_urls, metrics_router_));
     // Clients are let in when this member is part of its cluster, as with etcd: a connection then means service.
     node_->on_published([this] { serve_clients(); });
+    malloc_trim(0);  // what the start has used
+    trim_later();
     return {};
   }
 
@@ -144,6 +156,14 @@ class Member {
       w_.log->info("listening", {{"flag", flag}, {"address", *taken}});
     }
     return {};
+  }
+
+  // What a checkpoint has freed goes back to the system.
+  void trim_later() {
+    world_->loop().add_timer(world_->loop().now() + kTrimInterval, [this] {
+      if (std::exchange(checkpoints_seen_, node_->stats().checkpoints) != node_->stats().checkpoints) malloc_trim(0);
+      trim_later();
+    });
   }
 
   void serve_clients() {
@@ -175,6 +195,7 @@ class Member {
   std::unique_ptr<api::Api> api_;
   net::Router client_router_, metrics_router_, peer_router_;
   std::unique_ptr<net::Server> clients_, peers_;
+  uint64_t checkpoints_seen_ = 0;
   bool stopping_ = false;
   int exit_code_ = 0;
 };
@@ -197,6 +218,7 @@ int main_checked(const std::vector<std::string>& args) {
   signal(SIGPIPE, SIG_IGN);
   block_stop_signals();  // before any thread exists: only the loop takes them
   raise_file_limit();
+  tune_allocator();
   Result<int> log_fd = open_log_output(options->log_outputs);
   if (!log_fd.is_ok()) return fail(log_fd.status(), 1);
   io::RealWorld::Options world_options;

@@ -48,7 +48,7 @@ const Flag kFlags[] = {
     {"Features", "watch-progress-notify-interval", Kind::kDurationMs, field<&Options::watch_progress_notify_interval_ms>, "Duration of periodic watch progress notifications."},
     {"Fairlead", "fairlead-log-io", Kind::kString, field<&Options::fairlead_log_io>, "How the log is written: auto, uring or pwrite."},
     {"Fairlead", "fairlead-memory-limit", Kind::kBytes, field<&Options::fairlead_memory_limit_bytes>, "Memory that the value cache is sized from, e.g. 2GiB (default: half of the memory of the control group or machine)."},
-    {"Fairlead", "fairlead-value-cache", Kind::kBytes, field<&Options::fairlead_value_cache_bytes>, "Memory for newest values (default: a quarter of the memory limit, at most 128MiB); older ones are read from disk."},
+    {"Fairlead", "fairlead-value-cache", Kind::kBytes, field<&Options::fairlead_value_cache_bytes>, "Memory for newest values (default: a quarter of the memory limit, at most 64MiB); older ones are read from disk."},
     {"Fairlead", "fairlead-checkpoint-tail", Kind::kBytes, field<&Options::fairlead_checkpoint_tail_bytes>, "Bytes of unflushed records at which a checkpoint starts."},
     {"Fairlead", "fairlead-log-segment", Kind::kBytes, field<&Options::fairlead_log_segment_bytes>, "Size of a log segment."},
     {"Other", "version", Kind::kBool, field<&Options::show_version>, "Print the version and exit."},

@@ -46,7 +46,7 @@ struct Options {
   // ours
   std::string fairlead_log_io = "auto";
   int64_t fairlead_memory_limit_bytes = 0;       // 0: half of the cgroup's limit, or of the machine
-  int64_t fairlead_value_cache_bytes = 0;        // 0: a quarter of the memory limit, at most 128 MiB
+  int64_t fairlead_value_cache_bytes = 0;        // 0: a quarter of the memory limit, at most 64 MiB
   int64_t fairlead_checkpoint_tail_bytes = 32 << 20;
   int64_t fairlead_log_segment_bytes = 64 << 20;
 

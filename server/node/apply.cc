@@ -30,6 +30,7 @@ void Node::apply_committed() {
   }
   if (count == 0) return;
   raft_->applied(applied_);
+  last_apply_ = world_.loop->now();
   stats_.proposals_applied = applied_.value;
   double seconds = static_cast<double>(world_.loop->now_precise() - began) / 1e9;
   stats_.apply.observe(seconds / static_cast<double>(count));
@@ -61,12 +62,18 @@ bool Node::apply_entry(const raft::Entry& entry) {
 bool Node::apply_command(const raft::Entry& entry, std::string_view payload, uint64_t request, bool mine) {
   Result<mvcc::Command> command = mvcc::decode_command(payload);
   CHECK(command.is_ok(), "a committed command is malformed");
-  std::vector<mvcc::Position> cold = keyspace_->needs(*command, apply_cold_);
-  if (!cold.empty()) {
-    fetch_for_apply(std::move(cold));
+  if (!keyspace_->applying()) {
+    std::vector<mvcc::Position> cold = keyspace_->needs(*command, apply_cold_);
+    if (!cold.empty()) {
+      fetch_for_apply(std::move(cold));
+      return false;
+    }
+  }
+  // A delete of very many keys goes on in the next turn; readers see the revision before until it is whole.
+  if (!keyspace_->apply_some(*command, entry.index, apply_cold_, kTurnApplyKeys, result_)) {
+    go_on_soon();
     return false;
   }
-  keyspace_->apply(*command, entry.index, apply_cold_, result_);
   if (PLANTED(kApplyTwice) && store_->identity().start_counter > 1 && entry.index == store_->state().applied + 1 && apply_cold_.empty())
     keyspace_->apply(*command, entry.index, apply_cold_, result_);
   if (!apply_cold_.empty()) apply_cold_.clear();

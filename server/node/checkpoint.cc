@@ -8,26 +8,32 @@ namespace fairlead::node {
 // runs ahead of it.
 void Node::maybe_checkpoint() {
   if (checkpoint_running_ || installing_ || store_->busy() || fatal_told_) return;
-  if (applied_ == store_->state().applied && !frozen_) return;
+  if (applied_ == store_->state().applied && !retry_) return;
   mvcc::KeyspaceStats stats = keyspace_->stats();
   // A log that is kept long for a slow member must not make a checkpoint of every entry: it has to have grown.
   uint64_t log_bytes = log_->bytes_total();
   bool log_due = log_bytes >= config_.checkpoint_log_bytes + config_.log_keep_bytes &&
                  log_bytes >= log_bytes_after_checkpoint_ + config_.checkpoint_log_bytes / 4;
-  bool due = checkpoint_wanted_ || frozen_ || stats.bytes_tail >= config_.checkpoint_tail_bytes || log_due ||
-             world_.loop->now() - last_checkpoint_ >= config_.checkpoint_interval;
-  if (!due || apply_waits_ || applied_ > raft_->durable_index()) return;
+  io::Nanos now = world_.loop->now();
+  bool idle = stats.bytes_tail >= kIdleCheckpointTailBytes && now - last_apply_ >= kIdleCheckpoint;
+  bool due = checkpoint_wanted_ || retry_ || stats.bytes_tail >= config_.checkpoint_tail_bytes || log_due || idle ||
+             now - last_checkpoint_ >= config_.checkpoint_interval;
+  if (retry_ && now - last_checkpoint_ < kCheckpointRetry) return;
+  if (!due || apply_waits_ || keyspace_->applying() || applied_ > raft_->durable_index()) return;
   storage::CheckpointArgs args;
-  args.applied = applied_;
-  args.applied_term = applied_term_;
-  args.config = encode_config();
+  if (retry_) {
+    args = *retry_;  // what was frozen then belongs to the index of then
+  } else {
+    args.applied = applied_;
+    args.applied_term = applied_term_;
+    args.config = encode_config();
+    args.tail = std::make_shared<const mvcc::FrozenTail>(keyspace_->freeze());
+  }
   args.log_position = log_->durable_position();
-  if (!frozen_) frozen_ = std::make_shared<const mvcc::FrozenTail>(keyspace_->freeze());
-  args.tail = frozen_;
+  retry_ = args;
   checkpoint_running_ = true;
   checkpoint_wanted_ = false;
-  io::Nanos began = world_.loop->now();
-  store_->checkpoint(std::move(args), [this, applied = applied_, began, alive = alive_](Status status) {
+  store_->checkpoint(args, [this, applied = args.applied, began = now, alive = alive_](Status status) {
     if (!*alive) return;
     stats_.checkpoint.observe(static_cast<double>(world_.loop->now() - began) / 1e9);
     on_checkpoint(status, applied);
@@ -43,7 +49,7 @@ void Node::on_checkpoint(const Status& status, Index applied) {
     world_.log->error("a checkpoint failed; it will be tried again", {{"error", status.message()}});
     return;
   }
-  frozen_.reset();
+  retry_.reset();
   ++stats_.checkpoints;
   keyspace_->flushed();
   world_.log->debug("checkpoint written", {{"applied-index", applied.value}});
@@ -103,7 +109,7 @@ void Node::switch_to_snapshot(std::unique_ptr<mvcc::Keyspace> keyspace, const st
   hub_ = nullptr;
   keyspace_ = std::move(keyspace);
   hub_ = std::make_unique<mvcc::WatchHub>(keyspace_.get());
-  frozen_.reset();
+  retry_.reset();
   apply_cold_.clear();
   to_apply_.clear();
   to_apply_offset_ = 0;

@@ -89,6 +89,7 @@ Status Node::recover() {
   args.dir = config_.data_dir;
   args.options.log.first_segment_bytes = config_.log_first_segment_bytes;
   args.options.log.segment_bytes = config_.log_segment_bytes;
+  args.options.log.cache_bytes_max = config_.recent_entries_bytes;
   ASSIGN_OR_RETURN(std::optional<storage::Identity> known, storage::Store::peek(world_, config_.data_dir));
   if (known) {
     args.may_create = false;
@@ -117,6 +118,7 @@ Status Node::recover() {
   options.seed = world_.random->next();
   options.heartbeat_ticks = 1;
   options.election_ticks = static_cast<uint32_t>(std::max<io::Nanos>(3, config_.election_timeout / config_.heartbeat_interval));
+  options.memory_bytes_max = config_.recent_entries_bytes;
   raft::Restored restored;
   restored.hard_state = opened.log.hard_state;
   restored.applied = applied_;

@@ -44,7 +44,11 @@ constexpr size_t kProposalsMax = 50'000;             // accepted and not yet ans
 constexpr size_t kProposalBytesMax = 256 << 20;
 constexpr size_t kReadsMax = 200'000;                // linearizable reads waiting for their barrier or their value
 constexpr io::Nanos kTurnApplyMax = 5 * io::kMillisecond;   // then the rest waits for the next turn
+constexpr size_t kTurnApplyKeys = 2000;              // of one entry, a delete of very many keys
 constexpr size_t kTurnCompactKeys = 2000;
+constexpr io::Nanos kIdleCheckpoint = 5 * io::kSecond;  // without a new entry: the tail goes to disk, its memory back
+constexpr io::Nanos kCheckpointRetry = 1 * io::kSecond;    // after a failed one
+constexpr size_t kIdleCheckpointTailBytes = 1 << 20;
 constexpr size_t kTurnHistoryRecords = 4000;
 constexpr size_t kSnapshotLogFactorMax = 4;          // times its usual limit, the log may grow while a snapshot is on its way
 constexpr size_t kRangeDirectKeys = 1000;            // larger ranges go page by page
@@ -338,9 +342,10 @@ class Node {
   bool checkpoint_running_ = false;
   bool checkpoint_wanted_ = false;
   io::Nanos last_checkpoint_ = 0;
+  io::Nanos last_apply_ = 0;
   uint64_t log_bytes_after_checkpoint_ = 0;
   Index log_floor_;               // applied index of the checkpoint before the last
-  std::shared_ptr<const mvcc::FrozenTail> frozen_;  // of a checkpoint that failed and is tried again
+  std::optional<storage::CheckpointArgs> retry_;  // of the checkpoint that is running, or failed and is tried again
   std::map<MemberId, std::unique_ptr<SnapshotSender>> senders_;
   std::unique_ptr<SnapshotReceiver> receiver_;
   bool installing_ = false;
