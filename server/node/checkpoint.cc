@@ -7,7 +7,7 @@ namespace fairlead::node {
 // docs/formats/segments.md, "Life of a checkpoint". Applied state must be durable in the own log first: a checkpoint never
 // runs ahead of it.
 void Node::maybe_checkpoint() {
-  if (checkpoint_running_ || installing_ || store_->busy() || fatal_told_) return;
+  if (checkpoint_running_ || installing_ || install_seq_.value != 0 || store_->busy() || fatal_told_) return;
   if (applied_ == store_->state().applied && !retry_) return;
   mvcc::KeyspaceStats stats = keyspace_->stats();
   // A log that is kept long for a slow member must not make a checkpoint of every entry: it has to have grown.

@@ -349,6 +349,7 @@ class Node {
   std::map<MemberId, std::unique_ptr<SnapshotSender>> senders_;
   std::unique_ptr<SnapshotReceiver> receiver_;
   bool installing_ = false;
+  raft::WriteSeq install_seq_;    // the write that restarts the log behind an installed snapshot
 };
 
 // etcd's errors that come from the cluster, not from the keyspace.

@@ -240,12 +240,15 @@ void SnapshotReceiver::load(storage::StoreState state) {
         // The manifest is switched already: without its index this member cannot go on.
         if (!status->is_ok()) return node_.fatal(*status);
         node_.switch_to_snapshot(std::move(*keyspace), state);
-        installing_ = false;
         manifest_.clear();
-        if (!channel_) return;
-        channel_->send(kDone, two(state.applied.value, 0));
-        channel_->flush();
       });
+}
+
+void SnapshotReceiver::installed() {
+  installing_ = false;
+  if (!channel_) return;
+  channel_->send(kDone, two(applied_.value, 0));
+  channel_->flush();
 }
 
 }  // namespace fairlead::node

@@ -59,6 +59,8 @@ class SnapshotReceiver final : public peer::ChannelHandler {
   ~SnapshotReceiver() override;
   // A new connection takes the place of the one before.
   void take(std::unique_ptr<peer::Channel> channel);
+  // The installed state and the log behind it are durable: the sender is told.
+  void installed();
 
  private:
   peer::Hello own_hello(peer::Channel&) override;

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "server/node/node.h"
+#include "server/node/snapshot.h"
 
 namespace fairlead::node {
 
@@ -83,6 +84,7 @@ void Node::submit_write(raft::Ready& ready) {
   raft::WriteSeq seq = ready.write_seq;
   writes_in_flight_.emplace_back(seq, world_.loop->now());
   if (ready.log_reset) {
+    install_seq_ = seq;
     log_->restart_at(ready.log_reset->index, ready.log_reset->term, ready.hard_state, seq);
     CHECK(ready.to_append.empty(), "a log that starts anew has no entries yet");
     return;
@@ -100,6 +102,14 @@ void Node::submit_write(raft::Ready& ready) {
 void Node::on_durable(raft::WriteSeq upto) {
   while (!writes_in_flight_.empty() && writes_in_flight_.front().first <= upto) writes_in_flight_.pop_front();
   raft_->log_durable(upto);
+  if (install_seq_.value == 0 || upto < install_seq_) return;
+  install_seq_ = {};
+  // The log that belongs to the installed state stands: from now on its loss is an error, and the sender may know.
+  store_->confirm_log(log_->durable_position(), [this, alive = alive_](Status status) {
+    if (!*alive) return;
+    if (!status.is_ok()) return fatal(status);
+    if (receiver_) receiver_->installed();
+  });
 }
 
 void Node::on_soft_state(const raft::SoftState& state) {
