@@ -91,6 +91,11 @@ void Node::receive_snapshot(std::unique_ptr<peer::Channel> channel) {
   receiver_->take(std::move(channel));
 }
 
+void Node::acknowledge_snapshot() {
+  install_told_ = true;
+  if (receiver_) receiver_->installed();
+}
+
 // Everything that stood on the old state goes on from the new one: clients' open reads are refused, watch streams are
 // ended (their clients resume from the revision they have seen), leases start anew.
 void Node::switch_to_snapshot(std::unique_ptr<mvcc::Keyspace> keyspace, const storage::StoreState& state) {
@@ -120,6 +125,7 @@ void Node::switch_to_snapshot(std::unique_ptr<mvcc::Keyspace> keyspace, const st
   lease_clock_.clear();
   for (const mvcc::Keyspace::LeaseInfo& lease : keyspace_->leases()) lease_clock_.granted(lease.id, lease.ttl, now_ms());
   raft_->installed_snapshot(state.applied, state.applied_term, config);
+  install_told_ = false;
   ++stats_.snapshots_installed;
   last_checkpoint_ = world_.loop->now();
   installing_ = false;

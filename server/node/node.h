@@ -256,6 +256,7 @@ class Node {
   void release_log(Index applied);
   void send_snapshot(MemberId to);
   void receive_snapshot(std::unique_ptr<peer::Channel> channel);
+  void acknowledge_snapshot();
   void switch_to_snapshot(std::unique_ptr<mvcc::Keyspace> keyspace, const storage::StoreState& state);
 
   io::World world_;
@@ -349,7 +350,8 @@ class Node {
   std::map<MemberId, std::unique_ptr<SnapshotSender>> senders_;
   std::unique_ptr<SnapshotReceiver> receiver_;
   bool installing_ = false;
-  raft::WriteSeq install_seq_;    // the write that restarts the log behind an installed snapshot
+  bool install_told_ = true;      // the sender of the last installed snapshot knows
+  raft::WriteSeq install_seq_;    // the write that restarts the log behind an installed snapshot, if it needs one
 };
 
 // etcd's errors that come from the cluster, not from the keyspace.

@@ -2,7 +2,6 @@
 #include <algorithm>
 
 #include "server/node/node.h"
-#include "server/node/snapshot.h"
 
 namespace fairlead::node {
 
@@ -21,6 +20,8 @@ void Node::turn() {
     read_batches_.push_back(std::move(batch));
   }
   drain_ready();
+  // A log that already held the snapshot's last entry goes on as it is.
+  if (!install_told_ && install_seq_.value == 0 && !store_->busy()) acknowledge_snapshot();
   apply_committed();
   drain_ready();  // what applying released: more to hand out, reads that are through
   serve_reads();
@@ -108,7 +109,7 @@ void Node::on_durable(raft::WriteSeq upto) {
   store_->confirm_log(log_->durable_position(), [this, alive = alive_](Status status) {
     if (!*alive) return;
     if (!status.is_ok()) return fatal(status);
-    if (receiver_) receiver_->installed();
+    acknowledge_snapshot();
   });
 }
 
