@@ -39,7 +39,7 @@ run_smoke() {
   # shellcheck source=../kube/net.sh
   . "$root/e2e/kube/net.sh"
   export FAIRLEAD_STATE=$state_dir
-  trap 'save_logs; "$root/e2e/kube/down.sh"' EXIT
+  trap clean_up EXIT
   make_images
   kube_up
   etcd_bin=$(etcd_bin_dir)
@@ -50,7 +50,13 @@ run_smoke() {
   namespace=default reach=pods
   say "Smoke: a cluster, and its leader dies under load"
   smoke_steps || true
+  clean_up
+  trap - EXIT
   print_score
+}
+clean_up() {
+  save_logs
+  "$root/e2e/kube/down.sh"
 }
 save_logs() {
   [ -d "$logs" ] || return 0
