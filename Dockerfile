@@ -21,7 +21,6 @@ RUN cd /src && e2e/image/rootfs.sh server build/bin /etcdctl /rootfs/server \
 
 FROM scratch AS server
 COPY --from=build /rootfs/server /
-COPY --from=build --chown=65532:65532 /rootfs/server/var/lib/fairlead /var/lib/fairlead
 ENV PATH=/usr/local/bin \
     ETCD_DATA_DIR=/var/lib/fairlead/data \
     ETCD_LISTEN_CLIENT_URLS=http://0.0.0.0:2379 \

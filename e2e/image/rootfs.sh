@@ -60,4 +60,8 @@ printf 'root:x:0:\nnonroot:x:65532:\n' >"$out/etc/group"
 printf 'hosts: files dns\n' >"$out/etc/nsswitch.conf"
 find "$out" -type d -exec chmod 755 {} +
 chmod 1777 "$out/tmp"
-[ ! -d "$out/var/lib/fairlead" ] || chmod 700 "$out/var/lib/fairlead"
+if [ -d "$out/var/lib/fairlead" ]; then
+  chmod 700 "$out/var/lib/fairlead"
+  # The Dockerfile copies owners along; mkimage.py gives the folder to the image's user by itself.
+  [ "$(id -u)" != 0 ] || chown 65532:65532 "$out/var/lib/fairlead"
+fi
