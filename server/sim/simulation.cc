@@ -89,7 +89,8 @@ class Simulation {
 
   void gave_up(const Cluster::GaveUp& g) {
     // A member whose disk was wiped must be refused; a failed sync must end the process. Nothing else may.
-    bool expected = nemesis_.gone_for_good(g.member) || g.why.code() == Code::kUnknown;
+    bool failed_sync = g.why.message().find("Input/output error") != std::string_view::npos;
+    bool expected = nemesis_.gone_for_good(g.member) || failed_sync;
     if (!expected) wrong(Cluster::name(g.member) + " gave up: " + g.why.to_string());
   }
 
