@@ -125,6 +125,7 @@ Status Node::recover() {
   restored.config = std::move(config);
   restored.log_start = opened.log.start - 1;
   restored.log_start_term = opened.log.term_before_start;
+  for (const raft::Entry& entry : opened.log.entries) note_attributes(entry);
   restored.entries = std::move(opened.log.entries);
   raft_ = std::make_unique<raft::Raft>(options, std::move(restored));
   request_base_ = store_->identity().start_counter << 40;
@@ -273,7 +274,8 @@ peer::Verdict Node::judge(const peer::Hello& theirs) {
   if (it == members_.end()) return {Refusal::kUnknown, "member " + hex(theirs.from.value) + " is not known here (yet)"};
   if (PLANTED(kAmnesiacVoter)) return {};
   const Member& known = it->second;
-  if (known.started() && known.store != theirs.store)
+  auto logged = logged_stores_.find(theirs.from);
+  if ((known.started() && known.store != theirs.store) || (logged != logged_stores_.end() && logged->second != theirs.store))
     return {Refusal::kAmnesia, "member " + hex(theirs.from.value) + " has already been bootstrapped: it was known with another data directory, so it lost what it acknowledged; remove it and add it again as a new member"};
   uint64_t& newest = live_start_counters_[theirs.from];
   newest = std::max(newest, known.store == theirs.store ? known.start_counter : 0);
@@ -281,6 +283,16 @@ peer::Verdict Node::judge(const peer::Hello& theirs) {
     return {Refusal::kOldStart, "the same data directory was started again elsewhere: two processes must not share it, nor may a copy of it come back beside the original"};
   newest = std::max(newest, theirs.start_counter);
   return {};
+}
+
+// Who a member said it is counts from the moment it is in the log: after a start, what was committed long ago may not be
+// applied yet, and a member that lost its data must find nobody who has forgotten it.
+void Node::note_attributes(const raft::Entry& entry) {
+  if (entry.type != raft::EntryType::kNormal || entry.data.empty() || static_cast<uint8_t>(entry.data.data()[0]) != kEntryAttributes) return;
+  Result<Envelope> envelope = decode_envelope(entry.data.view());
+  if (!envelope.is_ok()) return;
+  Result<Member> member = decode_member(envelope->payload);
+  if (member.is_ok()) logged_stores_[member->id] = member->store;
 }
 
 void Node::on_refused(MemberId by, const peer::Verdict& verdict) {

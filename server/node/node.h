@@ -190,6 +190,7 @@ class Node {
   void make_transport();
   peer::Hello own_hello(MemberId to, peer::ChannelKind kind) const;
   peer::Verdict judge(const peer::Hello& theirs);
+  void note_attributes(const raft::Entry& entry);
   void on_refused(MemberId by, const peer::Verdict& verdict);
   void fatal(const Status& why);
   void publish();
@@ -276,6 +277,7 @@ class Node {
   MemberMap members_;
   std::vector<MemberId> removed_;   // tombstones, sorted
   std::map<MemberId, uint64_t> live_start_counters_;
+  std::map<MemberId, StoreId> logged_stores_;   // from attributes in the own log, applied yet or not: see note_attributes()
   raft::SoftState soft_;
   Stats stats_;
 

@@ -90,6 +90,8 @@ void Node::submit_write(raft::Ready& ready) {
     CHECK(ready.to_append.empty(), "a log that starts anew has no entries yet");
     return;
   }
+  for (const raft::Entries& run : ready.to_append)
+    for (const raft::Entry& entry : run) note_attributes(entry);
   if (ready.to_append.size() == 1) {
     const raft::Entries& run = ready.to_append.front();
     log_->append(ready.hard_state, {run.begin(), run.size()}, seq);
