@@ -227,6 +227,7 @@ struct WatchHub::Impl {
 WatchHub::WatchHub(const Keyspace* keyspace, const WatchLimits& limits) : impl_(std::make_unique<Impl>()) {
   impl_->keyspace = keyspace;
   impl_->limits = limits;
+  impl_->next_stream = limits.first_stream;
   impl_->compact_revision = keyspace->compact_revision();
 }
 WatchHub::~WatchHub() = default;

@@ -31,6 +31,7 @@ namespace fairlead::mvcc {
 using StreamId = uint64_t;
 
 struct WatchLimits {
+  StreamId first_stream = 1;            // a hub that takes another's place gives no number out again
   size_t watchers_per_stream_max = 10'000;
   size_t watchers_max = 1'000'000;
   size_t stream_bytes_max = 4 << 20;   // queued for one stream before its watchers become cursors

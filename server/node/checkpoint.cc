@@ -113,7 +113,10 @@ void Node::switch_to_snapshot(std::unique_ptr<mvcc::Keyspace> keyspace, const st
   }
   hub_ = nullptr;
   keyspace_ = std::move(keyspace);
-  hub_ = std::make_unique<mvcc::WatchHub>(keyspace_.get());
+  // A stream's number is never used twice: whoever ends a stream late must not end another's.
+  mvcc::WatchLimits limits;
+  limits.first_stream = generation_ << 32 | 1;
+  hub_ = std::make_unique<mvcc::WatchHub>(keyspace_.get(), limits);
   retry_.reset();
   apply_cold_.clear();
   to_apply_.clear();
