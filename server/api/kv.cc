@@ -22,7 +22,7 @@ void Api::range(net::CallRef call, const Bytes& in) {
   node_.range(in, request, [this, call](const Status& status, const mvcc::RangeResult* result) {
     if (!status.is_ok()) return call->finish(status);
     call->reply(encode_range_response(header(result->revision), *result));
-  });
+  }, [call] { return !call->done(); });
 }
 
 void Api::put(net::CallRef call, const Bytes& in) {

@@ -73,10 +73,8 @@ class WatchCall final : public net::CallHandler, public node::WatchSink {
     }
   }
 
-  void on_half_close(net::ServerCall& call) override {
-    leave();
-    call.finish(Status());
-  }
+  // A client that will ask for nothing more still gets its events, as from etcd.
+  void on_half_close(net::ServerCall&) override {}
   void on_cancel(net::ServerCall&, const Status&) override { leave(); }
   void on_drained(net::ServerCall&) override {
     if (open_) api_.node().watches().set_ready(stream_, true);

@@ -127,6 +127,7 @@ void Node::switch_to_snapshot(std::unique_ptr<mvcc::Keyspace> keyspace, const st
   stats_.proposals_applied = applied_.value;
   lease_clock_.clear();
   for (const mvcc::Keyspace::LeaseInfo& lease : keyspace_->leases()) lease_clock_.granted(lease.id, lease.ttl, now_ms());
+  if (soft_.role == raft::Role::kLeader) lease_clock_.promote(now_ms());
   raft_->installed_snapshot(state.applied, state.applied_term, config);
   install_told_ = false;
   ++stats_.snapshots_installed;

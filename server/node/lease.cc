@@ -8,6 +8,7 @@ namespace {
 constexpr io::Nanos kLeaseTick = 500 * io::kMillisecond;        // etcd's scan
 constexpr size_t kRevokesPerTick = mvcc::kRevokesDueMax / 2;
 constexpr io::Nanos kRevokingRetry = 50 * io::kMillisecond;
+constexpr io::Nanos kLeaderRetry = 50 * io::kMillisecond;
 constexpr size_t kAppCallsMax = 100'000;
 
 // Calls between members: kind u8 | call id u64 | reply: code u8, message | payload.
@@ -43,12 +44,26 @@ void Node::lease_tick() {
   for (int64_t id : lease_clock_.due(now_ms(), kRevokesPerTick)) {
     ++stats_.leases_expired;
     propose_command(mvcc::LeaseRevokeRequest{id}, true, [this, id](const Status& status, const mvcc::ApplyResult*) {
-      if (!status.is_ok()) lease_clock_.revoke_failed(id, now_ms());
+      // Of unknown outcome it may be committed yet: the lease stays revoking, and is named again after a while.
+      if (!status.is_ok() && status != err_timeout()) lease_clock_.revoke_failed(id, now_ms());
     });
   }
 }
 
 void Node::lease_keep_alive(int64_t id, std::function<void(const Status&, int64_t)> done) {
+  keep_alive_until(id, world_.loop->now() + config_.request_timeout(), std::move(done));
+}
+
+// A renewal may be asked for twice, so a leader that goes away is waited out: its successor is asked as soon as it is
+// known, and a lease outlives a failover.
+void Node::keep_alive_until(int64_t id, io::Nanos deadline, std::function<void(const Status&, int64_t)> answer) {
+  auto done = [this, id, deadline, answer = std::move(answer), alive = alive_](const Status& status, int64_t ttl) {
+    bool gone = status == err_no_leader() || status == err_leader_changed() || status == err_connection_lost();
+    if (!gone || !*alive || stopping_ || world_.loop->now() >= deadline) return answer(status, ttl);
+    world_.loop->add_timer(world_.loop->now() + kLeaderRetry, [this, id, deadline, answer, alive] {
+      if (*alive) keep_alive_until(id, deadline, answer);
+    });
+  };
   if (raft_->is_leader()) return keep_alive_here(id, std::move(done));
   std::string payload;
   put_varint(payload, zigzag(id));
@@ -130,7 +145,18 @@ void Node::call_leader(uint8_t kind, std::string payload, std::function<void(con
     world_.loop->post([done = std::move(done), why] { done(why, {}); });
     return;
   }
-  app_calls_.emplace(id, AppCall{std::move(done), world_.loop->now() + config_.request_timeout()});
+  app_calls_.emplace(id, AppCall{leader, std::move(done), world_.loop->now() + config_.request_timeout()});
+}
+
+// Calls to `only` (if not 0), or to anybody but `but`, will not be answered.
+void Node::fail_app_calls(MemberId only, MemberId but, const Status& why) {
+  std::vector<AppCall> lost;
+  std::erase_if(app_calls_, [&](auto& call) {
+    bool hit = only.value != 0 ? call.second.to == only : call.second.to != but;
+    if (hit) lost.push_back(std::move(call.second));
+    return hit;
+  });
+  for (AppCall& call : lost) call.done(why, {});
 }
 
 void Node::answer_app(MemberId to, uint8_t kind, uint64_t call, const Status& status, std::string_view payload) {

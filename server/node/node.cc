@@ -243,7 +243,10 @@ void Node::make_transport() {
     };
   }
   callbacks.on_app = [this](MemberId from, std::string_view head) { on_app(from, head); };
-  callbacks.on_connected = [this](MemberId id, bool up) { raft_->connected(id, up); };
+  callbacks.on_connected = [this](MemberId id, bool up) {
+    raft_->connected(id, up);
+    if (!up) fail_app_calls(id, MemberId(), err_connection_lost());
+  };
   callbacks.on_refused = [this](MemberId by, const peer::Verdict& verdict) { on_refused(by, verdict); };
   callbacks.on_snapshot_channel = [this](std::unique_ptr<peer::Channel> channel) { receive_snapshot(std::move(channel)); };
   transport_ = std::make_unique<peer::Transport>(world_, member_id(), std::move(callbacks));

@@ -11,7 +11,8 @@
 // Errors are etcd's, to the letter, where a client sees them. What ends the process (a failed write of log, manifest or
 // directory; being refused as removed or amnesiac) is told once to on_fatal.
 //
-// Bounds: proposals waiting (kProposalsMax, kProposalBytesMax), reads waiting (kReadsMax), time and keys per turn (kTurn*).
+// Bounds: proposals waiting (kProposalsMax, kProposalBytesMax) and given to Raft at once (kProposeBatchBytesMax), reads
+// waiting for their barrier (kReadsMax), large ranges under way (kPagedRangesMax), time and keys per turn (kTurn*).
 #pragma once
 
 #include <deque>
@@ -42,7 +43,9 @@ namespace fairlead::node {
 
 constexpr size_t kProposalsMax = 50'000;             // accepted and not yet answered
 constexpr size_t kProposalBytesMax = 256 << 20;
-constexpr size_t kReadsMax = 200'000;                // linearizable reads waiting for their barrier or their value
+constexpr size_t kProposeBatchBytesMax = 8 << 20;    // of one turn; the rest goes in the next
+constexpr size_t kReadsMax = 200'000;                // linearizable reads waiting for their barrier
+constexpr size_t kPagedRangesMax = 64;               // each costs one page a turn
 constexpr io::Nanos kTurnApplyMax = 5 * io::kMillisecond;   // then the rest waits for the next turn
 constexpr size_t kTurnApplyKeys = 2000;              // of one entry, a delete of very many keys
 constexpr size_t kTurnCompactKeys = 2000;
@@ -111,7 +114,8 @@ class Node {
   // --- keys. Requests are checked by the caller (mvcc::check); views need to live only during the call, except where
   // `owner` keeps them.
   void propose(const mvcc::Command& command, ApplyDone done);
-  void range(Bytes owner, const mvcc::RangeRequest& request, RangeDone done);
+  // `wanted`, if given, is asked between pages: a reader that has gone away costs no more.
+  void range(Bytes owner, const mvcc::RangeRequest& request, RangeDone done, std::function<bool()> wanted = {});
   void read_txn(Bytes owner, mvcc::TxnRequest request, TxnReadDone done);
   // Once all that was acknowledged anywhere before this call is applied here.
   void barrier(Done done);
@@ -243,6 +247,7 @@ class Node {
   // watch.cc
   void deliver_watches();
   void read_history();
+  void history_failed(uint64_t read, const Status& why);
 
   // lease.cc
   void lease_tick();
@@ -320,6 +325,7 @@ class Node {
   std::vector<Done> new_reads_;
   std::deque<ReadBatch> read_batches_;
   size_t reads_waiting_ = 0;
+  size_t paged_ranges_ = 0;
   std::map<uint64_t, std::shared_ptr<RangeJob>> range_jobs_;
   std::map<uint64_t, std::shared_ptr<TxnJob>> txn_jobs_;
   uint64_t next_job_ = 1;
@@ -332,11 +338,14 @@ class Node {
 
   // leases
   struct AppCall {
+    MemberId to;
     std::function<void(const Status&, std::string_view payload)> done;
     io::Nanos deadline = 0;
   };
   uint64_t next_app_call_ = 1;
   std::map<uint64_t, AppCall> app_calls_;
+  void fail_app_calls(MemberId only, MemberId but, const Status& why);
+  void keep_alive_until(int64_t id, io::Nanos deadline, std::function<void(const Status&, int64_t)> done);
   void call_leader(uint8_t kind, std::string payload, std::function<void(const Status&, std::string_view)> done);
   void answer_app(MemberId to, uint8_t kind, uint64_t call, const Status& status, std::string_view payload);
   io::TimerId lease_timer_ = 0;

@@ -69,16 +69,22 @@ void Node::propose_new() {
     if (new_proposals_.empty() || raft_->leader().value == 0) return;
   }
   std::vector<Bytes> data;
-  data.reserve(new_proposals_.size());
-  for (const NewProposal& p : new_proposals_) data.push_back(p.entry);
-  if (raft_->is_leader()) {
-    if (raft_->propose(std::move(data)).ok()) new_proposals_.clear();
-    return;
+  size_t bytes = 0;
+  for (const NewProposal& p : new_proposals_) {
+    bytes += p.entry.size();
+    if (!data.empty() && bytes > kProposeBatchBytesMax) break;
+    data.push_back(p.entry);
   }
-  Result<raft::ForwardId> id = raft_->forward(std::move(data));
-  if (!id.is_ok()) return;
-  forwarded_[*id] = {std::make_move_iterator(new_proposals_.begin()), std::make_move_iterator(new_proposals_.end())};
-  new_proposals_.clear();
+  auto end = new_proposals_.begin() + static_cast<ptrdiff_t>(data.size());
+  if (raft_->is_leader()) {
+    if (!raft_->propose(std::move(data)).ok()) return;
+  } else {
+    Result<raft::ForwardId> id = raft_->forward(std::move(data));
+    if (!id.is_ok()) return;
+    forwarded_[*id] = {std::make_move_iterator(new_proposals_.begin()), std::make_move_iterator(end)};
+  }
+  new_proposals_.erase(new_proposals_.begin(), end);
+  if (!new_proposals_.empty()) go_on_soon();
 }
 
 // A refusal promises that nothing was appended: then, and only then, the batch may be proposed again.
@@ -126,7 +132,8 @@ void Node::expire() {
     return std::none_of(f.second.begin(), f.second.end(), [this](const NewProposal& p) { return pending_.contains(p.id); });
   });
   std::vector<Done> late;
-  while (!read_batches_.empty() && read_batches_.front().deadline <= now && !read_batches_.front().index) {
+  // Also those that know their index and wait for it to be applied: deadlines rise from batch to batch.
+  while (!read_batches_.empty() && read_batches_.front().deadline <= now) {
     for (Done& done : read_batches_.front().waiting) late.push_back(std::move(done));
     read_batches_.pop_front();
     ++stats_.read_indexes_failed;

@@ -14,6 +14,7 @@ struct Node::RangeJob {
   mvcc::RangeResult result;
   std::optional<mvcc::RangeCursor> cursor;
   storage::Pin pin;            // with the cursor: its revision stays on disk
+  std::function<bool()> wanted;
   bool over = false;
 };
 
@@ -45,6 +46,7 @@ void Node::linearizable(Done ready) {
 void Node::barrier(Done done) { linearizable(std::move(done)); }
 
 void Node::serve_reads() {
+  if (installing_) return;  // the index and the segments on disk do not belong together now
   while (!read_batches_.empty() && read_batches_.front().index && applied_ >= *read_batches_.front().index) {
     std::vector<Done> waiting = std::move(read_batches_.front().waiting);
     read_batches_.pop_front();
@@ -78,7 +80,7 @@ void Node::close_range_jobs() {
   range_jobs_.clear();
 }
 
-void Node::range(Bytes owner, const mvcc::RangeRequest& request, RangeDone done) {
+void Node::range(Bytes owner, const mvcc::RangeRequest& request, RangeDone done, std::function<bool()> wanted) {
   // The common case by far, without a job: everything is in memory, and small.
   // While a snapshot is switched in, local reads wait for it too.
   bool local = request.serializable && !installing_;
@@ -92,6 +94,7 @@ void Node::range(Bytes owner, const mvcc::RangeRequest& request, RangeDone done)
   job->owner = std::move(owner);
   job->request = request;
   job->done = std::move(done);
+  job->wanted = std::move(wanted);
   if (local) {
     if (stopping_) return job->done(err_stopped(), nullptr);
     return run_range(std::move(job));
@@ -104,6 +107,7 @@ void Node::range(Bytes owner, const mvcc::RangeRequest& request, RangeDone done)
 
 void Node::run_range(std::shared_ptr<RangeJob> job) {
   if (job->over) return;
+  if (installing_) return finish_range_job(std::move(job), err_leader_changed());
   const mvcc::RangeRequest& r = job->request;
   bool newest = r.revision <= 0 && !mvcc::needs_whole(r);
   bool few = newest && (r.count_only || (r.limit > 0 && static_cast<uint64_t>(r.limit) <= kRangeDirectKeys));
@@ -123,10 +127,14 @@ void Node::run_range(std::shared_ptr<RangeJob> job) {
 
 void Node::page_range(std::shared_ptr<RangeJob> job) {
   if (job->over) return;
+  if (installing_) return finish_range_job(std::move(job), err_leader_changed());
+  if (job->wanted && !job->wanted()) return finish_range_job(std::move(job), Status(Code::kCancelled, "etcdserver: request canceled"));
   if (!job->cursor) {
+    if (paged_ranges_ >= kPagedRangesMax) return finish_range_job(std::move(job), err_too_many_requests());
     Result<mvcc::RangeCursor> cursor = mvcc::RangeCursor::open(*keyspace_, job->request);
     if (!cursor.is_ok()) return finish_range_job(std::move(job), cursor.status());
     job->cursor.emplace(std::move(*cursor));
+    ++paged_ranges_;
     job->pin = store_->pin();
     if (job->id == 0) range_jobs_.emplace(job->id = next_job_++, job);
   }
@@ -161,6 +169,7 @@ void Node::finish_range_job(std::shared_ptr<RangeJob> job, const Status& status)
   if (job->over) return;
   job->over = true;
   if (job->id != 0) range_jobs_.erase(job->id);
+  if (job->cursor) --paged_ranges_;
   job->cursor.reset();
   job->done(status, status.is_ok() ? &job->result : nullptr);
 }
@@ -184,6 +193,11 @@ void Node::read_txn(Bytes owner, mvcc::TxnRequest request, TxnReadDone done) {
 
 void Node::run_txn(std::shared_ptr<TxnJob> job) {
   if (job->over) return;
+  if (installing_) {
+    job->over = true;
+    txn_jobs_.erase(job->id);
+    return job->done(err_leader_changed(), nullptr);
+  }
   mvcc::TxnResult result;
   std::vector<mvcc::Position> missing;
   Status status = keyspace_->read_txn(job->request, job->cold, result, missing);

@@ -201,6 +201,11 @@ void SnapshotReceiver::on_piece(std::string_view head, const Bytes& piece) {
 void SnapshotReceiver::install() {
   if (!node_.raft_->wants_snapshot(applied_) || node_.stopping_) {
     files_.reset();
+    if (std::exchange(installing_, false)) {  // it waited for a checkpoint; nothing was switched yet
+      node_.installing_ = false;
+      node_.apply_waits_ = false;
+      node_.go_on_soon();
+    }
     return refuse("not needed any more");
   }
   installing_ = true;

@@ -67,7 +67,11 @@ void Node::drain_ready() {
     raft::Ready ready = raft_->ready();
     if (ready.soft_state) on_soft_state(*ready.soft_state);
     if (ready.write_seq) submit_write(ready);
-    for (const raft::Message& m : ready.messages) transport_->send(m);
+    for (const raft::Message& m : ready.messages) {
+      if (transport_->send(m)) continue;
+      // Never sent, so certainly not appended: these may go again.
+      if (const auto* propose = std::get_if<raft::Propose>(&m.body)) on_forwarded({propose->id, raft::ProposeError::kNotLeader, {}, {}});
+    }
     for (raft::Entries& run : ready.committed)
       if (!run.empty()) to_apply_.push_back(std::move(run));
     for (const raft::ReadReady& r : ready.reads)
@@ -124,7 +128,9 @@ void Node::on_soft_state(const raft::SoftState& state) {
   } else if (state.leader.value == 0 && soft_.leader.value != 0) {
     world_.log->warn("lost the leader", {{"leader-id", soft_.leader.value}, {"term", state.term.value}});
   }
+  bool other_leader = state.leader != soft_.leader;
   soft_ = state;
+  if (other_leader) fail_app_calls(MemberId(), state.leader, err_leader_changed());
   if (leads && !led) {
     ++stats_.elections_won;
     lease_clock_.promote(now_ms());

@@ -2,6 +2,9 @@
 #include "server/node/node.h"
 
 namespace fairlead::node {
+namespace {
+constexpr io::Nanos kHistoryRetry = 2 * io::kSecond;
+}
 
 mvcc::StreamId Node::open_watch(WatchSink* sink) {
   mvcc::StreamId id = hub_->open_stream();
@@ -21,6 +24,14 @@ void Node::deliver_watches() {
   }
 }
 
+// Tried again after a pause: what is damaged stays so, and must not keep the loop busy.
+void Node::history_failed(uint64_t read, const Status& why) {
+  world_.log->error("cannot read history for a watcher; it waits", {{"error", why.message()}});
+  world_.loop->add_timer(world_.loop->now() + kHistoryRetry, [this, read, alive = alive_, generation = generation_] {
+    if (*alive && generation == generation_) hub_->feed_failed(read);
+  });
+}
+
 void Node::read_history() {
   if (installing_ || !hub_->catching_up()) return;
   for (mvcc::HistoryRead& read : hub_->catch_up(kTurnHistoryRecords)) {
@@ -35,8 +46,7 @@ void Node::read_history() {
                      for (size_t i = 0; status.is_ok() && i < positions.size(); ++i)
                        status = cold.add(positions[i], std::move((*records)[i]));
                      if (!status.is_ok()) {
-                       world_.log->warn("cannot read history for a watcher", {{"error", status.message()}});
-                       return hub_->feed_failed(id);
+                       return history_failed(id, status);
                      }
                      hub_->feed_records(id, cold);
                    });
@@ -61,8 +71,7 @@ void Node::read_history() {
                      }
                    }
                    if (!status.is_ok()) {
-                     world_.log->warn("cannot read history for a watcher", {{"error", status.message()}});
-                     return hub_->feed_failed(id);
+                     return history_failed(id, status);
                    }
                    hub_->feed_scan(id, records, scan->done ? to : scan->next);
                  });

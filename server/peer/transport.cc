@@ -14,6 +14,7 @@ struct Transport::Peer final : ChannelHandler {
   MemberId id;
   std::vector<std::string> addresses;
   size_t next_address = 0;
+  size_t next_snapshot_address = 0;  // retries take turns
   std::unique_ptr<Channel> channel;
   io::TimerId redial_timer = 0;
   io::Nanos redial_pause = kRedialMin;
@@ -227,8 +228,8 @@ std::map<MemberId, PeerStats> Transport::stats() const {
 std::unique_ptr<Channel> Transport::dial_snapshot(MemberId to, ChannelHandler* handler) {
   auto it = peers_.find(to);
   if (it == peers_.end() || it->second->addresses.empty()) return nullptr;
-  const Peer& peer = *it->second;
-  const std::string& address = peer.addresses[peer.next_address % peer.addresses.size()];
+  Peer& peer = *it->second;
+  const std::string& address = peer.addresses[peer.next_snapshot_address++ % peer.addresses.size()];
   return std::make_unique<Channel>(*world_.loop, world_.net->connect(address), true, std::string(), handler);
 }
 
