@@ -49,6 +49,7 @@ Place Chunks::add(SlotId slot, const KeyRecord& record) {
   uint32_t chunk;
   char* at = reserve(open_tail_, tail_, tail_bytes_, size, chunk);
   CHECK(at, "the unflushed tail has outgrown every limit");
+  tail_used_bytes_ += (kHeader + size + kAlign - 1) / kAlign * kAlign;
   store_fixed(at, slot);
   store_fixed(at + 4, static_cast<uint32_t>(size));
   store_key_record(at + kHeader, record);
@@ -91,6 +92,7 @@ void Chunks::flushed(uint64_t mark) {
     tail_.pop_front();
     cache_.push_back(id);
     tail_bytes_ -= chunks_[id].bytes.block_size();
+    tail_used_bytes_ -= chunks_[id].used;
     cache_bytes_ += chunks_[id].bytes.block_size();
   }
 }

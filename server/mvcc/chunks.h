@@ -47,7 +47,8 @@ class Chunks {
   void flushed(uint64_t mark);
 
   size_t cache_bytes() const { return cache_bytes_; }  // of cache chunks, whole
-  size_t tail_bytes() const { return tail_bytes_; }
+  size_t tail_bytes() const { return tail_bytes_; }    // of tail chunks, whole
+  size_t tail_used_bytes() const { return tail_used_bytes_; }
 
   // Takes the oldest cache chunk away. `decide(slot, place, used)` says for each record whether it is still its slot's newest
   // and should survive; `moved(slot, new_place)` tells where a survivor or (0) that a newest record is gone.
@@ -85,6 +86,7 @@ class Chunks {
   uint32_t open_copy_ = 0;
   uint64_t released_ = 0;         // tail chunks handed to the cache so far
   size_t tail_bytes_ = 0;
+  size_t tail_used_bytes_ = 0;
   size_t cache_bytes_ = 0;
 };
 

@@ -225,7 +225,7 @@ KeyspaceStats KeyspaceImpl::stats() const {
   s.keys_indexed = tree_.size();
   s.revisions = slots_.used() + history_revisions_;
   s.bytes_logical = bytes_logical_;
-  s.bytes_tail = chunks_.tail_bytes() + side_.changed_bytes();
+  s.bytes_tail = chunks_.tail_used_bytes() + side_.changed_bytes();
   s.bytes_cached = chunks_.tail_bytes() + chunks_.cache_bytes();
   s.bytes_index = slots_.bytes() + tree_.bytes() + history_.bytes();
   s.bytes_keys = slots_.key_bytes();

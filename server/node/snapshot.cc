@@ -28,8 +28,10 @@ void bury(io::Loop& loop, std::unique_ptr<peer::Channel> channel) {
 
 SnapshotSender::SnapshotSender(Node& node, MemberId to) : node_(node), to_(to) {}
 
+// One that is over may outlive the node: it holds nothing of it any more.
 SnapshotSender::~SnapshotSender() {
   *alive_ = false;
+  if (over_) return;
   node_.world_.loop->cancel_timer(idle_timer_);
   bury(*node_.world_.loop, std::move(channel_));
 }

@@ -55,7 +55,6 @@ class Simulation {
     ClusterConfig c;
     c.heartbeat = prng.between(20, 100) * kMillisecond;
     c.election = c.heartbeat * prng.between(5, 10);
-    // The tail is counted in whole chunks: below their size, every entry makes a checkpoint.
     c.checkpoint_tail_bytes = prng.chance(0.2) ? 4 << 10 : 32 << 20;
     c.checkpoint_log_bytes = size_t{32 << 10} << prng.below(4);
     c.checkpoint_interval = prng.between(500, 20000) * kMillisecond;
