@@ -172,9 +172,6 @@ class Node {
     uint64_t id = 0;
     Bytes entry;
   };
-  struct WaitingRead {
-    Done ready;
-  };
   struct ReadBatch {
     ReadId id;
     io::Nanos deadline = 0;

@@ -109,7 +109,8 @@ struct ConfigEntry {
 
 // --- messages ----------------------------------------------------------------------------------------------------------
 //
-// Any message may be lost, repeated, delayed or reordered. Message::term is the sender's term, except for a pre-vote and
+// Any message may be lost, repeated, delayed or reordered, but a Propose must not be repeated: its entries would be
+// appended twice. The transport's streams see to that, and a shell never sends one again. Message::term is the sender's term, except for a pre-vote and
 // a granted pre-vote reply, where it is the term that the candidate would campaign in.
 
 // Leader to follower: entries after (prev_index, prev_term). Also a probe when entries is empty.
