@@ -36,7 +36,9 @@ TEST(Codec, VarintRoundTripAtEveryWidth) {
 }
 
 TEST(Codec, ReaderRefusesWhatIsNotThere) {
-  for (std::string_view bad : {std::string_view("\x80"), std::string_view("\x05""ab"),
+  for (std::string_view bad : {std::string_view("\x80"),
+                               std::string_view("\x05"
+                                                "ab"),
                                std::string_view("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02")}) {
     Reader r(bad);
     r.lengthed();

@@ -19,7 +19,9 @@ class Bytes {
   Bytes() = default;
   Bytes(const Bytes& o) : block_(o.block_), data_(o.data_), size_(o.size_) { ref(); }
   Bytes(Bytes&& o) noexcept
-      : block_(std::exchange(o.block_, nullptr)), data_(std::exchange(o.data_, nullptr)), size_(std::exchange(o.size_, 0)) {}
+      : block_(std::exchange(o.block_, nullptr)),
+        data_(std::exchange(o.data_, nullptr)),
+        size_(std::exchange(o.size_, 0)) {}
   Bytes& operator=(Bytes o) noexcept {
     std::swap(block_, o.block_);
     std::swap(data_, o.data_);
@@ -53,7 +55,7 @@ class Bytes {
   friend class BytesBuilder;
   struct Block {
     std::atomic<uint32_t> refs{1};
-    size_t capacity = 0;     // of the characters that follow this header, 0 if owned holds them
+    size_t capacity = 0;  // of the characters that follow this header, 0 if owned holds them
     std::string owned;
   };
   Bytes(Block* block, const char* data, size_t size) : block_(block), data_(data), size_(size) {}

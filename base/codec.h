@@ -1,4 +1,5 @@
-// Little-endian and varint encoding into strings, and a bounds-checked reader. Varints are LEB128 as in Protocol Buffers.
+// Little-endian and varint encoding into strings, and a bounds-checked reader. Varints are LEB128 as in Protocol
+// Buffers.
 #pragma once
 
 #include <bit>
@@ -18,7 +19,9 @@ inline void put_fixed(std::string& out, Int value) {
   out.append(raw, sizeof(Int));
 }
 template <typename Int>
-inline void store_fixed(char* out, Int value) { std::memcpy(out, &value, sizeof(Int)); }
+inline void store_fixed(char* out, Int value) {
+  std::memcpy(out, &value, sizeof(Int));
+}
 template <typename Int>
 inline Int load_fixed(const char* in) {
   Int value;
@@ -37,8 +40,8 @@ inline void put_lengthed(std::string& out, std::string_view s) {
 constexpr uint64_t zigzag(int64_t v) { return (static_cast<uint64_t>(v) << 1) ^ static_cast<uint64_t>(v >> 63); }
 constexpr int64_t unzigzag(uint64_t v) { return static_cast<int64_t>(v >> 1) ^ -static_cast<int64_t>(v & 1); }
 
-// Reads from a view that must outlive it. After a read past the end (or a malformed varint) ok() is false, every further
-// read returns zero or empty, and nothing outside the view was touched: check ok() once at the end.
+// Reads from a view that must outlive it. After a read past the end (or a malformed varint) ok() is false, every
+// further read returns zero or empty, and nothing outside the view was touched: check ok() once at the end.
 class Reader {
  public:
   explicit Reader(std::string_view in) : p_(in.data()), end_(in.data() + in.size()) {}

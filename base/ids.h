@@ -18,7 +18,10 @@ struct StrongId {
   constexpr auto operator<=>(const StrongId&) const = default;
   constexpr explicit operator bool() const { return value != 0; }
 
-  constexpr StrongId& operator++() { ++value; return *this; }
+  constexpr StrongId& operator++() {
+    ++value;
+    return *this;
+  }
   constexpr StrongId operator+(Int n) const { return StrongId(value + n); }
   constexpr StrongId operator-(Int n) const { return StrongId(value - n); }
   constexpr Int operator-(StrongId o) const { return value - o.value; }
@@ -28,10 +31,10 @@ using Term = StrongId<struct TermTag, uint64_t>;          // Raft term; 0 = befo
 using Index = StrongId<struct IndexTag, uint64_t>;        // Raft log index; the first entry is 1
 using MemberId = StrongId<struct MemberIdTag, uint64_t>;  // 0 = none
 using ClusterId = StrongId<struct ClusterIdTag, uint64_t>;
-using StoreId = StrongId<struct StoreIdTag, uint64_t>;    // random, one per data directory
-using ReadId = StrongId<struct ReadIdTag, uint64_t>;      // linearizable read request, rises within a process
-using Revision = StrongId<struct RevisionTag, int64_t>;   // etcd's main revision; an empty store is at 1
-using LeaseId = StrongId<struct LeaseIdTag, int64_t>;     // 0 = no lease
+using StoreId = StrongId<struct StoreIdTag, uint64_t>;   // random, one per data directory
+using ReadId = StrongId<struct ReadIdTag, uint64_t>;     // linearizable read request, rises within a process
+using Revision = StrongId<struct RevisionTag, int64_t>;  // etcd's main revision; an empty store is at 1
+using LeaseId = StrongId<struct LeaseIdTag, int64_t>;    // 0 = no lease
 
 }  // namespace fairlead
 

@@ -26,9 +26,12 @@ struct PlantedName {
   std::string_view name;
 };
 constexpr PlantedName kPlantedNames[] = {
-    {PlantedBug::kAnswerBeforeDurable, "answer_before_durable"}, {PlantedBug::kVoteNotPersisted, "vote_not_persisted"},
-    {PlantedBug::kStaleRead, "stale_read"},                      {PlantedBug::kAmnesiacVoter, "amnesiac_voter"},
-    {PlantedBug::kWatchGap, "watch_gap"},                        {PlantedBug::kApplyTwice, "apply_twice"},
+    {PlantedBug::kAnswerBeforeDurable, "answer_before_durable"},
+    {PlantedBug::kVoteNotPersisted, "vote_not_persisted"},
+    {PlantedBug::kStaleRead, "stale_read"},
+    {PlantedBug::kAmnesiacVoter, "amnesiac_voter"},
+    {PlantedBug::kWatchGap, "watch_gap"},
+    {PlantedBug::kApplyTwice, "apply_twice"},
 };
 
 #ifdef FAIRLEAD_PLANTED

@@ -72,13 +72,13 @@ Status not_found(std::string message);
 Status failed_precondition(std::string message);
 Status unavailable(std::string message);
 Status internal_error(std::string message);
-Status data_loss(std::string message);  // damage: names file and offset
+Status data_loss(std::string message);                // damage: names file and offset
 Status io_error(std::string what, int error_number);  // kUnknown, "what: strerror"
 
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : rep_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit on purpose
+  Result(T value) : rep_(std::in_place_index<0>, std::move(value)) {}        // NOLINT: implicit on purpose
   Result(Status status) : rep_(std::in_place_index<1>, std::move(status)) {  // NOLINT
     CHECK(!std::get<1>(rep_).is_ok(), "a Result without a value needs an error");
   }
@@ -87,9 +87,18 @@ class [[nodiscard]] Result {
   Status status() const { return is_ok() ? Status() : std::get<1>(rep_); }
   Code code() const { return is_ok() ? Code::kOk : std::get<1>(rep_).code(); }
 
-  T& value() & { CHECK(is_ok()); return std::get<0>(rep_); }
-  const T& value() const& { CHECK(is_ok()); return std::get<0>(rep_); }
-  T&& value() && { CHECK(is_ok()); return std::move(std::get<0>(rep_)); }
+  T& value() & {
+    CHECK(is_ok());
+    return std::get<0>(rep_);
+  }
+  const T& value() const& {
+    CHECK(is_ok());
+    return std::get<0>(rep_);
+  }
+  T&& value() && {
+    CHECK(is_ok());
+    return std::move(std::get<0>(rep_));
+  }
   T& operator*() & { return value(); }
   const T& operator*() const& { return value(); }
   T&& operator*() && { return std::move(*this).value(); }
@@ -103,10 +112,9 @@ class [[nodiscard]] Result {
 }  // namespace fairlead
 
 // Return early with the error of a Status or Result expression.
-#define RETURN_IF_ERROR(expression)                                         \
-  do {                                                                      \
-    if (::fairlead::Status status_macro_ = (expression); !status_macro_.is_ok()) \
-      return status_macro_;                                                 \
+#define RETURN_IF_ERROR(expression)                                                                    \
+  do {                                                                                                 \
+    if (::fairlead::Status status_macro_ = (expression); !status_macro_.is_ok()) return status_macro_; \
   } while (0)
 #define FAIRLEAD_CONCAT_2(a, b) a##b
 #define FAIRLEAD_CONCAT(a, b) FAIRLEAD_CONCAT_2(a, b)

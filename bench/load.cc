@@ -18,13 +18,11 @@ class ClosedLoop {
  public:
   ClosedLoop(std::vector<std::unique_ptr<net::Client>>& clients, const Options& options)
       : clients_(clients), options_(options), random_(options.keys) {
-    for (size_t i = 0; i < kPreparedValues; ++i)
-      values_.push_back(value_of(i, options.value_bytes));
+    for (size_t i = 0; i < kPreparedValues; ++i) values_.push_back(value_of(i, options.value_bytes));
   }
 
   void start() {
-    for (int i = 0; i < options_.in_flight; ++i)
-      next(*clients_[static_cast<size_t>(i) % clients_.size()]);
+    for (int i = 0; i < options_.in_flight; ++i) next(*clients_[static_cast<size_t>(i) % clients_.size()]);
   }
   void stop() { stopping_ = true; }
   int open() const { return open_; }
@@ -50,20 +48,19 @@ class ClosedLoop {
     ++open_;
     int64_t sent = monotonic_nanos();
     net::Client* on = &client;
-    client.unary(
-        options_.mode == "read" ? kRange : kPut, request(),
-        [this, on, sent](const Status& status, Bytes reply) {
-          --open_;
-          if (!status.is_ok() || (options_.mode == "read" && reply.size() < options_.value_bytes)) {
-            if (errors++ == 0)
-              first_error = status.is_ok() ? "a key was not found: fill first" : status.to_string();
-          } else {
-            ++operations;
-            ++operations_total;
-            latencies.add(monotonic_nanos() - sent);
-          }
-          if (!on->broken()) next(*on);
-        });
+    client.unary(options_.mode == "read" ? kRange : kPut, request(),
+                 [this, on, sent](const Status& status, Bytes reply) {
+                   --open_;
+                   if (!status.is_ok() || (options_.mode == "read" && reply.size() < options_.value_bytes)) {
+                     if (errors++ == 0)
+                       first_error = status.is_ok() ? "a key was not found: fill first" : status.to_string();
+                   } else {
+                     ++operations;
+                     ++operations_total;
+                     latencies.add(monotonic_nanos() - sent);
+                   }
+                   if (!on->broken()) next(*on);
+                 });
   }
 
   std::vector<std::unique_ptr<net::Client>>& clients_;
@@ -76,8 +73,7 @@ class ClosedLoop {
 
 void turns_for(io::RealLoop& loop, double seconds) {
   int64_t end = monotonic_nanos() + static_cast<int64_t>(seconds * 1e9);
-  for (int64_t now = monotonic_nanos(); now < end; now = monotonic_nanos())
-    loop.run_turn(end - now);
+  for (int64_t now = monotonic_nanos(); now < end; now = monotonic_nanos()) loop.run_turn(end - now);
 }
 
 }  // namespace
@@ -86,24 +82,19 @@ std::vector<std::unique_ptr<net::Client>> connect_all(io::World& world, const Op
   std::vector<std::unique_ptr<net::Client>> clients;
   int count = std::min(options.connections, std::max(options.in_flight, 1));
   for (int i = 0; i < count; ++i) {
-    const std::string& endpoint =
-        options.endpoints[static_cast<size_t>(i) % options.endpoints.size()];
+    const std::string& endpoint = options.endpoints[static_cast<size_t>(i) % options.endpoints.size()];
     net::ClientOptions client;
     client.authority = endpoint;
-    clients.push_back(
-        std::make_unique<net::Client>(*world.loop, world.net->connect(endpoint), client));
+    clients.push_back(std::make_unique<net::Client>(*world.loop, world.net->connect(endpoint), client));
   }
   return clients;
 }
 
-Status run_until(io::RealLoop& loop, double seconds, const std::function<bool()>& done,
-                 const std::string& what) {
+Status run_until(io::RealLoop& loop, double seconds, const std::function<bool()>& done, const std::string& what) {
   int64_t end = monotonic_nanos() + static_cast<int64_t>(seconds * 1e9);
   while (!done()) {
     int64_t left = end - monotonic_nanos();
-    if (left <= 0)
-      return Status(Code::kDeadlineExceeded,
-                    what + ": not within " + std::to_string(seconds) + " s");
+    if (left <= 0) return Status(Code::kDeadlineExceeded, what + ": not within " + std::to_string(seconds) + " s");
     loop.run_turn(std::min<int64_t>(left, 100'000'000));
   }
   return Status();
@@ -128,8 +119,7 @@ Result<std::string> run_closed_loop(io::RealWorld& real, const Options& options)
   Json json;
   put_rates(json, options, "net", operations, errors, from, to, own_from, own_to, loop.latencies);
   json.number("operations_total", static_cast<double>(loop.operations_total));
-  if (options.mode == "read")
-    json.text("consistency", options.linearizable ? "linearizable" : "serializable");
+  if (options.mode == "read") json.text("consistency", options.linearizable ? "linearizable" : "serializable");
   if (!loop.first_error.empty()) json.text("first_error", loop.first_error);
   return json.line();
 }
@@ -142,13 +132,11 @@ Result<std::string> run_fill(io::RealWorld& real, const Options& options) {
   Usage from = usage_of(options.server_pids), own_from = own_usage();
   loop.start();
   RETURN_IF_ERROR(run_until(
-      real.loop(), options.timeout_seconds, [&] { return loop.open() == 0 || loop.errors > 0; },
-      "the fill"));
+      real.loop(), options.timeout_seconds, [&] { return loop.open() == 0 || loop.errors > 0; }, "the fill"));
   if (loop.errors > 0) return unavailable("the fill failed: " + loop.first_error);
   Usage to = usage_of(options.server_pids), own_to = own_usage();
   Json json;
-  put_rates(json, options, "net", loop.operations, loop.errors, from, to, own_from, own_to,
-            loop.latencies);
+  put_rates(json, options, "net", loop.operations, loop.errors, from, to, own_from, own_to, loop.latencies);
   return json.line();
 }
 
@@ -164,8 +152,7 @@ int main(int argc, char** argv) {
                                                      {"first-read", bench::run_first_read}};
   auto options = bench::parse_options(argc, argv);
   if (!options.is_ok() || !kModes.contains(options->mode)) {
-    std::string text =
-        options.is_ok() ? bench::help_text() : std::string(options.status().message());
+    std::string text = options.is_ok() ? bench::help_text() : std::string(options.status().message());
     std::fputs(text.c_str(), stderr);
     return 2;
   }
@@ -176,8 +163,7 @@ int main(int argc, char** argv) {
   }
   auto result = kModes.at(options->mode)(**world, *options);
   if (!result.is_ok()) {
-    std::fprintf(stderr, "fairlead-bench %s: %s\n", options->mode.c_str(),
-                 result.status().to_string().c_str());
+    std::fprintf(stderr, "fairlead-bench %s: %s\n", options->mode.c_str(), result.status().to_string().c_str());
     return 1;
   }
   std::puts(result->c_str());

@@ -26,15 +26,14 @@ class Loop {
       arguments.SetInt("bench.connection",
                        i);  // channels of equal arguments would share one connection
       arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-      stubs_.push_back(KV::NewStub(grpc::CreateCustomChannel(
-          options.endpoints[static_cast<size_t>(i) % options.endpoints.size()],
-          grpc::InsecureChannelCredentials(), arguments)));
+      stubs_.push_back(
+          KV::NewStub(grpc::CreateCustomChannel(options.endpoints[static_cast<size_t>(i) % options.endpoints.size()],
+                                                grpc::InsecureChannelCredentials(), arguments)));
     }
   }
 
   void start() {
-    for (int i = 0; i < options_.in_flight; ++i)
-      next(*stubs_[static_cast<size_t>(i) % stubs_.size()]);
+    for (int i = 0; i < options_.in_flight; ++i) next(*stubs_[static_cast<size_t>(i) % stubs_.size()]);
   }
 
   void run(double seconds) {
@@ -93,9 +92,8 @@ class Loop {
   void take_one(int64_t end) {
     void* tag = nullptr;
     bool ok = false;
-    gpr_timespec until = gpr_time_add(
-        gpr_now(GPR_CLOCK_MONOTONIC),
-        gpr_time_from_nanos(std::max<int64_t>(0, end - monotonic_nanos()), GPR_TIMESPAN));
+    gpr_timespec until = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                                      gpr_time_from_nanos(std::max<int64_t>(0, end - monotonic_nanos()), GPR_TIMESPAN));
     if (queue_.AsyncNext(&tag, &ok, until) != grpc::CompletionQueue::GOT_EVENT) return;
     std::unique_ptr<Call> call(static_cast<Call*>(tag));
     --open_;
@@ -126,8 +124,8 @@ int main(int argc, char** argv) {
   using namespace fairlead::bench;
   auto options = parse_options(argc, argv);
   if (!options.is_ok() || (options->mode != "put" && options->mode != "read")) {
-    std::string text = options.is_ok() ? "modes of fairlead-bench-grpc: put, read\n"
-                                       : std::string(options.status().message());
+    std::string text =
+        options.is_ok() ? "modes of fairlead-bench-grpc: put, read\n" : std::string(options.status().message());
     std::fputs(text.c_str(), stderr);
     return 2;
   }
@@ -146,10 +144,8 @@ int main(int argc, char** argv) {
     return 1;
   }
   Json json;
-  put_rates(json, *options, "grpc-c++", operations, errors, from, to, own_from, own_to,
-            loop.latencies);
-  if (options->mode == "read")
-    json.text("consistency", options->linearizable ? "linearizable" : "serializable");
+  put_rates(json, *options, "grpc-c++", operations, errors, from, to, own_from, own_to, loop.latencies);
+  if (options->mode == "read") json.text("consistency", options->linearizable ? "linearizable" : "serializable");
   std::puts(json.line().c_str());
   return 0;
 }

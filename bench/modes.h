@@ -16,8 +16,7 @@ namespace fairlead::bench {
 // Connections to the endpoints in turn. The world must outlive it.
 std::vector<std::unique_ptr<net::Client>> connect_all(io::World& world, const Options& options);
 // Turns of the loop until `done`; an error after `seconds`.
-Status run_until(io::RealLoop& loop, double seconds, const std::function<bool()>& done,
-                 const std::string& what);
+Status run_until(io::RealLoop& loop, double seconds, const std::function<bool()>& done, const std::string& what);
 
 Result<std::string> run_closed_loop(io::RealWorld& world, const Options& options);  // put, read
 Result<std::string> run_fill(io::RealWorld& world, const Options& options);

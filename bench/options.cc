@@ -51,26 +51,20 @@ Result<Options> parse_options(int argc, char** argv) {
          o.endpoints = split(v);
          return !o.endpoints.empty();
        }},
-      {"--connections",
-       [&](const std::string& v) { return parse_number(v, &o.connections) && o.connections > 0; }},
-      {"--in-flight",
-       [&](const std::string& v) { return parse_number(v, &o.in_flight) && o.in_flight > 0; }},
-      {"--seconds",
-       [&](const std::string& v) { return parse_number(v, &o.seconds) && o.seconds > 0; }},
+      {"--connections", [&](const std::string& v) { return parse_number(v, &o.connections) && o.connections > 0; }},
+      {"--in-flight", [&](const std::string& v) { return parse_number(v, &o.in_flight) && o.in_flight > 0; }},
+      {"--seconds", [&](const std::string& v) { return parse_number(v, &o.seconds) && o.seconds > 0; }},
       {"--warmup", [&](const std::string& v) { return parse_number(v, &o.warmup_seconds); }},
       {"--keys", [&](const std::string& v) { return parse_number(v, &o.keys) && o.keys > 0; }},
-      {"--key-bytes",
-       [&](const std::string& v) { return parse_number(v, &o.key_bytes) && o.key_bytes >= 16; }},
+      {"--key-bytes", [&](const std::string& v) { return parse_number(v, &o.key_bytes) && o.key_bytes >= 16; }},
       {"--value-bytes", [&](const std::string& v) { return parse_number(v, &o.value_bytes); }},
       {"--consistency",
        [&](const std::string& v) {
          o.linearizable = v == "l";
          return v == "l" || v == "s";
        }},
-      {"--watchers",
-       [&](const std::string& v) { return parse_number(v, &o.watchers) && o.watchers > 0; }},
-      {"--streams",
-       [&](const std::string& v) { return parse_number(v, &o.streams) && o.streams > 0; }},
+      {"--watchers", [&](const std::string& v) { return parse_number(v, &o.watchers) && o.watchers > 0; }},
+      {"--streams", [&](const std::string& v) { return parse_number(v, &o.streams) && o.streams > 0; }},
       {"--timeout", [&](const std::string& v) { return parse_number(v, &o.timeout_seconds); }},
       {"--pids",
        [&](const std::string& v) {
@@ -84,8 +78,7 @@ Result<Options> parse_options(int argc, char** argv) {
   };
   for (int i = 2; i < argc; i += 2) {
     auto flag = flags.find(argv[i]);
-    if (flag == flags.end())
-      return invalid_argument(std::string("unknown flag ") + argv[i] + "\n" + help_text());
+    if (flag == flags.end()) return invalid_argument(std::string("unknown flag ") + argv[i] + "\n" + help_text());
     if (i + 1 == argc || !flag->second(argv[i + 1])) {
       return invalid_argument(std::string(argv[i]) + ": missing or bad value\n" + help_text());
     }

@@ -59,8 +59,8 @@ Usage own_usage() { return usage_of({static_cast<int>(getpid())}); }
 
 double Latencies::quantile_ms(double q) {
   if (values_.empty()) return 0;
-  auto at = static_cast<size_t>(
-      std::min(q * static_cast<double>(values_.size()), static_cast<double>(values_.size() - 1)));
+  auto at =
+      static_cast<size_t>(std::min(q * static_cast<double>(values_.size()), static_cast<double>(values_.size() - 1)));
   std::nth_element(values_.begin(), values_.begin() + static_cast<ptrdiff_t>(at), values_.end());
   return values_[at] * 1e-6;
 }
@@ -82,9 +82,8 @@ Json& Json::text(const std::string& name, const std::string& value) {
   return *this;
 }
 
-void put_rates(Json& json, const Options& options, const std::string& client, uint64_t operations,
-               uint64_t errors, const Usage& from, const Usage& to, const Usage& own_from,
-               const Usage& own_to, Latencies& latencies) {
+void put_rates(Json& json, const Options& options, const std::string& client, uint64_t operations, uint64_t errors,
+               const Usage& from, const Usage& to, const Usage& own_from, const Usage& own_to, Latencies& latencies) {
   double seconds = to.wall_seconds - from.wall_seconds;
   double count = std::max<double>(1, static_cast<double>(operations));
   json.text("mode", options.mode)

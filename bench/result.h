@@ -26,9 +26,7 @@ int64_t monotonic_nanos();
 // Latencies; exact, in nanoseconds.
 class Latencies {
  public:
-  void add(int64_t nanos) {
-    values_.push_back(static_cast<uint32_t>(std::min<int64_t>(nanos, UINT32_MAX)));
-  }
+  void add(int64_t nanos) { values_.push_back(static_cast<uint32_t>(std::min<int64_t>(nanos, UINT32_MAX))); }
   void clear() { values_.clear(); }
   size_t size() const { return values_.size(); }
   double quantile_ms(double q);  // sorts
@@ -49,9 +47,8 @@ class Json {
 };
 
 // The usual figures of a closed loop between two usages.
-void put_rates(Json& json, const Options& options, const std::string& client, uint64_t operations,
-               uint64_t errors, const Usage& from, const Usage& to, const Usage& own_from,
-               const Usage& own_to, Latencies& latencies);
+void put_rates(Json& json, const Options& options, const std::string& client, uint64_t operations, uint64_t errors,
+               const Usage& from, const Usage& to, const Usage& own_from, const Usage& own_to, Latencies& latencies);
 
 // Key number n, key_bytes long; ascending in n.
 std::string key_name(uint64_t n, size_t key_bytes);

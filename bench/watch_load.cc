@@ -73,12 +73,10 @@ Result<std::string> run_watch(io::RealWorld& real, const Options& given) {
     streams.push_back(&clients[static_cast<size_t>(i) % clients.size()]->open(kWatch, &watching));
   }
   Bytes create = watch_create_request(kKey);
-  for (int i = 0; i < options.watchers; ++i)
-    streams[static_cast<size_t>(i) % streams.size()]->send_message(create);
+  for (int i = 0; i < options.watchers; ++i) streams[static_cast<size_t>(i) % streams.size()]->send_message(create);
   RETURN_IF_ERROR(run_until(
       real.loop(), options.timeout_seconds,
-      [&] { return watching.created == options.watchers || !watching.failure.empty(); },
-      "creating the watches"));
+      [&] { return watching.created == options.watchers || !watching.failure.empty(); }, "creating the watches"));
   std::string value = value_of(1, options.value_bytes);
   bool stop = false;
   int64_t rounds = 0;
@@ -97,8 +95,7 @@ Result<std::string> run_watch(io::RealWorld& real, const Options& given) {
   };
   auto run = [&](double seconds) {
     int64_t end = monotonic_nanos() + static_cast<int64_t>(seconds * 1e9);
-    while (monotonic_nanos() < end && watching.failure.empty())
-      real.loop().run_turn(end - monotonic_nanos());
+    while (monotonic_nanos() < end && watching.failure.empty()) real.loop().run_turn(end - monotonic_nanos());
   };
   watching.events_wanted = options.watchers;
   put();
@@ -116,14 +113,12 @@ Result<std::string> run_watch(io::RealWorld& real, const Options& given) {
   if (!watching.failure.empty()) return unavailable(watching.failure);
   if (events == 0) return unavailable("no event arrived");
   RETURN_IF_ERROR(run_until(
-      real.loop(), 10, [&] { return watching.events >= watching.events_wanted; },
-      "the last events"));
+      real.loop(), 10, [&] { return watching.events >= watching.events_wanted; }, "the last events"));
   bool too_many = watching.events != watching.events_wanted;
   if (too_many) return internal_error("more events than puts times watchers");
   watching.failure.clear();
   Json json;
-  put_rates(json, options, "net", static_cast<uint64_t>(events), 0, from, to, own_from, own_to,
-            watching.delays);
+  put_rates(json, options, "net", static_cast<uint64_t>(events), 0, from, to, own_from, own_to, watching.delays);
   json.number("watchers", options.watchers)
       .number("streams", options.streams)
       .number("rounds_rate", round_rate)

@@ -31,8 +31,7 @@ constexpr std::array<Suffix, 14> kSuffixes = {{{"Ki", kKi},
                                                {"E", 1e18}}};
 
 Status bad_quantity(std::string_view text) {
-  return invalid_argument("\"" + std::string(text) +
-                          "\" is not a quantity: want a number with a suffix such as Gi");
+  return invalid_argument("\"" + std::string(text) + "\" is not a quantity: want a number with a suffix such as Gi");
 }
 
 bool is_leap(int year) { return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0; }
@@ -67,8 +66,7 @@ Result<int64_t> parse_quantity(std::string_view text) {
   for (const Suffix& suffix : kSuffixes) {
     if (suffix.text != text.substr(end)) continue;
     const double bytes = std::ceil(number / scale * suffix.factor);
-    if (bytes >= static_cast<double>(std::numeric_limits<int64_t>::max()))
-      return bad_quantity(text);
+    if (bytes >= static_cast<double>(std::numeric_limits<int64_t>::max())) return bad_quantity(text);
     return static_cast<int64_t>(bytes);
   }
   return bad_quantity(text);
@@ -93,8 +91,7 @@ std::string human_size(int64_t bytes) {
     ++unit;
   }
   char text[32];
-  std::snprintf(text, sizeof text, unit == 0 || value >= 10 ? "%.0f %s" : "%.1f %s", value,
-                kUnits[unit]);
+  std::snprintf(text, sizeof text, unit == 0 || value >= 10 ? "%.0f %s" : "%.1f %s", value, kUnits[unit]);
   return text;
 }
 
@@ -121,23 +118,20 @@ std::string rfc3339(int64_t unix_ms) {
   const int rest = static_cast<int>(seconds % 86400);
   int year = 1970, month = 1;
   while (days >= (is_leap(year) ? 366 : 365)) days -= is_leap(year++) ? 366 : 365;
-  while (month < 12 && days_from_civil(year, month + 1, 1) - days_from_civil(year, 1, 1) <= days)
-    ++month;
-  const int day =
-      static_cast<int>(days - (days_from_civil(year, month, 1) - days_from_civil(year, 1, 1))) + 1;
+  while (month < 12 && days_from_civil(year, month + 1, 1) - days_from_civil(year, 1, 1) <= days) ++month;
+  const int day = static_cast<int>(days - (days_from_civil(year, month, 1) - days_from_civil(year, 1, 1))) + 1;
   char text[40];
-  std::snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02dZ", year, month, day, rest / 3600,
-                rest / 60 % 60, rest % 60);
+  std::snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02dZ", year, month, day, rest / 3600, rest / 60 % 60,
+                rest % 60);
   return text;
 }
 
 Result<int64_t> parse_rfc3339(std::string_view text) {
   int year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0, used = 0;
   const std::string copy(text);
-  if (std::sscanf(copy.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d%n", &year, &month, &day, &hour, &minute,
-                  &second, &used) != 6 ||
-      year < 1970 || year > 9999 || month < 1 || month > 12 || day < 1 || day > 31 ||
-      copy.back() != 'Z') {
+  if (std::sscanf(copy.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d%n", &year, &month, &day, &hour, &minute, &second, &used) !=
+          6 ||
+      year < 1970 || year > 9999 || month < 1 || month > 12 || day < 1 || day > 31 || copy.back() != 'Z') {
     return invalid_argument("\"" + copy + "\" is not a UTC time such as 2026-01-02T03:04:05Z");
   }
   return (days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second) * 1000;

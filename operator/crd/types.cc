@@ -11,8 +11,7 @@ using nlohmann::json;
 // accessors throw; these never do.
 class Reader {
  public:
-  Reader(const json& value, std::string path, Status* error)
-      : value_(value), path_(std::move(path)), error_(error) {
+  Reader(const json& value, std::string path, Status* error) : value_(value), path_(std::move(path)), error_(error) {
     if (!value_.is_null() && !value_.is_object()) fail(path_, "an object", value_);
   }
 
@@ -61,8 +60,7 @@ class Reader {
     const json& v = field(key);
     if (v.is_null()) return;
     if (!v.is_array()) return fail(child(key), "a list", v);
-    for (size_t i = 0; i < v.size(); ++i)
-      f(Reader(v[i], child(key) + "[" + std::to_string(i) + "]", error_));
+    for (size_t i = 0; i < v.size(); ++i) f(Reader(v[i], child(key) + "[" + std::to_string(i) + "]", error_));
   }
   void strings(const char* key, std::vector<std::string>* out) const {
     const json& v = field(key);
@@ -86,8 +84,7 @@ class Reader {
 
  private:
   void fail(const std::string& path, const char* wanted, const json& got) const {
-    note(path + ": want " + wanted + ", got " +
-         (got.is_null() ? "nothing" : "a " + std::string(got.type_name())));
+    note(path + ": want " + wanted + ", got " + (got.is_null() ? "nothing" : "a " + std::string(got.type_name())));
   }
 
   const json& value_;
@@ -154,8 +151,7 @@ void read_cluster_spec(const Reader& spec, ClusterSpec* out) {
 }
 
 void check_hex(const Reader& at, const char* key, const std::string& id) {
-  if (!id.empty() && !parse_hex(id).is_ok())
-    at.note(at.child(key) + ": \"" + id + "\" is not a hex ID");
+  if (!id.empty() && !parse_hex(id).is_ok()) at.note(at.child(key) + ": \"" + id + "\" is not a hex ID");
 }
 
 void read_intent(const Reader& intent, Intent* out) {
@@ -289,9 +285,8 @@ Result<Member> parse_member(const json& object) {
 }
 
 json to_json(const ClusterSpec& spec) {
-  json storage = {{"size", spec.storage.size},
-                  {"reclaim", spec.storage.reclaim},
-                  {"fixPermissions", spec.storage.fix_permissions}};
+  json storage = {
+      {"size", spec.storage.size}, {"reclaim", spec.storage.reclaim}, {"fixPermissions", spec.storage.fix_permissions}};
   put(storage, "storageClassName", spec.storage.storage_class_name);
   json object = {{"replicas", spec.replicas},
                  {"image", spec.image},
@@ -355,14 +350,12 @@ json to_json(const MemberStatus& status) {
   return object;
 }
 
-std::vector<Condition> merge_conditions(const std::vector<Condition>& previous,
-                                        std::vector<Condition> next,
+std::vector<Condition> merge_conditions(const std::vector<Condition>& previous, std::vector<Condition> next,
                                         const std::string& now_rfc3339) {
   for (Condition& condition : next) {
     condition.last_transition_time = now_rfc3339;
     for (const Condition& old : previous) {
-      if (old.type == condition.type && old.status == condition.status &&
-          !old.last_transition_time.empty()) {
+      if (old.type == condition.type && old.status == condition.status && !old.last_transition_time.empty()) {
         condition.last_transition_time = old.last_transition_time;
       }
     }

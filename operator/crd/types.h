@@ -167,8 +167,7 @@ Result<uint64_t> parse_hex(std::string_view text);
 
 // Writes `next` conditions over `previous` ones: lastTransitionTime stays where the status did not
 // change.
-std::vector<Condition> merge_conditions(const std::vector<Condition>& previous,
-                                        std::vector<Condition> next,
+std::vector<Condition> merge_conditions(const std::vector<Condition>& previous, std::vector<Condition> next,
                                         const std::string& now_rfc3339);
 
 std::string rfc3339(int64_t unix_ms);                  // "2026-11-21T16:00:00Z"

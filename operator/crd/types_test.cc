@@ -7,9 +7,7 @@ namespace {
 
 using nlohmann::json;
 
-json minimal() {
-  return {{"metadata", {{"name", "demo"}, {"namespace", "ns"}, {"uid", "u1"}, {"generation", 2}}}};
-}
+json minimal() { return {{"metadata", {{"name", "demo"}, {"namespace", "ns"}, {"uid", "u1"}, {"generation", 2}}}}; }
 
 TEST(Types, DefaultsOfAnEmptySpec) {
   auto cluster = parse_cluster(minimal());
@@ -30,8 +28,7 @@ TEST(Types, ErrorsNameTheField) {
       {{{"replicas", 4}}, "spec.replicas: want 1, 3 or 5, got 4"},
       {{{"storage", {{"size", "much"}}}}, "spec.storage.size: \"much\" is not a quantity"},
       {{{"storage", 7}}, "spec.storage: want an object, got a number"},
-      {{{"storage", {{"reclaim", "Burn"}}}},
-       "spec.storage.reclaim: want Delete or Retain, got \"Burn\""},
+      {{{"storage", {{"reclaim", "Burn"}}}}, "spec.storage.reclaim: want Delete or Retain, got \"Burn\""},
       {{{"bootstrap", {{"mode", "DNSSRV"}}}}, "spec.bootstrap.mode: want Static, got \"DNSSRV\""},
       {{{"image", json::array()}}, "spec.image: want a string, got a array"},
   };
@@ -67,19 +64,15 @@ TEST(Types, StatusSurvivesARoundTrip) {
 
 TEST(Types, ABrokenIntentIsRefusedNotGuessed) {
   json object = minimal();
-  object["status"] = {
-      {"intent", {{"token", "t"}, {"members", {{{"name", "a"}, {"memberID", "zz"}}}}}}};
-  EXPECT_EQ(parse_cluster(object).status().message(),
-            "status.intent.members[0].memberID: \"zz\" is not a hex ID");
+  object["status"] = {{"intent", {{"token", "t"}, {"members", {{{"name", "a"}, {"memberID", "zz"}}}}}}};
+  EXPECT_EQ(parse_cluster(object).status().message(), "status.intent.members[0].memberID: \"zz\" is not a hex ID");
   object["status"] = {{"intent", {{"token", "t"}, {"members", {{{"volumeUID", "v"}}}}}}};
-  EXPECT_EQ(parse_cluster(object).status().message(),
-            "status.intent.members[0].name: want a string, got nothing");
+  EXPECT_EQ(parse_cluster(object).status().message(), "status.intent.members[0].name: want a string, got nothing");
 }
 
 TEST(Types, OnlyTheControllerOwnerCounts) {
   json object = minimal();
-  object["metadata"]["ownerReferences"] = {{{"uid", "other"}},
-                                           {{"uid", "boss"}, {"controller", true}}};
+  object["metadata"]["ownerReferences"] = {{{"uid", "other"}}, {{"uid", "boss"}, {"controller", true}}};
   object["metadata"]["finalizers"] = {"a/b", kMemberFinalizer};
   object["metadata"]["deletionTimestamp"] = "2026-11-21T16:00:00Z";
   auto meta = parse_meta(object);
@@ -96,8 +89,7 @@ TEST(Quantity, ParsesAndFormats) {
   EXPECT_EQ(*parse_quantity("2M"), 2000000);
   EXPECT_EQ(*parse_quantity("17"), 17);
   EXPECT_EQ(*parse_quantity("500m"), 1);
-  for (const char* bad : {"", "Gi", "1Xi", "-1", "1..2", "99Ei"})
-    EXPECT_FALSE(parse_quantity(bad).is_ok()) << bad;
+  for (const char* bad : {"", "Gi", "1Xi", "-1", "1..2", "99Ei"}) EXPECT_FALSE(parse_quantity(bad).is_ok()) << bad;
   EXPECT_EQ(format_quantity(1 << 30), "1Gi");
   EXPECT_EQ(format_quantity(1536), "1536");
   EXPECT_EQ(format_quantity(0), "0");
@@ -108,13 +100,12 @@ TEST(Quantity, ParsesAndFormats) {
 TEST(Hex, RoundTrip) {
   EXPECT_EQ(to_hex(0xab), "00000000000000ab");
   EXPECT_EQ(*parse_hex("cdf818194e3a8c32"), 0xcdf818194e3a8c32u);
-  for (const char* bad : {"", "0x1", "AB", "00000000000000000"})
-    EXPECT_FALSE(parse_hex(bad).is_ok()) << bad;
+  for (const char* bad : {"", "0x1", "AB", "00000000000000000"}) EXPECT_FALSE(parse_hex(bad).is_ok()) << bad;
 }
 
 TEST(Time, RoundTrip) {
-  for (const char* text : {"1970-01-01T00:00:00Z", "2024-02-29T23:59:59Z", "2026-11-21T16:00:00Z",
-                           "2026-12-31T00:00:01Z"}) {
+  for (const char* text :
+       {"1970-01-01T00:00:00Z", "2024-02-29T23:59:59Z", "2026-11-21T16:00:00Z", "2026-12-31T00:00:01Z"}) {
     auto ms = parse_rfc3339(text);
     ASSERT_TRUE(ms.is_ok());
     EXPECT_EQ(rfc3339(*ms), text);
@@ -124,10 +115,8 @@ TEST(Time, RoundTrip) {
 }
 
 TEST(Conditions, TransitionTimeMovesOnlyWithTheStatus) {
-  const std::vector<Condition> old = {{"Ready", "True", "A", "", 1, "t0"},
-                                      {"Degraded", "False", "B", "", 1, "t0"}};
-  auto merged = merge_conditions(
-      old, {{"Ready", "True", "C", "", 2, ""}, {"Degraded", "True", "D", "", 2, ""}}, "t1");
+  const std::vector<Condition> old = {{"Ready", "True", "A", "", 1, "t0"}, {"Degraded", "False", "B", "", 1, "t0"}};
+  auto merged = merge_conditions(old, {{"Ready", "True", "C", "", 2, ""}, {"Degraded", "True", "D", "", 2, ""}}, "t1");
   EXPECT_EQ(merged[0].last_transition_time, "t0");
   EXPECT_EQ(merged[0].reason, "C");
   EXPECT_EQ(merged[1].last_transition_time, "t1");

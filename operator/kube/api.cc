@@ -22,13 +22,20 @@ bool is_transient(const Status& status) {
 
 std::string_view verb_name(Verb verb) {
   switch (verb) {
-    case Verb::kGet: return "get";
-    case Verb::kList: return "list";
-    case Verb::kCreate: return "create";
-    case Verb::kReplace: return "replace";
-    case Verb::kApply: return "apply";
-    case Verb::kMergePatch: return "merge-patch";
-    case Verb::kDelete: return "delete";
+    case Verb::kGet:
+      return "get";
+    case Verb::kList:
+      return "list";
+    case Verb::kCreate:
+      return "create";
+    case Verb::kReplace:
+      return "replace";
+    case Verb::kApply:
+      return "apply";
+    case Verb::kMergePatch:
+      return "merge-patch";
+    case Verb::kDelete:
+      return "delete";
   }
   return "?";
 }

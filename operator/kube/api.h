@@ -11,7 +11,8 @@
 //   kAlreadyExists     409 AlreadyExists: inspect what is there before believing that it is yours
 //   kAborted           409 Conflict: resourceVersion or uid precondition, or a server-side apply conflict
 //   kOutOfRange        410: resourceVersion or continue token too old; list again
-//   kInvalidArgument   400, 415, 422: the object or request is refused; repeating it cannot help. Also: metadata.uid of an
+//   kInvalidArgument   400, 415, 422: the object or request is refused; repeating it cannot help. Also: metadata.uid of
+//   an
 //                      apply or a patch is not that of the object there
 //   kPermissionDenied  403     kUnauthenticated  401     kUnimplemented  405
 //   kResourceExhausted 429 after the bounded retries: certainly not executed
@@ -61,9 +62,9 @@ struct Request {
   int limit = 0;                 // kList: objects a page, 0: all at once. All pages are fetched either way.
   std::string continue_token;    // kList: used between client and server
 
-  std::optional<std::string> uid;                       // kDelete: precondition
-  std::optional<std::string> expected_resource_version;  // kDelete: precondition
-  std::optional<int64_t> grace_period_seconds;          // kDelete
+  std::optional<std::string> uid;                         // kDelete: precondition
+  std::optional<std::string> expected_resource_version;   // kDelete: precondition
+  std::optional<int64_t> grace_period_seconds;            // kDelete
   Propagation propagation = Propagation::kServerDefault;  // kDelete
 
   std::chrono::milliseconds timeout = kCallTimeout;  // of the whole call, retries included

@@ -58,26 +58,25 @@ void EventRecorder::emit(const Json& regarding, EventType type, const std::strin
   seen.unwritten++;
   if (seen.count > 0 && wall_ms - seen.written_ms < kEventRepeatMinMs) return;
 
-  Json event = {
-      {"apiVersion", "v1"},
-      {"kind", "Event"},
-      {"metadata", {{"namespace", ns}, {"name", name}}},
-      {"involvedObject",
-       {{"apiVersion", string_at(regarding, {"apiVersion"})},
-        {"kind", string_at(regarding, {"kind"})},
-        {"namespace", namespace_of(regarding)},
-        {"name", name_of(regarding)},
-        {"uid", uid_of(regarding)},
-        {"resourceVersion", resource_version_of(regarding)}}},
-      {"type", type_name},
-      {"reason", reason},
-      {"message", message},
-      {"source", {{"component", component_}, {"host", instance_}}},
-      {"reportingComponent", component_},
-      {"reportingInstance", instance_},
-      {"firstTimestamp", format_time(wall_ms)},
-      {"lastTimestamp", format_time(wall_ms)},
-      {"count", seen.unwritten}};
+  Json event = {{"apiVersion", "v1"},
+                {"kind", "Event"},
+                {"metadata", {{"namespace", ns}, {"name", name}}},
+                {"involvedObject",
+                 {{"apiVersion", string_at(regarding, {"apiVersion"})},
+                  {"kind", string_at(regarding, {"kind"})},
+                  {"namespace", namespace_of(regarding)},
+                  {"name", name_of(regarding)},
+                  {"uid", uid_of(regarding)},
+                  {"resourceVersion", resource_version_of(regarding)}}},
+                {"type", type_name},
+                {"reason", reason},
+                {"message", message},
+                {"source", {{"component", component_}, {"host", instance_}}},
+                {"reportingComponent", component_},
+                {"reportingInstance", instance_},
+                {"firstTimestamp", format_time(wall_ms)},
+                {"lastTimestamp", format_time(wall_ms)},
+                {"count", seen.unwritten}};
   if (namespace_of(regarding).empty()) event["involvedObject"].erase("namespace");
   if (Status status = write(event, name, seen.unwritten, wall_ms, &seen.count); !status.is_ok()) {
     failures_++;

@@ -40,9 +40,11 @@ milliseconds until(Clock::time_point deadline) {
 template <auto kFree>
 struct Freed {
   template <typename T>
-  void operator()(T* pointer) const { kFree(pointer); }
+  void operator()(T* pointer) const {
+    kFree(pointer);
+  }
 };
-void free_certificates(STACK_OF(X509)* stack) { sk_X509_pop_free(stack, X509_free); }
+void free_certificates(STACK_OF(X509) * stack) { sk_X509_pop_free(stack, X509_free); }
 using Certificate = std::unique_ptr<X509, Freed<X509_free>>;
 using Certificates = std::unique_ptr<STACK_OF(X509), Freed<free_certificates>>;
 using Key = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
@@ -235,11 +237,13 @@ bool surely_not_sent(httplib::Error error) {
 class HttpApi : public Api {
  public:
   HttpApi(ConnectionConfig config, Address address, TlsMaterial tls)
-      : config_(std::move(config)), address_(std::move(address)), tls_(std::move(tls)), random_(std::random_device{}()) {}
+      : config_(std::move(config)),
+        address_(std::move(address)),
+        tls_(std::move(tls)),
+        random_(std::random_device{}()) {}
 
   Result<Json> call(const Request& request) override;
-  Status watch(const Gvr& gvr, const WatchOptions& options, const WatchHandler& handler,
-               std::stop_token stop) override;
+  Status watch(const Gvr& gvr, const WatchOptions& options, const WatchHandler& handler, std::stop_token stop) override;
 
  private:
   Connection new_connection();
@@ -375,15 +379,14 @@ Json delete_body(const Request& r) {
   return body;
 }
 
-Result<Answer> HttpApi::exchange_once(const Request& r, const std::string& continue_token,
-                                      Clock::time_point deadline) {
+Result<Answer> HttpApi::exchange_once(const Request& r, const std::string& continue_token, Clock::time_point deadline) {
   static const char* const kMethods[] = {"GET", "GET", "POST", "PUT", "PATCH", "PATCH", "DELETE"};
-  ASSIGN_OR_RETURN(httplib::Request request,
-                   prepare(kMethods[static_cast<int>(r.verb)], target(r, continue_token)));
+  ASSIGN_OR_RETURN(httplib::Request request, prepare(kMethods[static_cast<int>(r.verb)], target(r, continue_token)));
   if (is_write(r.verb)) {
     // JSON is YAML: that is how an apply is sent. Invalid UTF-8 becomes U+FFFD rather than an exception.
     const Json& body = r.body;
-    request.body = (r.verb == Verb::kDelete ? delete_body(r) : body).dump(-1, ' ', false, Json::error_handler_t::replace);
+    request.body =
+        (r.verb == Verb::kDelete ? delete_body(r) : body).dump(-1, ' ', false, Json::error_handler_t::replace);
     request.set_header("Content-Type", r.verb == Verb::kApply        ? "application/apply-patch+yaml"
                                        : r.verb == Verb::kMergePatch ? "application/merge-patch+json"
                                                                      : "application/json");
@@ -406,8 +409,8 @@ Result<Answer> HttpApi::exchange_once(const Request& r, const std::string& conti
   httplib::Response response;
   httplib::Error error = httplib::Error::Success;
   if (!connection.http->send(request, response, error)) {
-    const std::string what = std::string(verb_name(r.verb)) + " " + r.gvr.to_string() + " " + r.key.to_string() +
-                             ": " + httplib::to_string(error) + " (" + config_.server + ")";
+    const std::string what = std::string(verb_name(r.verb)) + " " + r.gvr.to_string() + " " + r.key.to_string() + ": " +
+                             httplib::to_string(error) + " (" + config_.server + ")";
     if (too_large) return internal_error(what + ": the answer is larger than 64 MiB");
     if (too_late) return Status(Code::kDeadlineExceeded, what + ": the answer did not end in time");
     if (surely_not_sent(error)) return unavailable(what);
@@ -538,10 +541,14 @@ class WatchReader {
       return false;
     }
     WatchEvent out;
-    if (type == "ADDED") out.type = WatchEventType::kAdded;
-    else if (type == "MODIFIED") out.type = WatchEventType::kModified;
-    else if (type == "DELETED") out.type = WatchEventType::kDeleted;
-    else if (type == "BOOKMARK") out.type = WatchEventType::kBookmark;
+    if (type == "ADDED")
+      out.type = WatchEventType::kAdded;
+    else if (type == "MODIFIED")
+      out.type = WatchEventType::kModified;
+    else if (type == "DELETED")
+      out.type = WatchEventType::kDeleted;
+    else if (type == "BOOKMARK")
+      out.type = WatchEventType::kBookmark;
     else {
       result_ = internal_error("watch: cannot read an event");
       return false;
@@ -558,8 +565,7 @@ class WatchReader {
   Status result_;
 };
 
-Status HttpApi::watch(const Gvr& gvr, const WatchOptions& options, const WatchHandler& handler,
-                      std::stop_token stop) {
+Status HttpApi::watch(const Gvr& gvr, const WatchOptions& options, const WatchHandler& handler, std::stop_token stop) {
   const Status stopped(Code::kCancelled, "watch " + gvr.to_string() + ": stopped");
   if (stop.stop_requested()) return stopped;
   // the server counts whole seconds, and 0 means its own default
@@ -588,7 +594,8 @@ Status HttpApi::watch(const Gvr& gvr, const WatchOptions& options, const WatchHa
 
   Connection connection = new_connection();
   connection.http->set_connection_timeout(kConnectTimeout);
-  connection.http->set_read_timeout(std::min<std::chrono::seconds>(kWatchSilenceMax, std::chrono::seconds(seconds + 10)));
+  connection.http->set_read_timeout(
+      std::min<std::chrono::seconds>(kWatchSilenceMax, std::chrono::seconds(seconds + 10)));
   connection.http->set_write_timeout(kCallTimeout);
   httplib::Response response;
   httplib::Error error = httplib::Error::Success;

@@ -27,8 +27,8 @@ inline constexpr std::chrono::seconds kConnectTimeout{5};
 
 // Where the server is and who we are. PEM texts, not file names: the loaders below have read the files.
 struct ConnectionConfig {
-  std::string server;   // "https://10.0.0.1:6443", "http://127.0.0.1:8001"
-  std::string ca_pem;   // empty: the system's roots
+  std::string server;  // "https://10.0.0.1:6443", "http://127.0.0.1:8001"
+  std::string ca_pem;  // empty: the system's roots
   std::string client_certificate_pem;
   std::string client_key_pem;
   std::string token;
@@ -43,8 +43,7 @@ struct ConnectionConfig {
 Result<ConnectionConfig> load_kubeconfig(const std::string& path, const std::string& context = "");
 // The service account of the pod we run in: KUBERNETES_SERVICE_HOST and _PORT, and the mounted token, CA and namespace.
 // `mount` is replaced by tests.
-Result<ConnectionConfig> load_in_cluster(
-    const std::string& mount = "/var/run/secrets/kubernetes.io/serviceaccount");
+Result<ConnectionConfig> load_in_cluster(const std::string& mount = "/var/run/secrets/kubernetes.io/serviceaccount");
 
 // Fails on a malformed address or certificate; does not connect. Sets SIGPIPE to be ignored, unless it has a handler.
 Result<std::unique_ptr<Api>> connect(const ConnectionConfig& config);

@@ -57,8 +57,8 @@ void Informer::run(std::stop_token stop) {
 Status Informer::poll() {
   CHECK(!thread_.joinable(), "poll() is for an informer without a thread");
   offer_refused();
-  Status status = resource_version().empty() ? list_once()
-                                             : watch_once(std::chrono::milliseconds(0), std::stop_token());
+  Status status =
+      resource_version().empty() ? list_once() : watch_once(std::chrono::milliseconds(0), std::stop_token());
   set_error(status);
   return status;
 }
@@ -108,7 +108,8 @@ Status Informer::watch_once(std::chrono::milliseconds timeout, std::stop_token s
   options.resource_version = resource_version();
   options.timeout = timeout;
   short_stream_ = timeout <= kRefusedRetry;
-  Status status = api_.watch(gvr_, options, [this](WatchEvent event) { return on_event(std::move(event)); }, stop);
+  Status status = api_.watch(
+      gvr_, options, [this](WatchEvent event) { return on_event(std::move(event)); }, stop);
   if (status.code() == Code::kOutOfRange) {
     std::lock_guard lock(mutex_);
     resource_version_.clear();

@@ -34,7 +34,7 @@ struct InformerOptions {
   std::string ns;  // empty: all namespaces
   std::string label_selector;
   BackoffOptions backoff;
-  uint64_t seed = 1;                              // of the jitter
+  uint64_t seed = 1;                                 // of the jitter
   std::chrono::milliseconds watch_timeout{300'000};  // a stream is renewed after this, with jitter
 };
 

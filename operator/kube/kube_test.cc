@@ -20,7 +20,8 @@ namespace fairlead::kube {
 namespace {
 
 TEST(Object, AccessorsForgive) {
-  const Json odd = {{"metadata", {{"name", 5}, {"labels", {{"a", 1}, {"b", "x"}}}, {"finalizers", "f"}}}, {"spec", Json::array()}};
+  const Json odd = {{"metadata", {{"name", 5}, {"labels", {{"a", 1}, {"b", "x"}}}, {"finalizers", "f"}}},
+                    {"spec", Json::array()}};
   EXPECT_EQ(name_of(odd), "");
   EXPECT_EQ(labels_of(odd), (std::map<std::string, std::string>{{"b", "x"}}));
   EXPECT_FALSE(has_finalizer(odd, "f"));
@@ -57,8 +58,18 @@ TEST(Object, Times) {
 }
 
 TEST(Yaml, ScalarsHaveKubernetesTypes) {
-  const Json document = parse_yaml("{a: 1, b: '1', c: true, d: yes, e: null, f: 1.5, g: 1Gi, h: \"true\", i: [x], j: 08}").value().at(0);
-  EXPECT_EQ(document, (Json{{"a", 1}, {"b", "1"}, {"c", true}, {"d", "yes"}, {"e", nullptr}, {"f", 1.5}, {"g", "1Gi"}, {"h", "true"}, {"i", {"x"}}, {"j", 8}}));
+  const Json document =
+      parse_yaml("{a: 1, b: '1', c: true, d: yes, e: null, f: 1.5, g: 1Gi, h: \"true\", i: [x], j: 08}").value().at(0);
+  EXPECT_EQ(document, (Json{{"a", 1},
+                            {"b", "1"},
+                            {"c", true},
+                            {"d", "yes"},
+                            {"e", nullptr},
+                            {"f", 1.5},
+                            {"g", "1Gi"},
+                            {"h", "true"},
+                            {"i", {"x"}},
+                            {"j", 8}}));
   EXPECT_EQ(parse_yaml("---\na: 1\n---\n---\nb: 2\n").value().size(), 2u);
   EXPECT_FALSE(parse_yaml("a: [1").is_ok());
   EXPECT_FALSE(parse_yaml(std::string(150, '[') + std::string(150, ']')).is_ok());  // nested too deeply
@@ -271,7 +282,8 @@ TEST(InCluster, ReadsTheMountedAccount) {
 }
 
 TEST(Connect, RefusesWhatItCannotUse) {
-  const auto code = [](const std::string& server, const std::string& ca = "", const std::string& certificate = "", const std::string& key = "") {
+  const auto code = [](const std::string& server, const std::string& ca = "", const std::string& certificate = "",
+                       const std::string& key = "") {
     ConnectionConfig config;
     config.server = server;
     config.ca_pem = ca;

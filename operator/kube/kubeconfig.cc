@@ -16,13 +16,20 @@ Result<std::string> decode_base64(const std::string& text) {
   int count = 0;
   for (char c : text) {
     int value = 0;
-    if (c >= 'A' && c <= 'Z') value = c - 'A';
-    else if (c >= 'a' && c <= 'z') value = c - 'a' + 26;
-    else if (c >= '0' && c <= '9') value = c - '0' + 52;
-    else if (c == '+') value = 62;
-    else if (c == '/') value = 63;
-    else if (c == '=' || c == '\n' || c == '\r' || c == ' ') continue;
-    else return invalid_argument("not base64");
+    if (c >= 'A' && c <= 'Z')
+      value = c - 'A';
+    else if (c >= 'a' && c <= 'z')
+      value = c - 'a' + 26;
+    else if (c >= '0' && c <= '9')
+      value = c - '0' + 52;
+    else if (c == '+')
+      value = 62;
+    else if (c == '/')
+      value = 63;
+    else if (c == '=' || c == '\n' || c == '\r' || c == ' ')
+      continue;
+    else
+      return invalid_argument("not base64");
     bits = bits << 6 | static_cast<uint32_t>(value);
     if (++count == 4) {
       out += static_cast<char>(bits >> 16);
@@ -52,8 +59,7 @@ const Json* find_named(const Json& config, std::string_view list, const std::str
 }
 
 // `FIELD-data` inline, or the file named by `FIELD`, relative to the kubeconfig's folder.
-Result<std::string> inline_or_file(const Json& object, const std::string& field,
-                                   const std::filesystem::path& folder) {
+Result<std::string> inline_or_file(const Json& object, const std::string& field, const std::filesystem::path& folder) {
   if (std::string data = string_at(object, {field + "-data"}); !data.empty()) {
     Result<std::string> decoded = decode_base64(data);
     if (!decoded.is_ok()) return invalid_argument("kubeconfig: " + field + "-data is not base64");

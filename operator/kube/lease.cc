@@ -17,8 +17,7 @@ int64_t wall_now_ms() {
 }  // namespace
 
 LeaderLease::LeaderLease(Api& api, LeaseOptions options) : api_(api), options_(std::move(options)) {
-  CHECK(options_.renew_deadline < options_.duration,
-        "a holder must stop before another may start");
+  CHECK(options_.renew_deadline < options_.duration, "a holder must stop before another may start");
   CHECK(!options_.identity.empty(), "two nameless processes would both hold the lease");
 }
 
@@ -44,8 +43,8 @@ Status LeaderLease::step(int64_t monotonic_ms, int64_t wall_ms) {
   if (holder == options_.identity) return take(&*current, monotonic_ms, wall_ms);
   ours_.store(false, std::memory_order_release);
   if (holder.empty()) return take(&*current, monotonic_ms, wall_ms);
-  const int64_t duration_ms = int_at(*current, {"spec", "leaseDurationSeconds"},
-                                     options_.duration.count() / 1000) * 1000;
+  const int64_t duration_ms =
+      int_at(*current, {"spec", "leaseDurationSeconds"}, options_.duration.count() / 1000) * 1000;
   if (monotonic_ms - observed_ms_ < duration_ms) return {};  // another's, and alive as far as we can tell
   return take(&*current, monotonic_ms, wall_ms);
 }
@@ -86,8 +85,7 @@ Status LeaderLease::take(const Json* current, int64_t monotonic_ms, int64_t wall
     lease["metadata"]["resourceVersion"] = resource_version_of(*current);
     lease["metadata"]["uid"] = uid_of(*current);
   }
-  Result<Json> written =
-      api_.call(request(current == nullptr ? Verb::kCreate : Verb::kReplace, std::move(lease)));
+  Result<Json> written = api_.call(request(current == nullptr ? Verb::kCreate : Verb::kReplace, std::move(lease)));
   if (written.code() == Code::kAborted || written.code() == Code::kAlreadyExists) {
     return {};  // another was first; the next step sees who
   }
@@ -124,8 +122,8 @@ Status LeaderLease::run(std::stop_token stop, const std::function<void()>& on_st
     Status status = step(now_ms, wall_now_ms());
     const bool leading = held(steady_now_ms());
     if (started && !leading) {
-      return Status(Code::kAborted, "leader lease lost, holder is now '" + observed_holder_ + "' (" +
-                                        status.to_string() + ")");
+      return Status(Code::kAborted,
+                    "leader lease lost, holder is now '" + observed_holder_ + "' (" + status.to_string() + ")");
     }
     if (!started && leading) {
       started = true;

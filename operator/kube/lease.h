@@ -6,8 +6,8 @@
 // A Lease is not a fence: a process may sleep between held() and its write. `transitions()` is a number that grows with
 // each change of holder, for stores that can refuse a lower one.
 //
-// step() and held() are plain functions of the time handed in (monotonic and wall milliseconds); run() is the loop around them.
-// Threads: step/release/run on one thread; held() and transitions() from any.
+// step() and held() are plain functions of the time handed in (monotonic and wall milliseconds); run() is the loop
+// around them. Threads: step/release/run on one thread; held() and transitions() from any.
 #pragma once
 
 #include <atomic>

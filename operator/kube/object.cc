@@ -52,9 +52,7 @@ ObjectKey key_of(const Json& object) { return {namespace_of(object), name_of(obj
 std::string name_of(const Json& object) { return string_at(object, {"metadata", "name"}); }
 std::string namespace_of(const Json& object) { return string_at(object, {"metadata", "namespace"}); }
 std::string uid_of(const Json& object) { return string_at(object, {"metadata", "uid"}); }
-std::string resource_version_of(const Json& object) {
-  return string_at(object, {"metadata", "resourceVersion"});
-}
+std::string resource_version_of(const Json& object) { return string_at(object, {"metadata", "resourceVersion"}); }
 int64_t generation_of(const Json& object) { return int_at(object, {"metadata", "generation"}); }
 
 std::map<std::string, std::string> labels_of(const Json& object) {
@@ -67,16 +65,13 @@ std::map<std::string, std::string> labels_of(const Json& object) {
   return labels;
 }
 
-bool is_terminating(const Json& object) {
-  return at(object, {"metadata", "deletionTimestamp"}).is_string();
-}
+bool is_terminating(const Json& object) { return at(object, {"metadata", "deletionTimestamp"}).is_string(); }
 
 bool has_finalizer(const Json& object, std::string_view finalizer) {
   const Json& list = at(object, {"metadata", "finalizers"});
   if (!list.is_array()) return false;
-  return std::any_of(list.begin(), list.end(), [&](const Json& f) {
-    return f.is_string() && f.get_ref<const std::string&>() == finalizer;
-  });
+  return std::any_of(list.begin(), list.end(),
+                     [&](const Json& f) { return f.is_string() && f.get_ref<const std::string&>() == finalizer; });
 }
 
 const Json& controller_of(const Json& object) {
@@ -178,13 +173,20 @@ bool LabelSelector::matches(const std::map<std::string, std::string>& labels) co
   for (const Requirement& r : requirements_) {
     auto it = labels.find(r.key);
     const bool present = it != labels.end();
-    const bool listed =
-        present && std::find(r.values.begin(), r.values.end(), it->second) != r.values.end();
+    const bool listed = present && std::find(r.values.begin(), r.values.end(), it->second) != r.values.end();
     switch (r.op) {
-      case Op::kIn: if (!listed) return false; break;
-      case Op::kNotIn: if (listed) return false; break;  // an absent label is "not in", as in Kubernetes
-      case Op::kExists: if (!present) return false; break;
-      case Op::kNotExists: if (present) return false; break;
+      case Op::kIn:
+        if (!listed) return false;
+        break;
+      case Op::kNotIn:
+        if (listed) return false;
+        break;  // an absent label is "not in", as in Kubernetes
+      case Op::kExists:
+        if (!present) return false;
+        break;
+      case Op::kNotExists:
+        if (present) return false;
+        break;
     }
   }
   return true;

@@ -44,8 +44,7 @@ inline const Gvr kNamespaces{"", "v1", "namespaces", false};
 inline const Gvr kNodes{"", "v1", "nodes", false};
 inline const Gvr kPodDisruptionBudgets{"policy", "v1", "poddisruptionbudgets"};
 inline const Gvr kLeases{"coordination.k8s.io", "v1", "leases"};
-inline const Gvr kCustomResourceDefinitions{"apiextensions.k8s.io", "v1", "customresourcedefinitions",
-                                            false};
+inline const Gvr kCustomResourceDefinitions{"apiextensions.k8s.io", "v1", "customresourcedefinitions", false};
 }  // namespace gvr
 
 // Namespace and name; `ns` is empty for cluster-scoped objects.

@@ -77,8 +77,7 @@ std::optional<std::string> WorkQueue::get(std::stop_token stop) {
     const int64_t now_ms = steady_now_ms();
     if (auto key = take_locked(now_ms)) return key;
     // an hour at most: add() wakes us anyway, and the wait cannot overflow the clock
-    const int64_t wait_ms =
-        due_.empty() ? 3'600'000 : std::min<int64_t>(due_.begin()->first - now_ms, 3'600'000);
+    const int64_t wait_ms = due_.empty() ? 3'600'000 : std::min<int64_t>(due_.begin()->first - now_ms, 3'600'000);
     const auto head = due_.empty() ? std::pair<int64_t, std::string>{} : *due_.begin();
     const bool was_empty = due_.empty();
     changed_.wait_for(lock, stop, std::chrono::milliseconds(wait_ms),

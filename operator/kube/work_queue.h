@@ -33,8 +33,8 @@ class WorkQueue {
   explicit WorkQueue(BackoffOptions retry = {}, uint64_t seed = 1, size_t keys_max = kWorkQueueKeysMax);
 
   bool add(const std::string& key);                        // now
-  bool add_at(const std::string& key, int64_t due_ms);      // at a time; an earlier one of the same key wins
-  bool add_retry(const std::string& key, int64_t now_ms);   // after this key's backoff
+  bool add_at(const std::string& key, int64_t due_ms);     // at a time; an earlier one of the same key wins
+  bool add_retry(const std::string& key, int64_t now_ms);  // after this key's backoff
   void forget(const std::string& key);                     // success: the key's backoff starts afresh
 
   // The next due key, which is then in work until done(); nothing when none is due.

@@ -22,15 +22,10 @@ uint64_t id_of(const std::string& hex) {
 
 std::string hex_or_empty(uint64_t id) { return id == 0 ? "" : crd::to_hex(id); }
 
-plan::Target target(int replicas, const std::string& image, const std::string& size,
-                    const std::string& storage_class, const Json& resources, bool fix_permissions) {
+plan::Target target(int replicas, const std::string& image, const std::string& size, const std::string& storage_class,
+                    const Json& resources, bool fix_permissions) {
   // nlohmann's objects are sorted by key, so equal resources give equal text.
-  return {replicas,
-          image,
-          bytes_of(size),
-          storage_class,
-          resources.empty() ? "" : resources.dump(),
-          fix_permissions};
+  return {replicas, image, bytes_of(size), storage_class, resources.empty() ? "" : resources.dump(), fix_permissions};
 }
 
 const char* role_of(const plan::MemberReport& m) {
@@ -43,13 +38,11 @@ std::string problem_of(const Json& pod) {
   for (const char* list : {"initContainerStatuses", "containerStatuses"}) {
     for (const Json& c : kube::at(pod, {"status", list})) {
       const std::string waiting = kube::string_at(c, {"state", "waiting", "reason"});
-      if (!waiting.empty() && waiting != "PodInitializing" && waiting != "ContainerCreating")
-        return waiting;
+      if (!waiting.empty() && waiting != "PodInitializing" && waiting != "ContainerCreating") return waiting;
     }
   }
   for (const Json& c : kube::at(pod, {"status", "conditions"})) {
-    if (kube::string_at(c, {"type"}) == "PodScheduled" &&
-        kube::string_at(c, {"status"}) == "False") {
+    if (kube::string_at(c, {"type"}) == "PodScheduled" && kube::string_at(c, {"status"}) == "False") {
       return kube::string_at(c, {"reason"});
     }
   }
@@ -59,8 +52,7 @@ std::string problem_of(const Json& pod) {
 }  // namespace
 
 plan::Target to_plan(const crd::IntentTarget& t) {
-  return target(t.replicas, t.image, t.storage_size, t.storage_class_name, t.resources,
-                t.fix_permissions);
+  return target(t.replicas, t.image, t.storage_size, t.storage_class_name, t.resources, t.fix_permissions);
 }
 
 plan::Target to_plan(const crd::ClusterSpec& s) {
@@ -92,8 +84,7 @@ crd::Intent to_crd(const plan::Intent& intent) {
   out.target.storage_size = crd::format_quantity(intent.target.storage_size_bytes);
   out.target.storage_class_name = intent.target.storage_class;
   out.target.fix_permissions = intent.target.fix_permissions;
-  if (!intent.target.resources.empty())
-    out.target.resources = Json::parse(intent.target.resources, nullptr, false);
+  if (!intent.target.resources.empty()) out.target.resources = Json::parse(intent.target.resources, nullptr, false);
   return out;
 }
 
@@ -107,8 +98,7 @@ plan::Cluster to_plan(const crd::Cluster& c) {
   out.terminating = c.meta.terminating;
   out.has_finalizer = c.meta.has_finalizer(crd::kClusterFinalizer);
   out.spec = to_plan(c.spec);
-  out.reclaim =
-      c.spec.storage.reclaim == "Retain" ? plan::Reclaim::kRetain : plan::Reclaim::kDelete;
+  out.reclaim = c.spec.storage.reclaim == "Retain" ? plan::Reclaim::kRetain : plan::Reclaim::kDelete;
   out.intent = to_plan(c.status.intent, c.status.cluster_id);
   return out;
 }
@@ -152,8 +142,7 @@ plan::Pod pod_to_plan(const Json& pod) {
   }
   p.template_id = kube::string_at(pod, {"metadata", "annotations", kAnnotationTemplate});
   p.problem = problem_of(pod);
-  const Result<int64_t> created =
-      kube::parse_time(kube::string_at(pod, {"metadata", "creationTimestamp"}));
+  const Result<int64_t> created = kube::parse_time(kube::string_at(pod, {"metadata", "creationTimestamp"}));
   p.created_ms = created.is_ok() ? *created : 0;
   return p;
 }
@@ -163,17 +152,16 @@ namespace {
 std::vector<crd::Condition> conditions_of(const plan::Report& report) {
   std::vector<crd::Condition> out;
   for (const plan::Condition& c : report.conditions) {
-    out.push_back({c.type, std::string(plan::truth_name(c.status)), c.reason,
-                   c.message.substr(0, kMessageBytesMax), report.observed_generation, ""});
+    out.push_back({c.type, std::string(plan::truth_name(c.status)), c.reason, c.message.substr(0, kMessageBytesMax),
+                   report.observed_generation, ""});
   }
   return out;
 }
 
 }  // namespace
 
-crd::ClusterStatus make_status(const plan::Report& report, const plan::Intent& intent,
-                               const plan::Decision& decision, const crd::Cluster& previous,
-                               int64_t now_ms) {
+crd::ClusterStatus make_status(const plan::Report& report, const plan::Intent& intent, const plan::Decision& decision,
+                               const crd::Cluster& previous, int64_t now_ms) {
   crd::ClusterStatus s;
   s.observed_generation = report.observed_generation;
   s.cluster_id = hex_or_empty(intent.cluster_id.value);
@@ -183,25 +171,21 @@ crd::ClusterStatus make_status(const plan::Report& report, const plan::Intent& i
   s.voters = report.voters;
   s.selector = cluster_selector(previous.meta.name);
   s.leader = report.leader;
-  s.quorum = std::to_string(report.ready_replicas) + "/" + std::to_string(report.voters) +
-             " (needs " + std::to_string(plan::quorum(report.voters)) + ")";
+  s.quorum = std::to_string(report.ready_replicas) + "/" + std::to_string(report.voters) + " (needs " +
+             std::to_string(plan::quorum(report.voters)) + ")";
   s.version = report.version;
   if (report.db_size_bytes != 0) s.db_size = crd::human_size(report.db_size_bytes);
   for (const plan::MemberReport& m : report.members) {
-    s.members.push_back({m.name, hex_or_empty(m.id.value), m.healthy, role_of(m), m.version,
-                         m.volume_uid, m.reason});
+    s.members.push_back({m.name, hex_or_empty(m.id.value), m.healthy, role_of(m), m.version, m.volume_uid, m.reason});
   }
-  s.plan_next = decision.action ? std::string(plan::action_name(decision.action->kind)) + " " +
-                                      decision.action->name
-                                : "None";
+  s.plan_next =
+      decision.action ? std::string(plan::action_name(decision.action->kind)) + " " + decision.action->name : "None";
   s.plan_why = decision.why.substr(0, kMessageBytesMax);
-  s.conditions = crd::merge_conditions(previous.status.conditions, conditions_of(report),
-                                       crd::rfc3339(now_ms));
+  s.conditions = crd::merge_conditions(previous.status.conditions, conditions_of(report), crd::rfc3339(now_ms));
   return s;
 }
 
-crd::MemberStatus make_member_status(const plan::MemberReport& report, const crd::Member& previous,
-                                     int64_t now_ms) {
+crd::MemberStatus make_member_status(const plan::MemberReport& report, const crd::Member& previous, int64_t now_ms) {
   crd::MemberStatus s;
   s.observed_generation = previous.meta.generation;
   s.member_id = hex_or_empty(report.id.value);
@@ -210,10 +194,10 @@ crd::MemberStatus make_member_status(const plan::MemberReport& report, const crd
   if (report.db_size_bytes != 0) s.db_size = crd::human_size(report.db_size_bytes);
   s.pod_uid = report.pod_uid;
   s.volume_uid = report.volume_uid;
-  s.conditions = crd::merge_conditions(previous.status.conditions,
-                                       {{"Ready", report.healthy ? "True" : "False", report.reason,
-                                         report.message, previous.meta.generation, ""}},
-                                       crd::rfc3339(now_ms));
+  s.conditions = crd::merge_conditions(
+      previous.status.conditions,
+      {{"Ready", report.healthy ? "True" : "False", report.reason, report.message, previous.meta.generation, ""}},
+      crd::rfc3339(now_ms));
   return s;
 }
 

@@ -23,10 +23,8 @@ plan::Pod pod_to_plan(const kube::Json& pod);
 
 // The whole status: the intent that is to be there, and the report. `previous` gives the transition
 // times.
-crd::ClusterStatus make_status(const plan::Report& report, const plan::Intent& intent,
-                               const plan::Decision& decision, const crd::Cluster& previous,
-                               int64_t now_ms);
-crd::MemberStatus make_member_status(const plan::MemberReport& report, const crd::Member& previous,
-                                     int64_t now_ms);
+crd::ClusterStatus make_status(const plan::Report& report, const plan::Intent& intent, const plan::Decision& decision,
+                               const crd::Cluster& previous, int64_t now_ms);
+crd::MemberStatus make_member_status(const plan::MemberReport& report, const crd::Member& previous, int64_t now_ms);
 
 }  // namespace fairlead::ops

@@ -35,8 +35,7 @@ class Executor {
       case ActionKind::kApplyClientService:
         return apply(kube::gvr::kServices, client_service_object(view_.cluster));
       case ActionKind::kApplyBudget:
-        return apply(kube::gvr::kPodDisruptionBudgets,
-                     budget_object(view_.cluster, a_.min_available));
+        return apply(kube::gvr::kPodDisruptionBudgets, budget_object(view_.cluster, a_.min_available));
       case ActionKind::kCreateMember:
         return create(gvr::kMembers, member_object(view_.cluster, a_.name));
       case ActionKind::kCreateVolume:
@@ -93,8 +92,7 @@ class Executor {
     const Result<Json> now = api_.get(kube::gvr::kPods, {ns_, name});
     if (now.code() == Code::kNotFound) return {};
     RETURN_IF_ERROR(now.status());
-    const bool foreign =
-        !owner.empty() && kube::string_at(kube::controller_of(*now), {"uid"}) != owner;
+    const bool foreign = !owner.empty() && kube::string_at(kube::controller_of(*now), {"uid"}) != owner;
     return foreign ? Status() : moved_on("pod " + name);
   }
 
@@ -133,13 +131,12 @@ class Executor {
   }
 
   Result<Json> create_pod() {
-    ASSIGN_OR_RETURN(const Json volume, api_.get(kube::gvr::kPersistentVolumeClaims,
-                                                 {ns_, plan::volume_name(a_.name)}));
-    if (kube::uid_of(volume) != a_.volume_uid || kube::is_terminating(volume))
-      return moved_on("volume of " + a_.name);
+    ASSIGN_OR_RETURN(const Json volume,
+                     api_.get(kube::gvr::kPersistentVolumeClaims, {ns_, plan::volume_name(a_.name)}));
+    if (kube::uid_of(volume) != a_.volume_uid || kube::is_terminating(volume)) return moved_on("volume of " + a_.name);
     RETURN_IF_ERROR(member_is(a_.name, a_.uid));
-    return create(kube::gvr::kPods, pod_object(view_.cluster, view_.members.at(a_.name),
-                                               view_.parsed.status.intent, a_.state));
+    return create(kube::gvr::kPods,
+                  pod_object(view_.cluster, view_.members.at(a_.name), view_.parsed.status.intent, a_.state));
   }
 
   // A pod that failed must be the failed one still. A pod of a cluster that goes is deleted
@@ -154,15 +151,11 @@ class Executor {
   Result<Json> release_member() {
     RETURN_IF_ERROR(pod_gone(a_.name, a_.uid));
     if (view_.observed.cluster.reclaim == plan::Reclaim::kDelete) {
-      const Result<Json> volume =
-          api_.get(kube::gvr::kPersistentVolumeClaims, {ns_, plan::volume_name(a_.name)});
-      if (volume.is_ok() && volume_to_plan(*volume).member_uid == a_.uid)
-        return moved_on("volume of " + a_.name);
+      const Result<Json> volume = api_.get(kube::gvr::kPersistentVolumeClaims, {ns_, plan::volume_name(a_.name)});
+      if (volume.is_ok() && volume_to_plan(*volume).member_uid == a_.uid) return moved_on("volume of " + a_.name);
       if (!volume.is_ok() && volume.code() != Code::kNotFound) return volume.status();
     }
-    RETURN_IF_ERROR(
-        set_finalizers(gvr::kMembers, view_.members.at(a_.name), crd::kMemberFinalizer, false)
-            .status());
+    RETURN_IF_ERROR(set_finalizers(gvr::kMembers, view_.members.at(a_.name), crd::kMemberFinalizer, false).status());
     return Json();
   }
 
@@ -172,20 +165,15 @@ class Executor {
     options.label_selector = cluster_selector(view_.parsed.meta.name);
     ASSIGN_OR_RETURN(const kube::ObjectList members, api_.list(gvr::kMembers, options));
     for (const Json& m : members.items) {
-      if (kube::string_at(kube::controller_of(m), {"uid"}) == view_.parsed.meta.uid)
-        return moved_on("the member list");
+      if (kube::string_at(kube::controller_of(m), {"uid"}) == view_.parsed.meta.uid) return moved_on("the member list");
     }
-    RETURN_IF_ERROR(
-        set_finalizers(gvr::kClusters, view_.cluster, crd::kClusterFinalizer, false).status());
+    RETURN_IF_ERROR(set_finalizers(gvr::kClusters, view_.cluster, crd::kClusterFinalizer, false).status());
     return Json();
   }
 
-  Result<Json> add_finalizer() {
-    return set_finalizers(gvr::kClusters, view_.cluster, crd::kClusterFinalizer, true);
-  }
+  Result<Json> add_finalizer() { return set_finalizers(gvr::kClusters, view_.cluster, crd::kClusterFinalizer, true); }
 
-  Result<Json> set_finalizers(const kube::Gvr& gvr, const Json& object, std::string_view finalizer,
-                              bool present) {
+  Result<Json> set_finalizers(const kube::Gvr& gvr, const Json& object, std::string_view finalizer, bool present) {
     Json list = Json::array();
     for (const Json& f : kube::at(object, {"metadata", "finalizers"})) {
       if (f != finalizer) list.push_back(f);
@@ -206,8 +194,7 @@ class Executor {
 
 }  // namespace
 
-Result<Json> write_status(kube::Api& api, const kube::Gvr& gvr, const Json& object,
-                          const Json& status) {
+Result<Json> write_status(kube::Api& api, const kube::Gvr& gvr, const Json& object, const Json& status) {
   Json body = object;
   body["status"] = status;
   body["metadata"].erase("managedFields");
@@ -217,8 +204,7 @@ Result<Json> write_status(kube::Api& api, const kube::Gvr& gvr, const Json& obje
   return api.replace(gvr, std::move(body), options);
 }
 
-Result<Json> execute(kube::Api& api, const View& view, const plan::Action& action,
-                     const Json& status) {
+Result<Json> execute(kube::Api& api, const View& view, const plan::Action& action, const Json& status) {
   return Executor(api, view, action).run(status);
 }
 

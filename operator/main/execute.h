@@ -15,8 +15,7 @@ namespace fairlead::ops {
 
 // Returns the cluster object as it is after the write when the write changed it, else null JSON.
 // `status` is what a record is written with: the whole new status, intent and report.
-Result<kube::Json> execute(kube::Api& api, const View& view, const plan::Action& action,
-                           const kube::Json& status);
+Result<kube::Json> execute(kube::Api& api, const View& view, const plan::Action& action, const kube::Json& status);
 
 // Replaces the status of an object, guarded by its resourceVersion.
 Result<kube::Json> write_status(kube::Api& api, const kube::Gvr& gvr, const kube::Json& object,

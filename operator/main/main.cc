@@ -29,8 +29,7 @@ struct Flags {
 };
 
 int64_t wall_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(
-             std::chrono::system_clock::now().time_since_epoch())
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
       .count();
 }
 
@@ -107,17 +106,14 @@ class Process {
     prober_ = member::make_grpc_prober();
     identity_ = host_name() + "_" + random_suffix() + random_suffix();
     events_ = std::make_unique<kube::EventRecorder>(*api_, "fairlead-operator", host_name());
-    reconciler_ = std::make_unique<Reconciler>(*api_, *prober_, *events_,
-                                               Reconciler::Options{wall_ms, random_suffix});
-    operator_ = std::make_unique<Operator>(*api_, *reconciler_, metrics_,
-                                           Operator::Options{flags_.ns, flags_.workers});
+    reconciler_ = std::make_unique<Reconciler>(*api_, *prober_, *events_, Reconciler::Options{wall_ms, random_suffix});
+    operator_ = std::make_unique<Operator>(*api_, *reconciler_, metrics_, Operator::Options{flags_.ns, flags_.workers});
   }
 
   Status serve() {
     StatusServer::Pages pages;
     pages.metrics = [this] {
-      return metrics_.scrape({[this] { return reconciler_->facts(); },
-                              [this] { return operator_->queue_depth(); },
+      return metrics_.scrape({[this] { return reconciler_->facts(); }, [this] { return operator_->queue_depth(); },
                               [this] { return events_->failures(); }});
     };
     pages.unhealthy = [this] { return leading_ ? operator_->unhealthy() : std::string(); };
@@ -167,8 +163,7 @@ class Process {
     const int code = signal > 0 ? stop(signal) : (end_work(), 1);
     stop_lease.request_stop();
     thread.join();
-    if (signal <= 0)
-      return fail("the leader lease is lost; ending so that only one operator acts", result);
+    if (signal <= 0) return fail("the leader lease is lost; ending so that only one operator acts", result);
     return code;
   }
 
@@ -209,21 +204,16 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("fairlead-operator ") + kVersion);
   app.add_option("--kubeconfig", flags.kubeconfig,
                  "kubeconfig file (default: $KUBECONFIG, else the pod's service account)");
-  app.add_option("--context", flags.context,
-                 "context of the kubeconfig (default: its current one)");
+  app.add_option("--context", flags.context, "context of the kubeconfig (default: its current one)");
   app.add_option("--namespace", flags.ns, "namespace to look after (default: all)");
-  app.add_option("--metrics-address", flags.metrics_address,
-                 "where /metrics, /healthz and /readyz are served")
+  app.add_option("--metrics-address", flags.metrics_address, "where /metrics, /healthz and /readyz are served")
       ->capture_default_str();
-  app.add_option("--leader-elect", flags.leader_elect, "act only while holding the lease")
-      ->capture_default_str();
-  app.add_option("--leader-elect-namespace", flags.lease_ns,
-                 "namespace of the lease (default: the operator's own)");
+  app.add_option("--leader-elect", flags.leader_elect, "act only while holding the lease")->capture_default_str();
+  app.add_option("--leader-elect-namespace", flags.lease_ns, "namespace of the lease (default: the operator's own)");
   app.add_option("--workers", flags.workers, "clusters worked on at the same time")
       ->check(CLI::Range(1, kWorkersMax))
       ->capture_default_str();
-  app.add_option("--log-level", flags.log_level, "debug, info, warn or error")
-      ->capture_default_str();
+  app.add_option("--log-level", flags.log_level, "debug, info, warn or error")->capture_default_str();
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -65,15 +65,13 @@ TEST(Objects, PodHasTheFlagsOfAStaticCluster) {
 TEST(Objects, RootRunsOnlyWhenAskedFor) {
   crd::Intent intent = intent_of_two();
   intent.target.fix_permissions = true;
-  const Json pod = pod_object(live_cluster(), member_object(live_cluster(), "demo-a"), intent,
-                              plan::StartState::kExisting);
+  const Json pod =
+      pod_object(live_cluster(), member_object(live_cluster(), "demo-a"), intent, plan::StartState::kExisting);
   const Json& init = at(pod, {"spec", "initContainers"});
   ASSERT_EQ(init.size(), 1u);
   EXPECT_EQ(init[0]["securityContext"]["runAsUser"], 0);
-  EXPECT_EQ(init[0]["securityContext"]["capabilities"],
-            Json({{"drop", {"ALL"}}, {"add", {"CHOWN"}}}));
-  EXPECT_EQ(at(pod, {"spec", "securityContext", "runAsUser"}), kServerUid)
-      << "the server itself does not";
+  EXPECT_EQ(init[0]["securityContext"]["capabilities"], Json({{"drop", {"ALL"}}, {"add", {"CHOWN"}}}));
+  EXPECT_EQ(at(pod, {"spec", "securityContext", "runAsUser"}), kServerUid) << "the server itself does not";
 }
 
 TEST(Objects, VolumesHaveNoOwnerButLabels) {
@@ -85,9 +83,8 @@ TEST(Objects, VolumesHaveNoOwnerButLabels) {
 
 TEST(Objects, HoldsIgnoresWhatOthersAdded) {
   const Json wanted = {{"a", 1}, {"list", {{{"name", "x"}, {"port", 1}}}}};
-  EXPECT_TRUE(holds(
-      {{"a", 1}, {"b", 2}, {"list", {{{"name", "y"}}, {{"name", "x"}, {"port", 1}, {"more", 3}}}}},
-      wanted));
+  EXPECT_TRUE(
+      holds({{"a", 1}, {"b", 2}, {"list", {{{"name", "y"}}, {{"name", "x"}, {"port", 1}, {"more", 3}}}}}, wanted));
   EXPECT_FALSE(holds({{"a", 2}, {"list", {{{"name", "x"}, {"port", 1}}}}}, wanted));
   EXPECT_FALSE(holds({{"a", 1}, {"list", {{{"name", "x"}, {"port", 2}}}}}, wanted));
   EXPECT_FALSE(holds({{"a", 1}}, wanted));
@@ -95,16 +92,12 @@ TEST(Objects, HoldsIgnoresWhatOthersAdded) {
 
 TEST(Objects, WhyAPodDoesNotStart) {
   Json pod = {{"metadata", {{"name", "demo-a"}}}, {"status", {{"phase", "Pending"}}}};
-  pod["status"]["containerStatuses"] = {
-      {{"state", {{"waiting", {{"reason", "ContainerCreating"}}}}}}};
+  pod["status"]["containerStatuses"] = {{{"state", {{"waiting", {{"reason", "ContainerCreating"}}}}}}};
   EXPECT_EQ(pod_to_plan(pod).problem, "");
-  pod["status"]["containerStatuses"] = {
-      {{"state", {{"waiting", {{"reason", "ImagePullBackOff"}}}}}}};
+  pod["status"]["containerStatuses"] = {{{"state", {{"waiting", {{"reason", "ImagePullBackOff"}}}}}}};
   EXPECT_EQ(pod_to_plan(pod).problem, "ImagePullBackOff");
-  pod["status"] = {
-      {"phase", "Pending"},
-      {"conditions",
-       {{{"type", "PodScheduled"}, {"status", "False"}, {"reason", "Unschedulable"}}}}};
+  pod["status"] = {{"phase", "Pending"},
+                   {"conditions", {{{"type", "PodScheduled"}, {"status", "False"}, {"reason", "Unschedulable"}}}}};
   EXPECT_EQ(pod_to_plan(pod).problem, "Unschedulable");
 }
 
@@ -120,9 +113,8 @@ TEST(Convert, IntentSurvivesARoundTrip) {
 
 TEST(StatusServer, Pages) {
   std::string trouble;
-  auto server = StatusServer::start("127.0.0.1:0",
-                                    {[] { return std::string("m 1\n"); }, [&] { return trouble; },
-                                     [] { return std::string("not yet"); }});
+  auto server = StatusServer::start("127.0.0.1:0", {[] { return std::string("m 1\n"); }, [&] { return trouble; },
+                                                    [] { return std::string("not yet"); }});
   ASSERT_TRUE(server.is_ok()) << server.status().to_string();
   httplib::Client client("127.0.0.1", (*server)->port());
   auto metrics = client.Get("/metrics");

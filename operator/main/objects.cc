@@ -17,14 +17,11 @@ Json labels_of_cluster(const Json& cluster) {
           {kLabelClusterUid, kube::uid_of(cluster)}};
 }
 
-Json object(const std::string& api_version, const std::string& kind, const Json& cluster,
-            const std::string& name) {
+Json object(const std::string& api_version, const std::string& kind, const Json& cluster, const std::string& name) {
   return {{"apiVersion", api_version},
           {"kind", kind},
           {"metadata",
-           {{"namespace", kube::namespace_of(cluster)},
-            {"name", name},
-            {"labels", labels_of_cluster(cluster)}}}};
+           {{"namespace", kube::namespace_of(cluster)}, {"name", name}, {"labels", labels_of_cluster(cluster)}}}};
 }
 
 Json owned(Json child, const Json& owner) {
@@ -36,12 +33,9 @@ std::string host_of(const std::string& ns, const std::string& cluster, const std
   return member + "." + plan::peer_service_name(cluster) + "." + ns + ".svc";
 }
 
-std::string url(const std::string& host, int port) {
-  return "http://" + host + ":" + std::to_string(port);
-}
+std::string url(const std::string& host, int port) { return "http://" + host + ":" + std::to_string(port); }
 
-std::string initial_cluster(const std::string& ns, const std::string& cluster,
-                            const crd::Intent& intent) {
+std::string initial_cluster(const std::string& ns, const std::string& cluster, const crd::Intent& intent) {
   std::string text;
   for (const crd::IntentMember& m : intent.members) {
     text += (text.empty() ? "" : ",") + m.name + "=" + peer_url(ns, cluster, m.name);
@@ -73,21 +67,16 @@ Json start_arguments(const std::string& ns, const std::string& cluster, const st
           "--listen-peer-urls=http://0.0.0.0:2380",
           "--initial-advertise-peer-urls=" + peer_url(ns, cluster, name),
           "--initial-cluster=" + initial_cluster(ns, cluster, intent),
-          std::string("--initial-cluster-state=") +
-              (state == plan::StartState::kNew ? "new" : "existing"),
+          std::string("--initial-cluster-state=") + (state == plan::StartState::kNew ? "new" : "existing"),
           "--initial-cluster-token=" + intent.token,
           "--listen-metrics-urls=http://0.0.0.0:2381"};
 }
 
 Json locked_down() {
-  return {{"allowPrivilegeEscalation", false},
-          {"readOnlyRootFilesystem", true},
-          {"capabilities", {{"drop", {"ALL"}}}}};
+  return {{"allowPrivilegeEscalation", false}, {"readOnlyRootFilesystem", true}, {"capabilities", {{"drop", {"ALL"}}}}};
 }
 
-Json volume_mounts() {
-  return Json::array({{{"name", "data"}, {"mountPath", "/var/lib/fairlead"}}});
-}
+Json volume_mounts() { return Json::array({{{"name", "data"}, {"mountPath", "/var/lib/fairlead"}}}); }
 
 // Host-path volumes belong to root and ignore fsGroup. Only with spec.storage.fixPermissions, and
 // outside what the "restricted" pod security standard allows.
@@ -107,32 +96,27 @@ Json permission_fixer(const std::string& image) {
 }
 
 Json anti_affinity(const Json& cluster) {
-  const Json term = {
-      {"topologyKey", "kubernetes.io/hostname"},
-      {"labelSelector", {{"matchLabels", {{kLabelCluster, kube::name_of(cluster)}}}}}};
+  const Json term = {{"topologyKey", "kubernetes.io/hostname"},
+                     {"labelSelector", {{"matchLabels", {{kLabelCluster, kube::name_of(cluster)}}}}}};
   return {{"podAntiAffinity",
            {{"preferredDuringSchedulingIgnoredDuringExecution",
              Json::array({{{"weight", 100}, {"podAffinityTerm", term}}})}}}};
 }
 
-Json server_container(const Json& cluster, const std::string& name, const crd::Intent& intent,
-                      plan::StartState state) {
-  Json container = {
-      {"name", "fairlead"},
-      {"image", intent.target.image},
-      {"imagePullPolicy", "IfNotPresent"},
-      {"args",
-       start_arguments(kube::namespace_of(cluster), kube::name_of(cluster), name, intent, state)},
-      {"ports",
-       Json::array({container_port("client", kClientPort), container_port("peer", kPeerPort),
-                    container_port("metrics", kMetricsPort)})},
-      {"readinessProbe", probe("/readyz", 1, 3)},
-      // A member that waits for its peers is alive: liveness asks for the process, not for a
-      // quorum.
-      {"livenessProbe", probe("/livez", 5, 6)},
-      {"startupProbe", probe("/livez", 1, 600)},  // recovery of a large store takes its time
-      {"securityContext", locked_down()},
-      {"volumeMounts", volume_mounts()}};
+Json server_container(const Json& cluster, const std::string& name, const crd::Intent& intent, plan::StartState state) {
+  Json container = {{"name", "fairlead"},
+                    {"image", intent.target.image},
+                    {"imagePullPolicy", "IfNotPresent"},
+                    {"args", start_arguments(kube::namespace_of(cluster), kube::name_of(cluster), name, intent, state)},
+                    {"ports", Json::array({container_port("client", kClientPort), container_port("peer", kPeerPort),
+                                           container_port("metrics", kMetricsPort)})},
+                    {"readinessProbe", probe("/readyz", 1, 3)},
+                    // A member that waits for its peers is alive: liveness asks for the process, not for a
+                    // quorum.
+                    {"livenessProbe", probe("/livez", 5, 6)},
+                    {"startupProbe", probe("/livez", 1, 600)},  // recovery of a large store takes its time
+                    {"securityContext", locked_down()},
+                    {"volumeMounts", volume_mounts()}};
   if (!intent.target.resources.empty()) container["resources"] = intent.target.resources;
   return container;
 }
@@ -145,21 +129,17 @@ Json service(const Json& cluster, const std::string& name) {
 
 }  // namespace
 
-std::string cluster_selector(const std::string& cluster) {
-  return std::string(kLabelCluster) + "=" + cluster;
-}
+std::string cluster_selector(const std::string& cluster) { return std::string(kLabelCluster) + "=" + cluster; }
 
 std::string peer_url(const std::string& ns, const std::string& cluster, const std::string& member) {
   return url(host_of(ns, cluster, member), kPeerPort);
 }
-std::string client_url(const std::string& ns, const std::string& cluster,
-                       const std::string& member) {
+std::string client_url(const std::string& ns, const std::string& cluster, const std::string& member) {
   return url(host_of(ns, cluster, member), kClientPort);
 }
 
 Json member_object(const Json& cluster, const std::string& name) {
-  Json m = owned(
-      object(std::string(crd::kApiVersion), std::string(crd::kMemberKind), cluster, name), cluster);
+  Json m = owned(object(std::string(crd::kApiVersion), std::string(crd::kMemberKind), cluster, name), cluster);
   m["metadata"]["finalizers"] = Json::array({crd::kMemberFinalizer});
   m["spec"] = crd::to_json(crd::MemberSpec{kube::name_of(cluster), plan::volume_name(name)});
   return m;
@@ -170,14 +150,12 @@ Json volume_object(const Json& cluster, const std::string& member, const std::st
   Json v = object("v1", "PersistentVolumeClaim", cluster, plan::volume_name(member));
   v["metadata"]["labels"][kLabelMember] = member;
   v["metadata"]["labels"][kLabelMemberUid] = member_uid;
-  v["spec"] = {{"accessModes", {"ReadWriteOnce"}},
-               {"resources", {{"requests", {{"storage", target.storage_size}}}}}};
+  v["spec"] = {{"accessModes", {"ReadWriteOnce"}}, {"resources", {{"requests", {{"storage", target.storage_size}}}}}};
   if (!target.storage_class_name.empty()) v["spec"]["storageClassName"] = target.storage_class_name;
   return v;
 }
 
-Json pod_object(const Json& cluster, const Json& member, const crd::Intent& intent,
-                plan::StartState state) {
+Json pod_object(const Json& cluster, const Json& member, const crd::Intent& intent, plan::StartState state) {
   const std::string name = kube::name_of(member);
   Json p = owned(object("v1", "Pod", cluster, name), member);
   p["metadata"]["labels"][kLabelMember] = name;
@@ -200,10 +178,8 @@ Json pod_object(const Json& cluster, const Json& member, const crd::Intent& inte
             {"seccompProfile", {{"type", "RuntimeDefault"}}}}},
           {"containers", Json::array({server_container(cluster, name, intent, state)})},
           {"volumes",
-           Json::array({{{"name", "data"},
-                         {"persistentVolumeClaim", {{"claimName", plan::volume_name(name)}}}}})}};
-  if (intent.target.fix_permissions)
-    spec["initContainers"] = Json::array({permission_fixer(intent.target.image)});
+           Json::array({{{"name", "data"}, {"persistentVolumeClaim", {{"claimName", plan::volume_name(name)}}}}})}};
+  if (intent.target.fix_permissions) spec["initContainers"] = Json::array({permission_fixer(intent.target.image)});
   return p;
 }
 
@@ -213,8 +189,7 @@ Json peer_service_object(const Json& cluster) {
   s["spec"]["publishNotReadyAddresses"] = true;
   // etcd's names for DNS discovery.
   s["spec"]["ports"] =
-      Json::array({port("etcd-server", kPeerPort), port("etcd-client", kClientPort),
-                   port("metrics", kMetricsPort)});
+      Json::array({port("etcd-server", kPeerPort), port("etcd-client", kClientPort), port("metrics", kMetricsPort)});
   return s;
 }
 
@@ -225,13 +200,10 @@ Json client_service_object(const Json& cluster) {
 }
 
 Json budget_object(const Json& cluster, int min_available) {
-  Json b = owned(object("policy/v1", "PodDisruptionBudget", cluster,
-                        plan::budget_name(kube::name_of(cluster))),
-                 cluster);
-  b["spec"] = {
-      {"minAvailable", min_available},
-      {"selector",
-       {{"matchLabels", {{kLabelCluster, kube::name_of(cluster)}, {kLabelVoter, "true"}}}}}};
+  Json b =
+      owned(object("policy/v1", "PodDisruptionBudget", cluster, plan::budget_name(kube::name_of(cluster))), cluster);
+  b["spec"] = {{"minAvailable", min_available},
+               {"selector", {{"matchLabels", {{kLabelCluster, kube::name_of(cluster)}, {kLabelVoter, "true"}}}}}};
   return b;
 }
 
@@ -252,8 +224,7 @@ bool holds(const Json& live, const Json& wanted) {
   if (wanted.is_array()) {
     if (!live.is_array()) return false;
     for (const Json& element : wanted) {
-      if (std::none_of(live.begin(), live.end(), [&](const Json& l) { return holds(l, element); }))
-        return false;
+      if (std::none_of(live.begin(), live.end(), [&](const Json& l) { return holds(l, element); })) return false;
     }
     return true;
   }

@@ -42,8 +42,7 @@ std::string cluster_selector(const std::string& cluster);
 Json member_object(const Json& cluster, const std::string& name);
 Json volume_object(const Json& cluster, const std::string& member, const std::string& member_uid,
                    const crd::IntentTarget& target);
-Json pod_object(const Json& cluster, const Json& member, const crd::Intent& intent,
-                plan::StartState state);
+Json pod_object(const Json& cluster, const Json& member, const crd::Intent& intent, plan::StartState state);
 Json peer_service_object(const Json& cluster);
 Json client_service_object(const Json& cluster);
 Json budget_object(const Json& cluster, int min_available);
@@ -55,7 +54,6 @@ bool holds(const Json& live, const Json& wanted);
 bool as_wanted(const Json& live, const Json& wanted);  // spec and labels
 
 std::string peer_url(const std::string& ns, const std::string& cluster, const std::string& member);
-std::string client_url(const std::string& ns, const std::string& cluster,
-                       const std::string& member);
+std::string client_url(const std::string& ns, const std::string& cluster, const std::string& member);
 
 }  // namespace fairlead::ops

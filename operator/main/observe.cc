@@ -14,8 +14,7 @@ using kube::ObjectKey;
 
 // All objects with the cluster's label, and those with one of `names` whatever labels they carry:
 // somebody else's object in our place must be seen.
-Result<std::vector<Json>> list_and_get(kube::Api& api, const kube::Gvr& gvr,
-                                       const ObjectKey& cluster,
+Result<std::vector<Json>> list_and_get(kube::Api& api, const kube::Gvr& gvr, const ObjectKey& cluster,
                                        const std::vector<std::string>& names) {
   kube::ListOptions options;
   options.ns = cluster.ns;
@@ -35,17 +34,14 @@ Result<std::vector<Json>> list_and_get(kube::Api& api, const kube::Gvr& gvr,
   return std::move(listed.items);
 }
 
-Result<std::optional<Json>> get_optional(kube::Api& api, const kube::Gvr& gvr,
-                                         const ObjectKey& key) {
+Result<std::optional<Json>> get_optional(kube::Api& api, const kube::Gvr& gvr, const ObjectKey& key) {
   Result<Json> object = api.get(gvr, key);
   if (object.is_ok()) return std::optional<Json>(std::move(object).value());
   if (object.code() == Code::kNotFound) return std::optional<Json>();
   return object.status();
 }
 
-std::string owner_of(const Json& object) {
-  return kube::string_at(kube::controller_of(object), {"uid"});
-}
+std::string owner_of(const Json& object) { return kube::string_at(kube::controller_of(object), {"uid"}); }
 
 std::optional<plan::Service> service_of(const std::optional<Json>& live, const Json& wanted) {
   if (!live) return std::nullopt;
@@ -69,12 +65,12 @@ std::optional<plan::Budget> budget_of(const std::optional<Json>& live, const Jso
 
 Status observe_small_objects(kube::Api& api, const ObjectKey& key, View* view) {
   plan::Observed& o = view->observed;
-  ASSIGN_OR_RETURN(const auto peer, get_optional(api, kube::gvr::kServices,
-                                                 {key.ns, plan::peer_service_name(key.name)}));
-  ASSIGN_OR_RETURN(const auto client, get_optional(api, kube::gvr::kServices,
-                                                   {key.ns, plan::client_service_name(key.name)}));
-  ASSIGN_OR_RETURN(const auto budget, get_optional(api, kube::gvr::kPodDisruptionBudgets,
-                                                   {key.ns, plan::budget_name(key.name)}));
+  ASSIGN_OR_RETURN(const auto peer,
+                   get_optional(api, kube::gvr::kServices, {key.ns, plan::peer_service_name(key.name)}));
+  ASSIGN_OR_RETURN(const auto client,
+                   get_optional(api, kube::gvr::kServices, {key.ns, plan::client_service_name(key.name)}));
+  ASSIGN_OR_RETURN(const auto budget,
+                   get_optional(api, kube::gvr::kPodDisruptionBudgets, {key.ns, plan::budget_name(key.name)}));
   o.peer_service = service_of(peer, peer_service_object(view->cluster));
   o.client_service = service_of(client, client_service_object(view->cluster));
   o.budget = budget_of(budget, view->cluster);
@@ -99,9 +95,8 @@ void probe(member::Prober& prober, const std::vector<Json>& pods, View* view) {
   }
   const member::Round round = prober.ask(o.cluster.uid, targets, o.now_ms);
   for (const member::Answer& a : round.answers) {
-    o.endpoints.push_back({a.name, a.answered, a.unknown_since_ms, a.error, a.cluster_id,
-                           a.member_id, a.leader_id, a.term, a.learner, a.version,
-                           a.db_size_bytes});
+    o.endpoints.push_back({a.name, a.answered, a.unknown_since_ms, a.error, a.cluster_id, a.member_id, a.leader_id,
+                           a.term, a.learner, a.version, a.db_size_bytes});
   }
   o.member_list.asked = round.list.asked;
   o.member_list.answered = round.list.answered;

@@ -26,7 +26,7 @@ struct View {
 
 // kNotFound: the cluster is gone. kInvalidArgument: it cannot be understood (the text says which
 // field).
-Result<View> observe(kube::Api& api, member::Prober& prober, const kube::ObjectKey& key,
-                     int64_t now_ms, std::vector<std::string> random_suffixes);
+Result<View> observe(kube::Api& api, member::Prober& prober, const kube::ObjectKey& key, int64_t now_ms,
+                     std::vector<std::string> random_suffixes);
 
 }  // namespace fairlead::ops

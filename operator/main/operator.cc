@@ -8,11 +8,7 @@
 namespace fairlead::ops {
 
 Operator::Operator(kube::Api& api, Reconciler& reconciler, Metrics& metrics, Options options)
-    : api_(api),
-      reconciler_(reconciler),
-      metrics_(metrics),
-      options_(std::move(options)),
-      queue_({}, 1) {}
+    : api_(api), reconciler_(reconciler), metrics_(metrics), options_(std::move(options)), queue_({}, 1) {}
 
 Operator::~Operator() { stop(); }
 
@@ -22,8 +18,7 @@ void Operator::add_informer(const kube::Gvr& gvr, const std::string& selector) {
   options.label_selector = selector;
   options.seed = informers_.size() + 1;
   informers_.push_back(std::make_unique<kube::Informer>(
-      api_, gvr, options,
-      [this](const auto& before, const auto& after) { return wake(after ? after : before); }));
+      api_, gvr, options, [this](const auto& before, const auto& after) { return wake(after ? after : before); }));
 }
 
 void Operator::start() {
@@ -36,8 +31,7 @@ void Operator::start() {
   for (const auto& informer : informers_) informer->start();
   for (int i = 0; i < options_.workers; ++i) {
     busy_since_.push_back(std::make_unique<std::atomic<int64_t>>(0));
-    workers_.emplace_back(
-        [this, busy = busy_since_.back().get()](std::stop_token stop) { work(stop, busy); });
+    workers_.emplace_back([this, busy = busy_since_.back().get()](std::stop_token stop) { work(stop, busy); });
   }
 }
 
@@ -58,8 +52,7 @@ std::string Operator::unhealthy() const {
   const int64_t now = kube::steady_now_ms();
   for (const auto& busy : busy_since_) {
     const int64_t since = busy->load(std::memory_order_relaxed);
-    if (since != 0 && now - since > kRoundStuckMs)
-      return "a round has been running for over two minutes";
+    if (since != 0 && now - since > kRoundStuckMs) return "a round has been running for over two minutes";
   }
   return "";
 }
@@ -68,8 +61,7 @@ std::string Operator::unhealthy() const {
 bool Operator::wake(const std::shared_ptr<const kube::Json>& object) {
   const auto labels = kube::labels_of(*object);
   const auto label = labels.find(kLabelCluster);
-  if (kube::string_at(*object, {"kind"}) == crd::kClusterKind)
-    return queue_.add(kube::key_of(*object).to_string());
+  if (kube::string_at(*object, {"kind"}) == crd::kClusterKind) return queue_.add(kube::key_of(*object).to_string());
   if (label == labels.end()) return true;
   return queue_.add(kube::ObjectKey{kube::namespace_of(*object), label->second}.to_string());
 }

@@ -17,8 +17,7 @@
 
 namespace fairlead::ops {
 
-inline constexpr int64_t kRoundStuckMs =
-    120'000;  // a round that takes longer makes the process unhealthy
+inline constexpr int64_t kRoundStuckMs = 120'000;  // a round that takes longer makes the process unhealthy
 inline constexpr int kWorkersMax = 64;
 
 class Operator {

@@ -41,17 +41,14 @@ bool is_refusal(const Status& status) {
 
 // An action that did not happen is not a plan that works out: the user is told the error.
 void say_failed(const Status& status, plan::Decision* decision) {
-  if (status.code() == Code::kAborted || status.code() == Code::kAlreadyExists)
-    return;  // seen anew in the next round
-  const std::string text = std::string(plan::action_name(decision->action->kind)) + " " +
-                           decision->action->name + " failed: " + std::string(status.message());
+  if (status.code() == Code::kAborted || status.code() == Code::kAlreadyExists) return;  // seen anew in the next round
+  const std::string text = std::string(plan::action_name(decision->action->kind)) + " " + decision->action->name +
+                           " failed: " + std::string(status.message());
   decision->why = text;
   for (plan::Condition& c : decision->report.conditions) {
     if (c.type == "Reconciling") c = {c.type, plan::Truth::kTrue, "ActionFailed", text};
-    if (c.type == "Stalled" && is_refusal(status))
-      c = {c.type, plan::Truth::kTrue, "ActionRefused", text};
-    if (c.type == "Degraded" && is_refusal(status))
-      c = {c.type, plan::Truth::kTrue, "ActionRefused", text};
+    if (c.type == "Stalled" && is_refusal(status)) c = {c.type, plan::Truth::kTrue, "ActionRefused", text};
+    if (c.type == "Degraded" && is_refusal(status)) c = {c.type, plan::Truth::kTrue, "ActionRefused", text};
   }
 }
 
@@ -64,8 +61,7 @@ const plan::Intent& intent_after(const View& view, const plan::Decision& decisio
 
 }  // namespace
 
-Reconciler::Reconciler(kube::Api& api, member::Prober& prober, kube::EventRecorder& events,
-                       Options options)
+Reconciler::Reconciler(kube::Api& api, member::Prober& prober, kube::EventRecorder& events, Options options)
     : api_(api), prober_(prober), events_(events), options_(std::move(options)) {}
 
 Outcome Reconciler::reconcile(const kube::ObjectKey& key) {
@@ -104,8 +100,8 @@ Outcome Reconciler::round(const kube::ObjectKey& key, Memory* memory) {
   memory->cluster_uid = view.parsed.meta.uid;
 
   const plan::Decision decision = plan::plan(view.observed);
-  crd::ClusterStatus status = make_status(decision.report, intent_after(view, decision), decision,
-                                          view.parsed, view.observed.now_ms);
+  crd::ClusterStatus status =
+      make_status(decision.report, intent_after(view, decision), decision, view.parsed, view.observed.now_ms);
   Json cluster = view.cluster;
   Outcome outcome = act(view, decision, memory, &cluster, &status);
   const bool released = outcome.acted && decision.action->kind == ActionKind::kReleaseCluster;
@@ -117,8 +113,8 @@ Outcome Reconciler::round(const kube::ObjectKey& key, Memory* memory) {
   return outcome;
 }
 
-Outcome Reconciler::act(const View& view, const plan::Decision& decision, Memory* memory,
-                        Json* cluster, crd::ClusterStatus* status) {
+Outcome Reconciler::act(const View& view, const plan::Decision& decision, Memory* memory, Json* cluster,
+                        crd::ClusterStatus* status) {
   const std::string name = view.parsed.meta.name_space + "/" + view.parsed.meta.name;
   if (!decision.action) {
     memory->last_action.clear();
@@ -132,15 +128,13 @@ Outcome Reconciler::act(const View& view, const plan::Decision& decision, Memory
   const std::string action_name(plan::action_name(action.kind));
   const Result<Json> done = execute(api_, view, action, crd::to_json(*status));
   if (!done.is_ok()) {
-    log_warn("action failed", {{"cluster", name},
-                               {"action", action_name},
-                               {"object", action.name},
-                               {"error", done.status().to_string()}});
+    log_warn(
+        "action failed",
+        {{"cluster", name}, {"action", action_name}, {"object", action.name}, {"error", done.status().to_string()}});
     plan::Decision failed = decision;
     say_failed(done.status(), &failed);
     // Made anew from the intent that is there: what was not recorded must not be claimed.
-    *status = make_status(failed.report, view.observed.cluster.intent, failed, view.parsed,
-                          view.observed.now_ms);
+    *status = make_status(failed.report, view.observed.cluster.intent, failed, view.parsed, view.observed.now_ms);
     return {done.status(), 0, false, action_name};
   }
   if (!done->is_null()) *cluster = *done;
@@ -149,8 +143,7 @@ Outcome Reconciler::act(const View& view, const plan::Decision& decision, Memory
                          {"object", action.name},
                          {"reason", action.reason},
                          {"rules", rules_text(action.rules)}});
-  events_.emit(*cluster, kube::EventType::kNormal, action.reason, action.name + ": " + action.text,
-               options_.now_ms());
+  events_.emit(*cluster, kube::EventType::kNormal, action.reason, action.name + ": " + action.text, options_.now_ms());
   // The same write twice in a row on the same object did not have its effect: do not do it at full
   // speed.
   const std::string signature = action_name + "/" + action.name + "/" + action.uid;
@@ -169,8 +162,7 @@ Status Reconciler::report(const View& view, const Json& cluster, const crd::Clus
   const Json after = crd::to_json(status);
   const Json& live = kube::at(cluster, {"status"});
   const bool refresh = view.observed.now_ms - memory->size_written_ms >= kSizeRefreshPeriodMs;
-  if (live != after &&
-      (refresh || !equal_but_sizes(live.is_object() ? live : Json::object(), after))) {
+  if (live != after && (refresh || !equal_but_sizes(live.is_object() ? live : Json::object(), after))) {
     RETURN_IF_ERROR(write_status(api_, gvr::kClusters, cluster, after).status());
     memory->size_written_ms = view.observed.now_ms;
   }
@@ -178,8 +170,7 @@ Status Reconciler::report(const View& view, const Json& cluster, const crd::Clus
   return report_members(view, decision, memory);
 }
 
-Status Reconciler::report_members(const View& view, const plan::Decision& decision,
-                                  Memory* memory) {
+Status Reconciler::report_members(const View& view, const plan::Decision& decision, Memory* memory) {
   for (const plan::MemberReport& m : decision.report.members) {
     const auto it = view.members.find(m.name);
     if (it == view.members.end()) continue;
@@ -189,9 +180,7 @@ Status Reconciler::report_members(const View& view, const plan::Decision& decisi
     const Json& live = kube::at(it->second, {"status"});
     int64_t& written_ms = memory->member_size_written_ms[m.name];
     const bool refresh = view.observed.now_ms - written_ms >= kSizeRefreshPeriodMs;
-    if (live == after ||
-        (!refresh && equal_but_sizes(live.is_object() ? live : Json::object(), after)))
-      continue;
+    if (live == after || (!refresh && equal_but_sizes(live.is_object() ? live : Json::object(), after))) continue;
     const Result<Json> written = write_status(api_, gvr::kMembers, it->second, after);
     // This round may have released or deleted it; the next one sees what is there.
     if (written.code() == Code::kNotFound || written.code() == Code::kAborted) continue;
@@ -217,14 +206,12 @@ void Reconciler::tell_transitions(const Json& cluster, const crd::ClusterStatus&
     const crd::Condition* now = find(after, w.type);
     const crd::Condition* then = find(before, w.type);
     if (now == nullptr) continue;
-    const bool changed =
-        then == nullptr || then->status != now->status || then->reason != now->reason;
+    const bool changed = then == nullptr || then->status != now->status || then->reason != now->reason;
     if (!changed) continue;
     // While a cluster forms, nothing answers yet: no news.
     const bool expected = after.cluster_id.empty() && std::string_view(w.type) == "Available";
     if (now->status == w.bad && !expected) {
-      events_.emit(cluster, kube::EventType::kWarning, now->reason, now->message,
-                   options_.now_ms());
+      events_.emit(cluster, kube::EventType::kWarning, now->reason, now->message, options_.now_ms());
     } else if (std::string_view(w.type) == "Ready" && now->status == "True") {
       events_.emit(cluster, kube::EventType::kNormal, "Ready", now->message, options_.now_ms());
     }

@@ -22,16 +22,13 @@
 namespace fairlead::ops {
 
 inline constexpr int kSuffixesPerRound = 16;
-inline constexpr int64_t kUnsettledPeriodMs = 1000;  // look again while something is under way
-inline constexpr int64_t kSettledPeriodMs =
-    5000;  // and while all is well: a lost quorum is seen within 10 s
-inline constexpr int64_t kSizeRefreshPeriodMs =
-    30'000;  // a status that differs only in sizes is written this often
+inline constexpr int64_t kUnsettledPeriodMs = 1000;      // look again while something is under way
+inline constexpr int64_t kSettledPeriodMs = 5000;        // and while all is well: a lost quorum is seen within 10 s
+inline constexpr int64_t kSizeRefreshPeriodMs = 30'000;  // a status that differs only in sizes is written this often
 
 struct Outcome {
-  Status status;  // an error: retry with backoff
-  int64_t again_in_ms =
-      0;  // look again after this long; 0: at once; -1: not at all (the cluster is gone)
+  Status status;            // an error: retry with backoff
+  int64_t again_in_ms = 0;  // look again after this long; 0: at once; -1: not at all (the cluster is gone)
   bool acted = false;
   std::string action;  // name of the action taken or tried; empty: none
 };
@@ -71,8 +68,7 @@ class Reconciler {
   Status report(const View& view, const kube::Json& cluster, const crd::ClusterStatus& status,
                 const plan::Decision& decision, Memory* memory);
   Status report_members(const View& view, const plan::Decision& decision, Memory* memory);
-  void tell_transitions(const kube::Json& cluster, const crd::ClusterStatus& before,
-                        const crd::ClusterStatus& after);
+  void tell_transitions(const kube::Json& cluster, const crd::ClusterStatus& before, const crd::ClusterStatus& after);
 
   kube::Api& api_;
   member::Prober& prober_;

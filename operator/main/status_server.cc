@@ -30,8 +30,7 @@ Result<std::unique_ptr<StatusServer>> StatusServer::start(const std::string& add
   if (colon == std::string::npos) return invalid_argument("\"" + address + "\": want host:port");
   const std::string host = colon == 0 ? "0.0.0.0" : address.substr(0, colon);
   const std::string port_text = address.substr(colon + 1);
-  if (port_text.empty() || port_text.size() > 5 ||
-      port_text.find_first_not_of("0123456789") != std::string::npos ||
+  if (port_text.empty() || port_text.size() > 5 || port_text.find_first_not_of("0123456789") != std::string::npos ||
       std::stoi(port_text) > 65535) {
     return invalid_argument("\"" + address + "\": the port must be a number up to 65535");
   }
@@ -45,10 +44,10 @@ Result<std::unique_ptr<StatusServer>> StatusServer::start(const std::string& add
   });
   impl->server.set_keep_alive_max_count(1);
   impl->server.set_read_timeout(5);
-  impl->server.Get("/metrics", [metrics = std::move(pages.metrics)](const httplib::Request&,
-                                                                    httplib::Response& response) {
-    response.set_content(metrics(), "text/plain; version=0.0.4; charset=utf-8");
-  });
+  impl->server.Get("/metrics",
+                   [metrics = std::move(pages.metrics)](const httplib::Request&, httplib::Response& response) {
+                     response.set_content(metrics(), "text/plain; version=0.0.4; charset=utf-8");
+                   });
   impl->server.Get("/healthz", answer(std::move(pages.unhealthy)));
   impl->server.Get("/readyz", answer(std::move(pages.unready)));
   const int wanted = std::stoi(port_text);

@@ -82,8 +82,7 @@ void fill(const Calls& calls, const Answer& from, List* list) {
   list->answered = true;
   list->answered_by = from.name;
   for (const etcdserverpb::Member& m : calls.list_reply.members()) {
-    list->members.push_back(
-        {MemberId(m.id()), m.name(), {m.peerurls().begin(), m.peerurls().end()}, m.islearner()});
+    list->members.push_back({MemberId(m.id()), m.name(), {m.peerurls().begin(), m.peerurls().end()}, m.islearner()});
   }
 }
 
@@ -93,8 +92,7 @@ class GrpcProber : public Prober {
     Round round;
     std::vector<std::unique_ptr<Calls>> calls(std::min<size_t>(targets.size(), kTargetsMax));
     grpc::CompletionQueue queue;
-    const auto deadline =
-        std::chrono::system_clock::now() + std::chrono::milliseconds(kCallTimeoutMs);
+    const auto deadline = std::chrono::system_clock::now() + std::chrono::milliseconds(kCallTimeoutMs);
     size_t in_flight = 0;
     for (size_t i = 0; i < calls.size(); ++i) {
       if (targets[i].endpoint.empty()) continue;

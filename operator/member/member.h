@@ -21,8 +21,8 @@ namespace fairlead::member {
 struct Target {
   std::string name;      // the member's pod
   std::string endpoint;  // "10.1.2.3:2379"; empty: it has no address yet, so it is not asked
-  std::string key;  // changes with the pod (its UID): silence of an earlier pod is not held against
-                    // this one
+  std::string key;       // changes with the pod (its UID): silence of an earlier pod is not held against
+                         // this one
 };
 
 struct Answer {
@@ -68,8 +68,7 @@ class Prober {
   virtual ~Prober() = default;
   // Asks all targets at once. `scope` names the cluster (its UID) and keys the memory of silences;
   // `now_ms` stamps them.
-  virtual Round ask(const std::string& scope, const std::vector<Target>& targets,
-                    int64_t now_ms) = 0;
+  virtual Round ask(const std::string& scope, const std::vector<Target>& targets, int64_t now_ms) = 0;
   virtual void forget(const std::string& scope) = 0;  // the cluster is gone
 };
 
@@ -80,8 +79,7 @@ inline constexpr int kTargetsMax = 64;       // more than any cluster has
 // scope.
 class SilenceLog {
  public:
-  void note(const std::string& scope, const std::vector<Target>& targets,
-            std::vector<Answer>& answers, int64_t now_ms);
+  void note(const std::string& scope, const std::vector<Target>& targets, std::vector<Answer>& answers, int64_t now_ms);
   void forget(const std::string& scope);
 
  private:

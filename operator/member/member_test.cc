@@ -12,8 +12,7 @@
 namespace fairlead::member {
 namespace {
 
-class FakeMember final : public etcdserverpb::Maintenance::Service,
-                         public etcdserverpb::Cluster::Service {
+class FakeMember final : public etcdserverpb::Maintenance::Service, public etcdserverpb::Cluster::Service {
  public:
   FakeMember() {
     grpc::ServerBuilder builder;
@@ -95,8 +94,7 @@ TEST(GrpcProber, ASilentMemberCostsOneDeadlineAndHoldsNobodyUp) {
   silent.silent = true;
   const auto prober = make_grpc_prober();
   const auto begin = std::chrono::steady_clock::now();
-  const Round round =
-      prober->ask("C", {{"s", silent.endpoint(), "P1"}, {"g", good.endpoint(), "P2"}}, 5000);
+  const Round round = prober->ask("C", {{"s", silent.endpoint(), "P1"}, {"g", good.endpoint(), "P2"}}, 5000);
   const auto took = std::chrono::steady_clock::now() - begin;
   EXPECT_LT(took, std::chrono::milliseconds(2 * kCallTimeoutMs));
   EXPECT_FALSE(round.answers[0].answered);

@@ -2,8 +2,8 @@
 
 namespace fairlead::member {
 
-void SilenceLog::note(const std::string& scope, const std::vector<Target>& targets,
-                      std::vector<Answer>& answers, int64_t now_ms) {
+void SilenceLog::note(const std::string& scope, const std::vector<Target>& targets, std::vector<Answer>& answers,
+                      int64_t now_ms) {
   std::lock_guard lock(mutex_);
   const std::map<std::string, int64_t> before = std::move(since_[scope]);
   std::map<std::string, int64_t> after;  // only this round's targets: old ones are forgotten

@@ -17,10 +17,10 @@ namespace fairlead::plan {
 enum class ActionKind {
   // Records: written into the cluster's status under its resourceVersion, before the effects that
   // rely on them.
-  kRecordIntent,  // members' names, token, target
-  kRecordTarget,  // a corrected spec supersedes the latched one; only while no member was ever
-                  // heard (rule 20)
-  kGrantNew,  // member `name` may start with state=new on volume `volume_uid`: once, ever (rule 6)
+  kRecordIntent,     // members' names, token, target
+  kRecordTarget,     // a corrected spec supersedes the latched one; only while no member was ever
+                     // heard (rule 20)
+  kGrantNew,         // member `name` may start with state=new on volume `volume_uid`: once, ever (rule 6)
   kRecordStarted,    // member `name` was heard with `member_id`
   kRecordClusterId,  // all members report `cluster_id`
   // Objects.
@@ -51,8 +51,8 @@ struct Action {
   std::string name;              // object acted on (for records: the member, where there is one)
   std::string uid;               // of that object when it exists; for kCreate...: of the owner
   std::string resource_version;  // of that object when it exists; for records: the cluster's
-  Intent intent;  // kRecordIntent, kRecordTarget, kGrantNew, kRecordStarted, kRecordClusterId:
-                  // whole new record
+  Intent intent;                 // kRecordIntent, kRecordTarget, kGrantNew, kRecordStarted, kRecordClusterId:
+                                 // whole new record
   StartState state = StartState::kExisting;  // kCreatePod
   std::string volume_uid;                    // kGrantNew, kCreatePod: the PVC to start on
   int min_available = 0;                     // kApplyBudget
@@ -108,8 +108,7 @@ struct Decision {
   std::optional<Action> action;
   std::string why;         // why this action, or why none
   std::vector<int> rules;  // when there is no action: the rules that forbid one
-  TimeMs wake_at_ms =
-      0;  // when there is no action: look again at this time even without an event; 0: default
+  TimeMs wake_at_ms = 0;   // when there is no action: look again at this time even without an event; 0: default
   Report report;
 };
 

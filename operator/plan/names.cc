@@ -14,8 +14,7 @@ std::string budget_name(const std::string& cluster) { return cluster; }
 
 std::string template_id(const Target& target) {
   // The zero byte keeps "a" + "b" apart from "ab" + "".
-  const std::string text =
-      target.image + '\0' + target.resources + '\0' + (target.fix_permissions ? '1' : '0');
+  const std::string text = target.image + '\0' + target.resources + '\0' + (target.fix_permissions ? '1' : '0');
   char hex[9];
   std::snprintf(hex, sizeof hex, "%08x", crc32c(text));
   return hex;

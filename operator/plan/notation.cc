@@ -57,8 +57,7 @@ T& slot(std::vector<T>& all, const std::string& name) {
 }
 template <typename T>
 void drop(std::vector<T>& all, const std::string& name) {
-  all.erase(std::remove_if(all.begin(), all.end(), [&](const T& one) { return one.name == name; }),
-            all.end());
+  all.erase(std::remove_if(all.begin(), all.end(), [&](const T& one) { return one.name == name; }), all.end());
 }
 
 void cluster_line(Words& w, Observed* o) {
@@ -128,9 +127,7 @@ void volume_line(Words& w, Observed* o) {
   v.cluster_uid = w.value("in", o->cluster.uid);
   v.terminating = w.take("terminating");
   const std::string phase = w.value("phase", "Bound");
-  v.phase = phase == "Lost"      ? VolumePhase::kLost
-            : phase == "Pending" ? VolumePhase::kPending
-                                 : VolumePhase::kBound;
+  v.phase = phase == "Lost" ? VolumePhase::kLost : phase == "Pending" ? VolumePhase::kPending : VolumePhase::kBound;
 }
 
 void pod_line(Words& w, Observed* o) {
@@ -246,8 +243,7 @@ std::string action_text(const Action& a) {
   std::string text = std::string(action_name(a.kind)) + " " + a.name;
   if (!a.uid.empty()) text += " uid=" + a.uid;
   if (a.kind == ActionKind::kCreatePod) {
-    text += std::string(" state=") + (a.state == StartState::kNew ? "new" : "existing") +
-            " volume=" + a.volume_uid;
+    text += std::string(" state=") + (a.state == StartState::kNew ? "new" : "existing") + " volume=" + a.volume_uid;
   }
   if (a.kind == ActionKind::kApplyBudget) text += " min=" + std::to_string(a.min_available);
   text += "\n  " + a.reason + ": " + a.text + "\n  " + rules_text(a.rules) + "\n";
@@ -267,9 +263,7 @@ Observed empty_observed() {
 Observed formed_observed(int members) {
   Observed o = empty_observed();
   const std::string names[] = {"demo-a", "demo-b", "demo-c", "demo-d", "demo-e"};
-  const auto run = [&o](const std::string& line) {
-    CHECK(apply_line(line, &o).is_ok(), "a line of our own");
-  };
+  const auto run = [&o](const std::string& line) { CHECK(apply_line(line, &o).is_ok(), "a line of our own"); };
   run("cluster demo replicas=" + std::to_string(members));
   std::string intent = "intent id=7", list = "list";
   for (int i = 0; i < members; ++i) {
@@ -332,13 +326,11 @@ std::string to_text(const Decision& d, TimeMs now_ms) {
   } else {
     text += "nothing: " + d.why + "\n";
     if (!d.rules.empty()) text += "  " + rules_text(d.rules) + "\n";
-    if (d.wake_at_ms != 0)
-      text += "  wake in " + std::to_string((d.wake_at_ms - now_ms) / 1000) + " s\n";
+    if (d.wake_at_ms != 0) text += "  wake in " + std::to_string((d.wake_at_ms - now_ms) / 1000) + " s\n";
   }
   const Report& r = d.report;
-  text += "status replicas=" + std::to_string(r.replicas) +
-          " ready=" + std::to_string(r.ready_replicas) + " voters=" + std::to_string(r.voters) +
-          " leader=" + (r.leader.empty() ? "-" : r.leader) +
+  text += "status replicas=" + std::to_string(r.replicas) + " ready=" + std::to_string(r.ready_replicas) +
+          " voters=" + std::to_string(r.voters) + " leader=" + (r.leader.empty() ? "-" : r.leader) +
           " version=" + (r.version.empty() ? "-" : r.version) + "\n";
   for (const Condition& c : r.conditions) {
     text += "  " + c.type + "=" + std::string(truth_name(c.status)) + " " + c.reason;

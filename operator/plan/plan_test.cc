@@ -44,8 +44,7 @@ std::string run_file(const fs::path& path, int* cases) {
     }
     const Decision decision = plan(o);
     EXPECT_EQ(to_text(decision, o.now_ms), to_text(plan(o), o.now_ms)) << "not deterministic";
-    for (const std::string& fault : judge(o, decision))
-      ADD_FAILURE() << path << ":" << number << ": " << fault;
+    for (const std::string& fault : judge(o, decision)) ADD_FAILURE() << path << ":" << number << ": " << fault;
     out += to_text(decision, o.now_ms);
     skipping = true;
     ++*cases;

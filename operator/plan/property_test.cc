@@ -23,8 +23,7 @@ class World {
  public:
   World(uint64_t seed, int replicas) : random_(seed), seed_(seed) {
     o_ = empty_observed();
-    EXPECT_TRUE(
-        apply_line("cluster demo nofinalizer replicas=" + std::to_string(replicas), &o_).is_ok());
+    EXPECT_TRUE(apply_line("cluster demo nofinalizer replicas=" + std::to_string(replicas), &o_).is_ok());
     if (chance(20)) o_.cluster.reclaim = Reclaim::kRetain;
   }
 
@@ -76,9 +75,8 @@ class World {
       if (p.phase == PodPhase::kPending) start(p);
       ++i;
     }
-    std::erase_if(o_.volumes, [&](const Volume& v) {
-      return v.terminating && find(o_.pods, v.name.substr(5)) == nullptr;
-    });
+    std::erase_if(o_.volumes,
+                  [&](const Volume& v) { return v.terminating && find(o_.pods, v.name.substr(5)) == nullptr; });
     for (size_t i = 0; i < o_.members.size();) {
       if (o_.members[i].terminating && !o_.members[i].has_finalizer) {
         o_.members.erase(o_.members.begin() + static_cast<long>(i));
@@ -149,8 +147,7 @@ class World {
       case 0:
       case 1:
       case 2:
-        if (!o_.pods.empty())
-          o_.pods.erase(o_.pods.begin() + static_cast<long>(pick(o_.pods.size())));
+        if (!o_.pods.empty()) o_.pods.erase(o_.pods.begin() + static_cast<long>(pick(o_.pods.size())));
         return;
       case 3:
       case 4:
@@ -166,8 +163,7 @@ class World {
         if (!o_.pods.empty()) o_.pods[pick(o_.pods.size())].terminating = true;
         return;
       case 7:
-        if (!o_.volumes.empty() && chance(15))
-          lose_volume(o_.volumes[pick(o_.volumes.size())].name);
+        if (!o_.volumes.empty() && chance(15)) lose_volume(o_.volumes[pick(o_.volumes.size())].name);
         return;
       case 8:
         if (o_.peer_service && chance(50)) o_.peer_service->as_wanted = false;
@@ -224,8 +220,8 @@ class World {
   // The executor's duty: the precondition holds at the moment of writing, or nothing is written.
   void execute(const Observed& seen, const Action& a) {
     const Cluster& c = o_.cluster;
-    const bool same_cluster = seen.cluster.resource_version == c.resource_version &&
-                              seen.cluster.terminating == c.terminating;
+    const bool same_cluster =
+        seen.cluster.resource_version == c.resource_version && seen.cluster.terminating == c.terminating;
     Member* m = find(o_.members, a.name);
     Pod* p = find(o_.pods, a.name);
     Volume* v = find(o_.volumes, a.name);
@@ -254,13 +250,11 @@ class World {
         o_.budget = Budget{fresh("b"), version(), c.uid, false, a.min_available, true};
         return;
       case ActionKind::kCreateMember:
-        if (same_cluster && m == nullptr)
-          o_.members.push_back({a.name, fresh("m"), version(), c.uid, false, true});
+        if (same_cluster && m == nullptr) o_.members.push_back({a.name, fresh("m"), version(), c.uid, false, true});
         return;
       case ActionKind::kCreateVolume:
         if (same_cluster && v == nullptr) {
-          o_.volumes.push_back(
-              {a.name, fresh("v"), version(), a.uid, c.uid, false, VolumePhase::kPending});
+          o_.volumes.push_back({a.name, fresh("v"), version(), a.uid, c.uid, false, VolumePhase::kPending});
         }
         return;
       case ActionKind::kCreatePod:
@@ -304,8 +298,8 @@ class World {
   void create_pod(const Action& a, bool same_cluster) {
     const Volume* v = find(o_.volumes, volume_name(a.name));
     const Member* m = find(o_.members, a.name);
-    if (!same_cluster || find(o_.pods, a.name) != nullptr || v == nullptr ||
-        v->uid != a.volume_uid || v->terminating || m == nullptr || m->uid != a.uid) {
+    if (!same_cluster || find(o_.pods, a.name) != nullptr || v == nullptr || v->uid != a.volume_uid || v->terminating ||
+        m == nullptr || m->uid != a.uid) {
       return;
     }
     Pod p;
@@ -376,10 +370,8 @@ TEST(PlanProperty, NeverUnsafeAndComesToRest) {
   EXPECT_GT(deleted, kSeeds / 20);
   for (int kind = 0; kind <= static_cast<int>(ActionKind::kReleaseCluster); ++kind) {
     const auto action = static_cast<ActionKind>(kind);
-    if (action == ActionKind::kRecordTarget)
-      continue;  // the spec does not change here; bootstrap_trouble.txt has it
-    EXPECT_TRUE(seen.count(std::string(action_name(action))))
-        << action_name(action) << " never happened";
+    if (action == ActionKind::kRecordTarget) continue;  // the spec does not change here; bootstrap_trouble.txt has it
+    EXPECT_TRUE(seen.count(std::string(action_name(action)))) << action_name(action) << " never happened";
   }
 }
 

@@ -15,8 +15,7 @@ const T* find_by_name(const std::vector<T>& all, const std::string& name) {
   return nullptr;
 }
 
-constexpr const char* kUnexpected =
-    "the cluster's own member list differs from the members that the operator started";
+constexpr const char* kUnexpected = "the cluster's own member list differs from the members that the operator started";
 
 // In coarse steps: a text that changes every second would be a write every second.
 std::string how_long(TimeMs now, TimeMs then) {
@@ -130,33 +129,29 @@ class Reporter {
     if (pod->phase == PodPhase::kFailed || pod->phase == PodPhase::kSucceeded)
       return say("PodFailed", "its pod has ended");
     if (pod->phase != PodPhase::kRunning) {
-      return say("PodStarting", pod->problem.empty() ? "its pod is starting"
-                                                     : "its pod does not start: " + pod->problem);
+      return say("PodStarting",
+                 pod->problem.empty() ? "its pod is starting" : "its pod does not start: " + pod->problem);
     }
     if (e == nullptr) return say("NotProbed", "its pod has no address yet");
     if (!e->answered) {
-      return say("Unreachable", "no answer" + how_long(o_.now_ms, e->unknown_since_ms) + ": " +
-                                    e->error +
+      return say("Unreachable", "no answer" + how_long(o_.now_ms, e->unknown_since_ms) + ": " + e->error +
                                     (pod->problem.empty() ? "" : " (" + pod->problem + ")"));
     }
     if (formed() && e->cluster_id != c_.intent.cluster_id)
       return say("ClusterIDMismatch", "it reports another cluster ID");
-    if (m.member_id && e->member_id != m.member_id)
-      return say("MemberIDMismatch", "it reports another member ID");
+    if (m.member_id && e->member_id != m.member_id) return say("MemberIDMismatch", "it reports another member ID");
     if (!e->leader_id) return say("NoLeader", "it knows no leader");
     if (!pod->ready)
-      return say("NotReady",
-                 pod->problem.empty() ? "it answers, but its readiness probe fails" : pod->problem);
+      return say("NotReady", pod->problem.empty() ? "it answers, but its readiness probe fails" : pod->problem);
     r->healthy = true;
     say("Healthy", e->learner ? "it answers (learner)" : "it answers and knows the leader");
   }
 
   void summary() {
     const auto owned = [this](const Pod& p) {
-      return !p.terminating && std::any_of(c_.intent.members.begin(), c_.intent.members.end(),
-                                           [&](const IntentMember& m) {
-                                             return m.name == p.name && m.member_uid == p.owner_uid;
-                                           });
+      return !p.terminating &&
+             std::any_of(c_.intent.members.begin(), c_.intent.members.end(),
+                         [&](const IntentMember& m) { return m.name == p.name && m.member_uid == p.owner_uid; });
     };
     r_.replicas = static_cast<int>(std::count_if(o_.pods.begin(), o_.pods.end(), owned));
     r_.voters = live_voters(o_) != 0 ? live_voters(o_) : static_cast<int>(c_.intent.members.size());
@@ -164,8 +159,7 @@ class Reporter {
     for (size_t i = 0; i < r_.members.size(); ++i) {
       const MemberReport& m = r_.members[i];
       r_.db_size_bytes = std::max(r_.db_size_bytes, m.db_size_bytes);
-      if (!m.version.empty() && (r_.version.empty() || version_less(m.version, r_.version)))
-        r_.version = m.version;
+      if (!m.version.empty() && (r_.version.empty() || version_less(m.version, r_.version))) r_.version = m.version;
       if (m.healthy) ++r_.ready_replicas;
       if (m.healthy && !m.learner) ++census_.healthy;
       count(c_.intent.members[i], m);
@@ -199,8 +193,7 @@ class Reporter {
 
   // ---- conditions ----
 
-  static Condition say(std::string_view type, Truth truth, std::string reason,
-                       std::string message) {
+  static Condition say(std::string_view type, Truth truth, std::string reason, std::string message) {
     return Condition{std::string(type), truth, std::move(reason), std::move(message)};
   }
 
@@ -218,10 +211,8 @@ class Reporter {
 
   std::string counted() const {
     std::string text = std::to_string(census_.answering) + " of " + std::to_string(census_.voters) +
-                       " voters answer and know a leader, " + std::to_string(census_.needed()) +
-                       " needed";
-    if (census_.unknown != 0)
-      text += "; " + std::to_string(census_.unknown) + " running without an answer";
+                       " voters answer and know a leader, " + std::to_string(census_.needed()) + " needed";
+    if (census_.unknown != 0) text += "; " + std::to_string(census_.unknown) + " running without an answer";
     return text;
   }
 
@@ -230,27 +221,23 @@ class Reporter {
       return say(type, Truth::kTrue, "LinearizableRead",
                  "a linearizable read was answered in this round; writes are not probed yet");
     }
-    if (!c_.intent.recorded || r_.replicas == 0)
-      return say(type, Truth::kFalse, "NoMembers", "no member runs");
+    if (!c_.intent.recorded || r_.replicas == 0) return say(type, Truth::kFalse, "NoMembers", "no member runs");
     if (!o_.member_list.asked) {
       if (census_.unknown == 0) return say(type, Truth::kFalse, "NoMembers", "no member runs yet");
       return say(type, Truth::kUnknown, "NotProbed", "no member has an address yet");
     }
     const std::string failed = "a linearizable read failed: " + o_.member_list.error;
-    const bool somebody = std::any_of(o_.endpoints.begin(), o_.endpoints.end(),
-                                      [](const Endpoint& e) { return e.answered; });
+    const bool somebody =
+        std::any_of(o_.endpoints.begin(), o_.endpoints.end(), [](const Endpoint& e) { return e.answered; });
     if (somebody) return say(type, Truth::kFalse, "LinearizableReadFailed", failed);
     if (census_.answering + census_.unknown < census_.needed())
       return say(type, Truth::kFalse, "QuorumLost", counted());
-    return say(type, Truth::kUnknown, "Unreachable",
-               "no member can be reached: " + o_.member_list.error);
+    return say(type, Truth::kUnknown, "Unreachable", "no member can be reached: " + o_.member_list.error);
   }
 
   Condition quorum_healthy(std::string_view type) const {
-    if (!c_.intent.recorded)
-      return say(type, Truth::kFalse, "Bootstrapping", "no member was started yet");
-    if (census_.answering >= census_.needed())
-      return say(type, Truth::kTrue, "QuorumAnswers", counted());
+    if (!c_.intent.recorded) return say(type, Truth::kFalse, "Bootstrapping", "no member was started yet");
+    if (census_.answering >= census_.needed()) return say(type, Truth::kTrue, "QuorumAnswers", counted());
     if (census_.answering + census_.unknown < census_.needed()) {
       return say(type, Truth::kFalse, formed() ? "QuorumLost" : "Bootstrapping", counted());
     }
@@ -259,14 +246,11 @@ class Reporter {
 
   Condition fault_tolerant(std::string_view type) const {
     const int spare = census_.answering - census_.needed();
-    if (!c_.intent.recorded)
-      return say(type, Truth::kFalse, "Bootstrapping", "no member was started yet");
+    if (!c_.intent.recorded) return say(type, Truth::kFalse, "Bootstrapping", "no member was started yet");
     if (spare >= 1) {
-      return say(type, Truth::kTrue, "SpareMembers",
-                 "can lose " + std::to_string(spare) + " more member(s)");
+      return say(type, Truth::kTrue, "SpareMembers", "can lose " + std::to_string(spare) + " more member(s)");
     }
-    if (census_.voters < 3)
-      return say(type, Truth::kFalse, "SingleMember", "a cluster of one survives no loss");
+    if (census_.voters < 3) return say(type, Truth::kFalse, "SingleMember", "a cluster of one survives no loss");
     if (spare + census_.unknown < 1) return say(type, Truth::kFalse, "NoSpareMember", counted());
     return say(type, Truth::kUnknown, "Unreachable", counted());
   }
@@ -274,23 +258,18 @@ class Reporter {
   Condition cluster_id(std::string_view type) const {
     if (cluster_ids_differ(o_))
       return say(type, Truth::kFalse, "ClusterIDMismatch", "members report different cluster IDs");
-    if (!formed())
-      return say(type, Truth::kUnknown, "Bootstrapping",
-                 "not all members have reported a cluster ID yet");
+    if (!formed()) return say(type, Truth::kUnknown, "Bootstrapping", "not all members have reported a cluster ID yet");
     for (const Endpoint& e : o_.endpoints) {
       if (e.answered)
-        return say(type, Truth::kTrue, "OneClusterID",
-                   "all members that answer report the latched cluster ID");
+        return say(type, Truth::kTrue, "OneClusterID", "all members that answer report the latched cluster ID");
     }
     return say(type, Truth::kUnknown, "Unreachable", "no member answers");
   }
 
   Condition reconciling(std::string_view type) const {
     if (c_.terminating) return say(type, Truth::kTrue, "Deleting", d_.why);
-    if (d_.action)
-      return say(type, Truth::kTrue, d_.action->reason, d_.action->name + ": " + d_.action->text);
-    if (!formed())
-      return say(type, Truth::kTrue, "Bootstrapping", "waiting for members: " + unhealthy());
+    if (d_.action) return say(type, Truth::kTrue, d_.action->reason, d_.action->name + ": " + d_.action->text);
+    if (!formed()) return say(type, Truth::kTrue, "Bootstrapping", "waiting for members: " + unhealthy());
     if (!unhealthy().empty() && first_stalled() == nullptr) {
       return say(type, Truth::kTrue, "WaitingForMembers", unhealthy());
     }
@@ -322,16 +301,12 @@ class Reporter {
     if (!o_.member_list.answered) return false;
     const std::vector<ListedMember>& listed = o_.member_list.members;
     if (listed.size() != c_.intent.members.size()) return true;
-    return !std::all_of(
-        c_.intent.members.begin(), c_.intent.members.end(), [&](const IntentMember& m) {
-          return std::any_of(listed.begin(), listed.end(),
-                             [&](const ListedMember& l) { return l.id == m.member_id; });
-        });
+    return !std::all_of(c_.intent.members.begin(), c_.intent.members.end(), [&](const IntentMember& m) {
+      return std::any_of(listed.begin(), listed.end(), [&](const ListedMember& l) { return l.id == m.member_id; });
+    });
   }
 
-  static std::string block_text(const Block& b) {
-    return (b.member.empty() ? "" : b.member + ": ") + b.text;
-  }
+  static std::string block_text(const Block& b) { return (b.member.empty() ? "" : b.member + ": ") + b.text; }
 
   Condition stalled(std::string_view type) const {
     if (const Block* b = first_stalled()) return say(type, Truth::kTrue, b->reason, block_text(*b));
@@ -352,8 +327,7 @@ class Reporter {
 
   Condition ready(std::string_view type) const {
     if (c_.terminating) return say(type, Truth::kFalse, "Deleting", d_.why);
-    if (const Block* b = first_stalled())
-      return say(type, Truth::kFalse, b->reason, block_text(*b));
+    if (const Block* b = first_stalled()) return say(type, Truth::kFalse, b->reason, block_text(*b));
     if (!formed()) {
       const bool named = c_.intent.recorded && !unhealthy().empty();
       return say(type, Truth::kFalse, "Bootstrapping", named ? unhealthy() : d_.why);
@@ -361,13 +335,10 @@ class Reporter {
     const Condition read = available("Available");
     if (read.status != Truth::kTrue) return say(type, read.status, read.reason, read.message);
     if (!unhealthy().empty()) return say(type, Truth::kFalse, "MemberNotHealthy", unhealthy());
-    if (unexpected_membership())
-      return say(type, Truth::kFalse, "MembershipUnexpected", kUnexpected);
-    if (!o_.client_service)
-      return say(type, Truth::kFalse, "ClientServiceMissing", "clients cannot find it yet");
+    if (unexpected_membership()) return say(type, Truth::kFalse, "MembershipUnexpected", kUnexpected);
+    if (!o_.client_service) return say(type, Truth::kFalse, "ClientServiceMissing", "clients cannot find it yet");
     return say(type, Truth::kTrue, "AllMembersHealthy",
-               std::to_string(r_.ready_replicas) + " of " + std::to_string(r_.voters) +
-                   " members healthy");
+               std::to_string(r_.ready_replicas) + " of " + std::to_string(r_.voters) + " members healthy");
   }
 
   const Observed& o_;
@@ -381,18 +352,10 @@ class Reporter {
 
 }  // namespace
 
-const Member* find_member(const Observed& o, const std::string& name) {
-  return find_by_name(o.members, name);
-}
-const Volume* find_volume(const Observed& o, const std::string& name) {
-  return find_by_name(o.volumes, name);
-}
-const Pod* find_pod(const Observed& o, const std::string& name) {
-  return find_by_name(o.pods, name);
-}
-const Endpoint* find_endpoint(const Observed& o, const std::string& name) {
-  return find_by_name(o.endpoints, name);
-}
+const Member* find_member(const Observed& o, const std::string& name) { return find_by_name(o.members, name); }
+const Volume* find_volume(const Observed& o, const std::string& name) { return find_by_name(o.volumes, name); }
+const Pod* find_pod(const Observed& o, const std::string& name) { return find_by_name(o.pods, name); }
+const Endpoint* find_endpoint(const Observed& o, const std::string& name) { return find_by_name(o.endpoints, name); }
 
 bool any_member_heard(const Intent& intent) {
   return std::any_of(intent.members.begin(), intent.members.end(),
@@ -416,13 +379,12 @@ std::vector<SpecGap> spec_gaps(const Observed& o) {
   const Target& target = intent.target;
   if (spec.replicas != target.replicas) {
     gaps.push_back({"ScalingNotSupportedYet", "spec.replicas is " + std::to_string(spec.replicas) +
-                                                  ", but the cluster stays at " +
-                                                  std::to_string(target.replicas) + " members"});
+                                                  ", but the cluster stays at " + std::to_string(target.replicas) +
+                                                  " members"});
   }
-  if (spec.storage_size_bytes != target.storage_size_bytes ||
-      spec.storage_class != target.storage_class) {
-    gaps.push_back({"StorageChangeNotSupportedYet",
-                    "a changed spec.storage is not acted on; volumes stay as they are"});
+  if (spec.storage_size_bytes != target.storage_size_bytes || spec.storage_class != target.storage_class) {
+    gaps.push_back(
+        {"StorageChangeNotSupportedYet", "a changed spec.storage is not acted on; volumes stay as they are"});
   }
   if (template_id(spec) != template_id(target) && !image_corrected(o)) {
     gaps.push_back({"RollingUpdateNotSupportedYet",

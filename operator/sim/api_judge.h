@@ -12,8 +12,7 @@ namespace fairlead::apisim {
 
 // What was wrong, each line beginning with a rule number; empty: nothing. `operator_prefix`: actors
 // whose names begin with it are operators.
-std::vector<std::string> judge_log(const std::vector<WriteRecord>& log,
-                                   const std::string& operator_prefix);
+std::vector<std::string> judge_log(const std::vector<WriteRecord>& log, const std::string& operator_prefix);
 
 // How many objects of each resource operators created and deleted: equal runs do equal work.
 std::string count_writes(const std::vector<WriteRecord>& log, const std::string& operator_prefix);

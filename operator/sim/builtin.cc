@@ -28,7 +28,8 @@ bool is_label(const std::string& text, size_t size_max, bool dots) {
   if (text.empty() || text.size() > size_max) return false;
   const auto edge = [](unsigned char c) { return std::islower(c) || std::isdigit(c); };
   if (!edge(text.front()) || !edge(text.back())) return false;
-  return std::all_of(text.begin(), text.end(), [&](unsigned char c) { return edge(c) || c == '-' || (dots && c == '.'); });
+  return std::all_of(text.begin(), text.end(),
+                     [&](unsigned char c) { return edge(c) || c == '-' || (dots && c == '.'); });
 }
 
 bool is_label_value(const std::string& text) {
@@ -44,7 +45,8 @@ bool is_label_value(const std::string& text) {
 Json frozen_pod_spec(const Json& pod) {
   Json spec = at(pod, {"spec"});
   if (!spec.is_object()) return spec;
-  for (const char* field : {"tolerations", "activeDeadlineSeconds", "terminationGracePeriodSeconds", "schedulingGates"}) {
+  for (const char* field :
+       {"tolerations", "activeDeadlineSeconds", "terminationGracePeriodSeconds", "schedulingGates"}) {
     spec.erase(field);
   }
   for (const char* list : {"containers", "initContainers"}) {
@@ -65,8 +67,9 @@ void validate_pod(const Json& pod, const Json* before, std::vector<std::string>&
     }
   }
   if (before != nullptr && frozen_pod_spec(pod) != frozen_pod_spec(*before)) {
-    errors.push_back("spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
-                     "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations`");
+    errors.push_back(
+        "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
+        "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations`");
   }
 }
 
@@ -86,20 +89,26 @@ double requested_storage(const Json& claim) {
 
 void validate_claim(const Json& claim, const Json* before, std::vector<std::string>& errors) {
   const Json& modes = at(claim, {"spec", "accessModes"});
-  if (!modes.is_array() || modes.empty()) errors.push_back("spec.accessModes: Required value: at least 1 access mode is required");
+  if (!modes.is_array() || modes.empty())
+    errors.push_back("spec.accessModes: Required value: at least 1 access mode is required");
   if (requested_storage(claim) < 0) errors.push_back("spec.resources[storage]: Required value");
   if (before == nullptr) return;
   const bool volume_free = string_at(*before, {"spec", "volumeName"}).empty();
   if (frozen_claim_spec(claim, volume_free) != frozen_claim_spec(*before, volume_free)) {
-    errors.push_back("spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims");
+    errors.push_back(
+        "spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for "
+        "bound claims");
   }
   // a failed expansion may be taken back, but never to or below what the volume has
   Result<double> capacity = parse_quantity(string_at(*before, {"status", "capacity", "storage"}));
-  if (requested_storage(claim) < requested_storage(*before) && capacity.is_ok() && requested_storage(claim) <= *capacity) {
+  if (requested_storage(claim) < requested_storage(*before) && capacity.is_ok() &&
+      requested_storage(claim) <= *capacity) {
     errors.push_back("spec.resources.requests.storage: Forbidden: field can not be less than status.capacity");
   }
   if (requested_storage(claim) > requested_storage(*before) && string_at(*before, {"status", "phase"}) != "Bound") {
-    errors.push_back("spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims");
+    errors.push_back(
+        "spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for "
+        "bound claims");
   }
 }
 
@@ -178,24 +187,34 @@ std::vector<std::string> validate_metadata(const Gvr& gvr, const Json& object, c
                      (strict ? "label" : "subdomain") + " must consist of lower case alphanumeric characters");
   }
   for (const auto& [key, value] : kube::labels_of(object)) {
-    if (!is_label_value(value)) errors.push_back("metadata.labels: Invalid value: \"" + value + "\": a valid label must be an empty string or consist of alphanumeric characters");
+    if (!is_label_value(value))
+      errors.push_back("metadata.labels: Invalid value: \"" + value +
+                       "\": a valid label must be an empty string or consist of alphanumeric characters");
   }
   const Json& owners = at(object, {"metadata", "ownerReferences"});
   int controllers = 0;
   if (owners.is_array()) {
     for (const Json& owner : owners) {
       for (const char* field : {"apiVersion", "kind", "name", "uid"}) {
-        if (string_at(owner, {field}).empty()) errors.push_back(std::string("metadata.ownerReferences.") + field + ": Invalid value: \"\": must not be empty");
+        if (string_at(owner, {field}).empty())
+          errors.push_back(std::string("metadata.ownerReferences.") + field +
+                           ": Invalid value: \"\": must not be empty");
       }
       controllers += kube::bool_at(owner, {"controller"});
     }
   }
-  if (controllers > 1) errors.push_back("metadata.ownerReferences: Invalid value: Only one reference can have Controller set to true");
+  if (controllers > 1)
+    errors.push_back("metadata.ownerReferences: Invalid value: Only one reference can have Controller set to true");
   const Json& finalizers = at(object, {"metadata", "finalizers"});
   if (finalizers.is_array()) {
     for (const Json& f : finalizers) {
-      const bool fresh = before != nullptr && kube::is_terminating(*before) && !kube::has_finalizer(*before, f.get<std::string>());
-      if (fresh) errors.push_back("metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers " + f.dump());
+      const bool fresh =
+          before != nullptr && kube::is_terminating(*before) && !kube::has_finalizer(*before, f.get<std::string>());
+      if (fresh)
+        errors.push_back(
+            "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new "
+            "finalizers " +
+            f.dump());
     }
   }
   return errors;

@@ -29,9 +29,9 @@ constexpr int kCelDepthMax = 100;
 const char* const kQuantityTag = "\x01quantity";  // {tag: number}: no JSON field can be called so
 
 const std::set<std::string> kFunctions = {"size", "int", "string", "quantity"};
-const std::set<std::string> kMethods = {"size",    "startsWith",    "endsWith",   "contains",  "matches",
-                                        "compareTo", "isGreaterThan", "isLessThan", "all",       "exists",
-                                        "exists_one", "filter",       "map",        "lowerAscii"};
+const std::set<std::string> kMethods = {"size",       "startsWith",    "endsWith",   "contains",  "matches",
+                                        "compareTo",  "isGreaterThan", "isLessThan", "all",       "exists",
+                                        "exists_one", "filter",        "map",        "lowerAscii"};
 const std::set<std::string> kMacros = {"all", "exists", "exists_one", "filter", "map"};
 
 // ---- parsing ----
@@ -227,9 +227,12 @@ class Parser {
       char c = text_[at_++];
       if (c == '\\' && !raw && at_ < text_.size()) {
         c = text_[at_++];
-        if (c == 'n') c = '\n';
-        else if (c == 't') c = '\t';
-        else if (c != '\\' && c != '\'' && c != '"') return fail(std::string("escape \\") + c + " is not simulated");
+        if (c == 'n')
+          c = '\n';
+        else if (c == 't')
+          c = '\t';
+        else if (c != '\\' && c != '\'' && c != '"')
+          return fail(std::string("escape \\") + c + " is not simulated");
       }
       value += c;
     }
@@ -241,7 +244,8 @@ class Parser {
   NodePtr number() {
     const size_t start = at_;
     while (at_ < text_.size() && (std::isdigit(static_cast<unsigned char>(text_[at_])))) at_++;
-    const bool real = at_ + 1 < text_.size() && text_[at_] == '.' && std::isdigit(static_cast<unsigned char>(text_[at_ + 1]));
+    const bool real =
+        at_ + 1 < text_.size() && text_[at_] == '.' && std::isdigit(static_cast<unsigned char>(text_[at_ + 1]));
     if (real) {
       at_++;
       while (at_ < text_.size() && std::isdigit(static_cast<unsigned char>(text_[at_]))) at_++;
@@ -269,7 +273,8 @@ class Evaluator {
 
   Result<Json> eval(const Node& n) {
     switch (n.kind) {
-      case Kind::kLiteral: return n.literal;
+      case Kind::kLiteral:
+        return n.literal;
       case Kind::kName: {
         auto it = names.find(n.text);
         if (it == names.end()) return invalid_argument("undeclared reference to '" + n.text + "'");
@@ -284,7 +289,8 @@ class Evaluator {
         ASSIGN_OR_RETURN(const Json object, eval(*n.args[0]));
         return Json(object.is_object() && object.contains(n.text));
       }
-      case Kind::kIndex: return index(n);
+      case Kind::kIndex:
+        return index(n);
       case Kind::kList: {
         Json list = Json::array();
         for (const NodePtr& item : n.args) {
@@ -305,9 +311,12 @@ class Evaluator {
         if (n.text == "-" && value.is_number()) return Json(-value.get<double>());
         return no_overload(n.text);
       }
-      case Kind::kBinary: return binary(n);
-      case Kind::kCall: return function(n);
-      case Kind::kMethod: return kMacros.contains(n.text) ? macro(n) : method(n);
+      case Kind::kBinary:
+        return binary(n);
+      case Kind::kCall:
+        return function(n);
+      case Kind::kMethod:
+        return kMacros.contains(n.text) ? macro(n) : method(n);
     }
     return internal_error("CEL: unknown node");
   }
@@ -352,7 +361,8 @@ class Evaluator {
       if (b.is_object() && a.is_string()) return Json(b.contains(a.get<std::string>()));
       return no_overload("in");
     }
-    if (n.text == "+" || n.text == "-" || n.text == "*" || n.text == "/" || n.text == "%") return arithmetic(n.text, a, b);
+    if (n.text == "+" || n.text == "-" || n.text == "*" || n.text == "/" || n.text == "%")
+      return arithmetic(n.text, a, b);
     const bool comparable = (a.is_number() && b.is_number()) || (a.is_string() && b.is_string());
     if (!comparable) return no_overload(n.text);
     if (n.text == "<") return Json(a < b);
@@ -492,8 +502,10 @@ class Evaluator {
       }
     }
     const int64_t total = static_cast<int64_t>(range.size());
-    if (had) names[variable] = before;
-    else names.erase(variable);
+    if (had)
+      names[variable] = before;
+    else
+      names.erase(variable);
     RETURN_IF_ERROR(error);
     if (n.text == "all") return Json(matched == total);
     if (n.text == "exists") return Json(matched > 0);
@@ -521,10 +533,22 @@ Result<Json> CelExpression::evaluate(const Json& self, const Json* old_self) con
 }
 
 Result<double> parse_quantity(std::string_view text) {
-  static const std::map<std::string_view, double> kUnits = {
-      {"", 1},    {"n", 1e-9}, {"u", 1e-6}, {"m", 1e-3}, {"k", 1e3},       {"M", 1e6},          {"G", 1e9},
-      {"T", 1e12}, {"P", 1e15}, {"E", 1e18}, {"Ki", 1024}, {"Mi", 1048576}, {"Gi", 1073741824}, {"Ti", 1099511627776.0},
-      {"Pi", 1125899906842624.0}, {"Ei", 1152921504606846976.0}};
+  static const std::map<std::string_view, double> kUnits = {{"", 1},
+                                                            {"n", 1e-9},
+                                                            {"u", 1e-6},
+                                                            {"m", 1e-3},
+                                                            {"k", 1e3},
+                                                            {"M", 1e6},
+                                                            {"G", 1e9},
+                                                            {"T", 1e12},
+                                                            {"P", 1e15},
+                                                            {"E", 1e18},
+                                                            {"Ki", 1024},
+                                                            {"Mi", 1048576},
+                                                            {"Gi", 1073741824},
+                                                            {"Ti", 1099511627776.0},
+                                                            {"Pi", 1125899906842624.0},
+                                                            {"Ei", 1152921504606846976.0}};
   double number = 0;
   auto [p, e] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (e != std::errc()) return invalid_argument("not a quantity: '" + std::string(text) + "'");

@@ -2,11 +2,11 @@
 //
 // Done: literals (numbers, strings, booleans, null, lists), self and oldSelf, field and index access, has(),
 // ! - * / % + - comparisons, in, && || ?:, size, the macros all, exists, exists_one, filter, map on lists (and keys of
-// maps), the string functions startsWith, endsWith, contains, matches (ECMAScript regular expressions instead of RE2's),
-// int(), string(), quantity() with isGreaterThan, isLessThan, compareTo, duration-free. Like CEL, && and || forgive an
-// error on one side when the other decides.
-// Not done: everything else; an expression that uses it fails to parse, and with it the definition. Cost limits and
-// type checking at definition time are left to the real API server, where the contract test installs the same files.
+// maps), the string functions startsWith, endsWith, contains, matches (ECMAScript regular expressions instead of
+// RE2's), int(), string(), quantity() with isGreaterThan, isLessThan, compareTo, duration-free. Like CEL, && and ||
+// forgive an error on one side when the other decides. Not done: everything else; an expression that uses it fails to
+// parse, and with it the definition. Cost limits and type checking at definition time are left to the real API server,
+// where the contract test installs the same files.
 #pragma once
 
 #include <memory>

@@ -11,13 +11,17 @@ struct FaultWord {
   FaultKind kind;
   std::string_view word;
 };
-constexpr FaultWord kFaultWords[] = {
-    {FaultKind::kCrashBefore, "crash-before"},       {FaultKind::kCrashAfter, "crash-after"},
-    {FaultKind::kConflict, "conflict"},              {FaultKind::kTimeoutApplied, "timeout-applied"},
-    {FaultKind::kTimeoutLost, "timeout-lost"},       {FaultKind::kUnavailable, "unavailable"},
-    {FaultKind::kReadUnavailable, "read-unavailable"}, {FaultKind::kStale, "stale"},
-    {FaultKind::kLoseEvent, "lose-event"},           {FaultKind::kRepeatEvent, "repeat-event"},
-    {FaultKind::kBreakWatch, "break-watch"}};
+constexpr FaultWord kFaultWords[] = {{FaultKind::kCrashBefore, "crash-before"},
+                                     {FaultKind::kCrashAfter, "crash-after"},
+                                     {FaultKind::kConflict, "conflict"},
+                                     {FaultKind::kTimeoutApplied, "timeout-applied"},
+                                     {FaultKind::kTimeoutLost, "timeout-lost"},
+                                     {FaultKind::kUnavailable, "unavailable"},
+                                     {FaultKind::kReadUnavailable, "read-unavailable"},
+                                     {FaultKind::kStale, "stale"},
+                                     {FaultKind::kLoseEvent, "lose-event"},
+                                     {FaultKind::kRepeatEvent, "repeat-event"},
+                                     {FaultKind::kBreakWatch, "break-watch"}};
 
 enum class Sort : uint8_t { kWrite, kRead, kEvent };
 
@@ -109,19 +113,24 @@ Result<Json> Client::call(const Request& request) {
 
 Result<Json> Client::write_with_fault(const Request& request, FaultKind kind) {
   switch (kind) {
-    case FaultKind::kCrashBefore: return stopped();
+    case FaultKind::kCrashBefore:
+      return stopped();
     case FaultKind::kCrashAfter:
       (void)server_.call(request, name_);
       return stopped();
     case FaultKind::kConflict:
-      return Status(Code::kAborted, "simulated: the object has been modified; please apply your changes to the latest version and try again");
+      return Status(
+          Code::kAborted,
+          "simulated: the object has been modified; please apply your changes to the latest version and try again");
     case FaultKind::kTimeoutApplied:
       (void)server_.call(request, name_);
       return Status(Code::kDeadlineExceeded, "simulated: no answer; it may have been executed");
     case FaultKind::kTimeoutLost:
       return Status(Code::kDeadlineExceeded, "simulated: no answer; it may have been executed");
-    case FaultKind::kUnavailable: return unavailable("simulated: API server not reachable");
-    default: return internal_error("not a fault of writes");
+    case FaultKind::kUnavailable:
+      return unavailable("simulated: API server not reachable");
+    default:
+      return internal_error("not a fault of writes");
   }
 }
 

@@ -23,17 +23,17 @@
 namespace fairlead::apisim {
 
 enum class FaultKind : uint8_t {
-  kCrashBefore,     // write: not executed, the client is stopped
-  kCrashAfter,      // write: executed, the answer is lost, the client is stopped
-  kConflict,        // write: not executed, kAborted as if another had written first
-  kTimeoutApplied,  // write: executed, kDeadlineExceeded
-  kTimeoutLost,     // write: not executed, kDeadlineExceeded
-  kUnavailable,     // write: not executed, kUnavailable
+  kCrashBefore,      // write: not executed, the client is stopped
+  kCrashAfter,       // write: executed, the answer is lost, the client is stopped
+  kConflict,         // write: not executed, kAborted as if another had written first
+  kTimeoutApplied,   // write: executed, kDeadlineExceeded
+  kTimeoutLost,      // write: not executed, kDeadlineExceeded
+  kUnavailable,      // write: not executed, kUnavailable
   kReadUnavailable,  // get, list: kUnavailable
-  kStale,           // get, list: answered from the state `depth` changes ago
-  kLoseEvent,       // watch: the event is not delivered
-  kRepeatEvent,     // watch: the event is delivered twice
-  kBreakWatch,      // watch: ends with kUnavailable before the event
+  kStale,            // get, list: answered from the state `depth` changes ago
+  kLoseEvent,        // watch: the event is not delivered
+  kRepeatEvent,      // watch: the event is delivered twice
+  kBreakWatch,       // watch: ends with kUnavailable before the event
 };
 std::string_view fault_name(FaultKind kind);
 bool is_write_fault(FaultKind kind);
@@ -43,7 +43,7 @@ bool is_write_fault(FaultKind kind);
 struct Fault {
   FaultKind kind = FaultKind::kUnavailable;
   uint64_t index = 0;
-  uint64_t depth = 1;  // kStale
+  uint64_t depth = 1;             // kStale
   std::string to_string() const;  // "crash-after@3": what a failing test prints
 };
 // The form to_string() writes, several separated by commas: replays a failing script.

@@ -143,7 +143,9 @@ class OverHttp : public Backend {
 
 class Real : public Backend {
  public:
-  explicit Real(const std::string& kubeconfig) { api_ = kube::connect(kube::load_kubeconfig(kubeconfig).value()).value(); }
+  explicit Real(const std::string& kubeconfig) {
+    api_ = kube::connect(kube::load_kubeconfig(kubeconfig).value()).value();
+  }
   Api& api() override { return *api_; }
   bool simulated() const override { return false; }
 
@@ -152,14 +154,14 @@ class Real : public Backend {
 };
 
 std::string expect_message(const Status& status) { return status.to_string(); }
-#define EXPECT_OK(expression)                          \
-  do {                                                 \
-    const Status status_ = (expression);               \
+#define EXPECT_OK(expression)                            \
+  do {                                                   \
+    const Status status_ = (expression);                 \
     EXPECT_TRUE(status_.is_ok()) << status_.to_string(); \
   } while (0)
-#define EXPECT_CODE(expected, expression)                                         \
-  do {                                                                            \
-    const Status status_ = (expression);                                          \
+#define EXPECT_CODE(expected, expression)                                                 \
+  do {                                                                                    \
+    const Status status_ = (expression);                                                  \
     EXPECT_EQ(code_name(status_.code()), code_name(expected)) << expect_message(status_); \
   } while (0)
 
@@ -169,12 +171,18 @@ class Contract : public testing::TestWithParam<const char*> {
     const std::string kind = GetParam();
     const char* kubeconfig = std::getenv("FAIRLEAD_KUBECONFIG");
     if (kind == "Real" && kubeconfig == nullptr) GTEST_SKIP() << "FAIRLEAD_KUBECONFIG is not set";
-    if (kind == "InProcess") backend_ = std::make_unique<InProcess>();
-    else if (kind == "Http") backend_ = std::make_unique<OverHttp>();
-    else backend_ = std::make_unique<Real>(kubeconfig);
+    if (kind == "InProcess")
+      backend_ = std::make_unique<InProcess>();
+    else if (kind == "Http")
+      backend_ = std::make_unique<OverHttp>();
+    else
+      backend_ = std::make_unique<Real>(kubeconfig);
     static int counter = 0;
     ns_ = "contract-" + std::to_string(getpid()) + "-" + std::to_string(++counter);
-    EXPECT_OK(api().create(gvr::kNamespaces, {{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", {{"name", ns_}}}}).status());
+    EXPECT_OK(
+        api()
+            .create(gvr::kNamespaces, {{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", {{"name", ns_}}}})
+            .status());
     install_crd();
   }
 
@@ -198,16 +206,24 @@ class Contract : public testing::TestWithParam<const char*> {
   }
 
   Json widget(const std::string& name, Json spec = {{"replicas", 1}}) {
-    return {{"apiVersion", "contract.fairlead.io/v1"}, {"kind", "Widget"}, {"metadata", {{"namespace", ns_}, {"name", name}}}, {"spec", std::move(spec)}};
+    return {{"apiVersion", "contract.fairlead.io/v1"},
+            {"kind", "Widget"},
+            {"metadata", {{"namespace", ns_}, {"name", name}}},
+            {"spec", std::move(spec)}};
   }
   Json config_map(const std::string& name, Json labels = Json::object()) {
-    return {{"apiVersion", "v1"}, {"kind", "ConfigMap"}, {"metadata", {{"namespace", ns_}, {"name", name}, {"labels", labels}}}, {"data", {{"a", "1"}}}};
+    return {{"apiVersion", "v1"},
+            {"kind", "ConfigMap"},
+            {"metadata", {{"namespace", ns_}, {"name", name}, {"labels", labels}}},
+            {"data", {{"a", "1"}}}};
   }
   Json pod(const std::string& name) {
     return {{"apiVersion", "v1"},
             {"kind", "Pod"},
             {"metadata", {{"namespace", ns_}, {"name", name}}},
-            {"spec", {{"terminationGracePeriodSeconds", 30}, {"containers", Json::array({{{"name", "main"}, {"image", "localhost/x:1"}}})}}}};
+            {"spec",
+             {{"terminationGracePeriodSeconds", 30},
+              {"containers", Json::array({{{"name", "main"}, {"image", "localhost/x:1"}}})}}}};
   }
   ObjectKey key(const std::string& name) { return {ns_, name}; }
   Json must(Result<Json> result) {
@@ -224,17 +240,21 @@ class Contract : public testing::TestWithParam<const char*> {
     return {.field_manager = manager, .subresource = subresource, .force = force};
   }
   // Events until `count` have come (bookmarks left out).
-  std::vector<WatchEvent> watch_some(const Gvr& resource, const std::string& from, size_t count, const std::string& selector = "") {
+  std::vector<WatchEvent> watch_some(const Gvr& resource, const std::string& from, size_t count,
+                                     const std::string& selector = "") {
     std::vector<WatchEvent> events;
     kube::WatchOptions options;
     options.ns = ns_;
     options.resource_version = from;
     options.label_selector = selector;
     options.timeout = std::chrono::seconds(20);
-    EXPECT_OK(api().watch(resource, options, [&](WatchEvent event) {
-      if (event.type != WatchEventType::kBookmark) events.push_back(std::move(event));
-      return events.size() < count;
-    }, std::stop_token()));
+    EXPECT_OK(api().watch(
+        resource, options,
+        [&](WatchEvent event) {
+          if (event.type != WatchEventType::kBookmark) events.push_back(std::move(event));
+          return events.size() < count;
+        },
+        std::stop_token()));
     EXPECT_EQ(events.size(), count);
     events.resize(count);
     return events;
@@ -296,7 +316,8 @@ TEST_P(Contract, RefusesNonsense) {
 }
 
 TEST_P(Contract, ListItemsHaveKindAndPagesAreJoined) {
-  for (int i = 0; i < 5; i++) must(api().create(gvr::kConfigMaps, config_map("cm-" + std::to_string(i), {{"page", "yes"}})));
+  for (int i = 0; i < 5; i++)
+    must(api().create(gvr::kConfigMaps, config_map("cm-" + std::to_string(i), {{"page", "yes"}})));
   kube::ListOptions options = in_ns("page=yes");
   options.limit = 2;
   Result<kube::ObjectList> list = api().list(gvr::kConfigMaps, options);
@@ -351,9 +372,11 @@ TEST_P(Contract, OptimisticConcurrency) {
   EXPECT_CODE(Code::kInvalidArgument, api().replace(kWidgets, unversioned).status());  // custom resources demand it
   EXPECT_CODE(Code::kNotFound, api().replace(kWidgets, widget("b", {{"replicas", 1}})).status());
 
-  const Json stale_patch = {{"metadata", {{"resourceVersion", resource_version_of(first)}}}, {"spec", {{"replicas", 5}}}};
+  const Json stale_patch = {{"metadata", {{"resourceVersion", resource_version_of(first)}}},
+                            {"spec", {{"replicas", 5}}}};
   EXPECT_CODE(Code::kAborted, api().merge_patch(kWidgets, key("a"), stale_patch).status());
-  const Json patch = {{"metadata", {{"resourceVersion", resource_version_of(second)}, {"uid", uid_of(second)}}}, {"spec", {{"replicas", 5}}}};
+  const Json patch = {{"metadata", {{"resourceVersion", resource_version_of(second)}, {"uid", uid_of(second)}}},
+                      {"spec", {{"replicas", 5}}}};
   EXPECT_EQ(kube::int_at(must(api().merge_patch(kWidgets, key("a"), patch)), {"spec", "replicas"}), 5);
 }
 
@@ -366,7 +389,10 @@ TEST_P(Contract, UnconditionalReplaceOfBuiltInKinds) {
 
 TEST_P(Contract, DeletePreconditions) {
   const Json made = must(api().create(gvr::kConfigMaps, config_map("a")));
-  EXPECT_CODE(Code::kAborted, api().remove(gvr::kConfigMaps, key("a"), {.uid = "11111111-2222-3333-4444-555555555555", .resource_version = {}, .grace_period_seconds = {}}));
+  EXPECT_CODE(Code::kAborted,
+              api().remove(
+                  gvr::kConfigMaps, key("a"),
+                  {.uid = "11111111-2222-3333-4444-555555555555", .resource_version = {}, .grace_period_seconds = {}}));
   Json next = made;
   next["data"]["a"] = "2";
   must(api().replace(gvr::kConfigMaps, next));
@@ -386,7 +412,8 @@ TEST_P(Contract, GenerationAndNoOps) {
   EXPECT_NE(resource_version_of(labelled), resource_version_of(made));
   const Json same = must(api().merge_patch(kWidgets, key("a"), {{"metadata", {{"labels", {{"x", "y"}}}}}}));
   EXPECT_EQ(resource_version_of(same), resource_version_of(labelled));
-  const Json reported = must(api().merge_patch(kWidgets, key("a"), {{"status", {{"phase", "Good"}}}}, by("op", false, "status")));
+  const Json reported =
+      must(api().merge_patch(kWidgets, key("a"), {{"status", {{"phase", "Good"}}}}, by("op", false, "status")));
   EXPECT_EQ(kube::generation_of(reported), 1);
   const Json scaled = must(api().merge_patch(kWidgets, key("a"), {{"spec", {{"replicas", 2}}}}));
   EXPECT_EQ(kube::generation_of(scaled), 2);
@@ -410,7 +437,8 @@ TEST_P(Contract, StatusIsApart) {
   EXPECT_EQ(string_at(after, {"status", "phase"}), "Good");
   EXPECT_EQ(kube::int_at(after, {"spec", "replicas"}), 1);
   EXPECT_TRUE(kube::labels_of(after).empty());
-  EXPECT_CODE(Code::kNotFound, api().merge_patch(gvr::kConfigMaps, key("a"), {{"status", 1}}, by("op", false, "status")).status());
+  EXPECT_CODE(Code::kNotFound,
+              api().merge_patch(gvr::kConfigMaps, key("a"), {{"status", 1}}, by("op", false, "status")).status());
 }
 
 TEST_P(Contract, ScaleSubresource) {
@@ -461,10 +489,14 @@ TEST_P(Contract, PodDeletion) {
   bind.gvr = gvr::kPods;
   bind.key = key("bound");
   bind.subresource = "binding";
-  bind.body = {{"apiVersion", "v1"}, {"kind", "Binding"}, {"metadata", {{"name", "bound"}, {"namespace", ns_}}}, {"target", {{"apiVersion", "v1"}, {"kind", "Node"}, {"name", "n1"}}}};
+  bind.body = {{"apiVersion", "v1"},
+               {"kind", "Binding"},
+               {"metadata", {{"name", "bound"}, {"namespace", ns_}}},
+               {"target", {{"apiVersion", "v1"}, {"kind", "Node"}, {"name", "n1"}}}};
   EXPECT_OK(api().call(bind).status());
   EXPECT_CODE(Code::kAborted, api().call(bind).status());
-  EXPECT_OK(api().remove(gvr::kPods, key("bound"), {.uid = uid_of(made), .resource_version = {}, .grace_period_seconds = {}}));
+  EXPECT_OK(api().remove(gvr::kPods, key("bound"),
+                         {.uid = uid_of(made), .resource_version = {}, .grace_period_seconds = {}}));
   const Json dying = must(api().get(gvr::kPods, key("bound")));
   EXPECT_TRUE(kube::is_terminating(dying));
   EXPECT_EQ(kube::int_at(dying, {"metadata", "deletionGracePeriodSeconds"}), 30);
@@ -478,8 +510,10 @@ TEST_P(Contract, PodDeletion) {
 
 TEST_P(Contract, PodsAreFrozen) {
   Json made = must(api().create(gvr::kPods, pod("a")));
-  EXPECT_CODE(Code::kInvalidArgument, api().merge_patch(gvr::kPods, key("a"), {{"spec", {{"restartPolicy", "Never"}}}}).status());
-  EXPECT_CODE(Code::kInvalidArgument, api().merge_patch(gvr::kPods, key("a"), {{"spec", {{"nodeName", "n1"}}}}).status());
+  EXPECT_CODE(Code::kInvalidArgument,
+              api().merge_patch(gvr::kPods, key("a"), {{"spec", {{"restartPolicy", "Never"}}}}).status());
+  EXPECT_CODE(Code::kInvalidArgument,
+              api().merge_patch(gvr::kPods, key("a"), {{"spec", {{"nodeName", "n1"}}}}).status());
   made["spec"]["containers"][0]["image"] = "localhost/x:2";
   EXPECT_OK(api().replace(gvr::kPods, made).status());
   Json empty = pod("b");
@@ -488,21 +522,32 @@ TEST_P(Contract, PodsAreFrozen) {
 }
 
 TEST_P(Contract, Claims) {
-  const Json claim = {{"apiVersion", "v1"},
-                      {"kind", "PersistentVolumeClaim"},
-                      {"metadata", {{"namespace", ns_}, {"name", "data"}}},
-                      {"spec", {{"accessModes", {"ReadWriteOnce"}}, {"resources", {{"requests", {{"storage", "1Gi"}}}}}}}};
+  const Json claim = {
+      {"apiVersion", "v1"},
+      {"kind", "PersistentVolumeClaim"},
+      {"metadata", {{"namespace", ns_}, {"name", "data"}}},
+      {"spec", {{"accessModes", {"ReadWriteOnce"}}, {"resources", {{"requests", {{"storage", "1Gi"}}}}}}}};
   const Json made = must(api().create(gvr::kPersistentVolumeClaims, claim));
   EXPECT_TRUE(kube::has_finalizer(made, "kubernetes.io/pvc-protection"));
   EXPECT_EQ(string_at(made, {"status", "phase"}), "Pending");
   const auto resize = [&](const char* size) {
-    return api().merge_patch(gvr::kPersistentVolumeClaims, key("data"), {{"spec", {{"resources", {{"requests", {{"storage", size}}}}}}}}).status();
+    return api()
+        .merge_patch(gvr::kPersistentVolumeClaims, key("data"),
+                     {{"spec", {{"resources", {{"requests", {{"storage", size}}}}}}}})
+        .status();
   };
   EXPECT_CODE(Code::kInvalidArgument, resize("2Gi"));  // not bound yet
-  EXPECT_CODE(Code::kInvalidArgument, api().merge_patch(gvr::kPersistentVolumeClaims, key("data"), {{"spec", {{"accessModes", {"ReadWriteMany"}}}}}).status());
+  EXPECT_CODE(Code::kInvalidArgument, api()
+                                          .merge_patch(gvr::kPersistentVolumeClaims, key("data"),
+                                                       {{"spec", {{"accessModes", {"ReadWriteMany"}}}}})
+                                          .status());
   must(api().merge_patch(gvr::kPersistentVolumeClaims, key("data"), {{"spec", {{"volumeName", "pv-1"}}}}));
-  EXPECT_CODE(Code::kInvalidArgument, api().merge_patch(gvr::kPersistentVolumeClaims, key("data"), {{"spec", {{"volumeName", "pv-2"}}}}).status());
-  must(api().merge_patch(gvr::kPersistentVolumeClaims, key("data"), {{"status", {{"phase", "Bound"}, {"capacity", {{"storage", "1Gi"}}}}}}, by("binder", false, "status")));
+  EXPECT_CODE(
+      Code::kInvalidArgument,
+      api().merge_patch(gvr::kPersistentVolumeClaims, key("data"), {{"spec", {{"volumeName", "pv-2"}}}}).status());
+  must(api().merge_patch(gvr::kPersistentVolumeClaims, key("data"),
+                         {{"status", {{"phase", "Bound"}, {"capacity", {{"storage", "1Gi"}}}}}},
+                         by("binder", false, "status")));
   EXPECT_CODE(Code::kInvalidArgument, resize("500Mi"));
   EXPECT_OK(api().remove(gvr::kPersistentVolumeClaims, key("data")));
   EXPECT_TRUE(kube::is_terminating(must(api().get(gvr::kPersistentVolumeClaims, key("data")))));
@@ -511,10 +556,11 @@ TEST_P(Contract, Claims) {
 }
 
 TEST_P(Contract, Services) {
-  Json service = {{"apiVersion", "v1"},
-                  {"kind", "Service"},
-                  {"metadata", {{"namespace", ns_}, {"name", "s"}}},
-                  {"spec", {{"selector", {{"app", "x"}}}, {"ports", Json::array({{{"name", "client"}, {"port", 2379}}})}}}};
+  Json service = {
+      {"apiVersion", "v1"},
+      {"kind", "Service"},
+      {"metadata", {{"namespace", ns_}, {"name", "s"}}},
+      {"spec", {{"selector", {{"app", "x"}}}, {"ports", Json::array({{{"name", "client"}, {"port", 2379}}})}}}};
   const Json made = must(api().create(gvr::kServices, service));
   const std::string address = string_at(made, {"spec", "clusterIP"});
   EXPECT_FALSE(address.empty());
@@ -522,7 +568,8 @@ TEST_P(Contract, Services) {
   service["metadata"]["resourceVersion"] = resource_version_of(made);
   const Json next = must(api().replace(gvr::kServices, service));
   EXPECT_EQ(string_at(next, {"spec", "clusterIP"}), address);
-  EXPECT_CODE(Code::kInvalidArgument, api().merge_patch(gvr::kServices, key("s"), {{"spec", {{"clusterIP", "10.96.7.7"}}}}).status());
+  EXPECT_CODE(Code::kInvalidArgument,
+              api().merge_patch(gvr::kServices, key("s"), {{"spec", {{"clusterIP", "10.96.7.7"}}}}).status());
   Json headless = service;
   headless["metadata"] = {{"namespace", ns_}, {"name", "peers"}};
   headless["spec"]["clusterIP"] = "None";
@@ -548,7 +595,9 @@ TEST_P(Contract, SchemaDefaultsAndPruning) {
 }
 
 TEST_P(Contract, SchemaValidation) {
-  const auto refused = [&](Json spec) { EXPECT_CODE(Code::kInvalidArgument, api().create(kWidgets, widget("x", std::move(spec))).status()); };
+  const auto refused = [&](Json spec) {
+    EXPECT_CODE(Code::kInvalidArgument, api().create(kWidgets, widget("x", std::move(spec))).status());
+  };
   refused(Json::object());
   refused({{"replicas", "three"}});
   refused({{"replicas", 8}});
@@ -560,12 +609,17 @@ TEST_P(Contract, SchemaValidation) {
   refused({{"replicas", 1}, {"limits", {{"cpu", true}}}});
   refused({{"replicas", 1}, {"ports", Json::array({{{"number", 1}}})}});
   refused({{"replicas", 1}, {"ports", Json::array({{{"name", "a"}}, {{"name", "a"}}})}});
-  refused({{"replicas", 1}, {"ports", Json::array({{{"name", "a"}}, {{"name", "b"}}, {{"name", "c"}}, {{"name", "d"}}})}});
+  refused(
+      {{"replicas", 1}, {"ports", Json::array({{{"name", "a"}}, {{"name", "b"}}, {{"name", "c"}}, {{"name", "d"}}})}});
   refused({{"replicas", 1}, {"tags", {"a", "a"}}});
   Json no_spec = widget("x");
   no_spec.erase("spec");
   EXPECT_CODE(Code::kInvalidArgument, api().create(kWidgets, no_spec).status());
-  EXPECT_OK(api().create(kWidgets, widget("ok", {{"replicas", 1}, {"limits", {{"cpu", 2}, {"memory", "1Gi"}}}, {"tags", {"a", "b"}}})).status());
+  EXPECT_OK(
+      api()
+          .create(kWidgets,
+                  widget("ok", {{"replicas", 1}, {"limits", {{"cpu", 2}, {"memory", "1Gi"}}}, {"tags", {"a", "b"}}}))
+          .status());
 }
 
 TEST_P(Contract, CelRules) {
@@ -599,11 +653,15 @@ TEST_P(Contract, OurDefinitions) {
   EXPECT_EQ(string_at(made, {"spec", "storage", "reclaim"}), "Delete");
   const ObjectKey demo = key_of(made);
   EXPECT_CODE(Code::kInvalidArgument, api().merge_patch(clusters, demo, {{"spec", {{"replicas", 4}}}}).status());
-  EXPECT_CODE(Code::kInvalidArgument, api().merge_patch(clusters, demo, {{"spec", {{"storage", {{"size", "1Mi"}}}}}}).status());
+  EXPECT_CODE(Code::kInvalidArgument,
+              api().merge_patch(clusters, demo, {{"spec", {{"storage", {{"size", "1Mi"}}}}}}).status());
   EXPECT_OK(api().merge_patch(clusters, demo, {{"spec", {{"storage", {{"size", "1.5Gi"}}}}}}).status());
-  EXPECT_CODE(Code::kInvalidArgument, api().merge_patch(clusters, demo, {{"spec", {{"storage", {{"storageClassName", "other"}}}}}}).status());
+  EXPECT_CODE(Code::kInvalidArgument,
+              api().merge_patch(clusters, demo, {{"spec", {{"storage", {{"storageClassName", "other"}}}}}}).status());
   must(api().merge_patch(clusters, demo, {{"status", {{"clusterID", "abc"}}}}, by("op", false, "status")));
-  EXPECT_CODE(Code::kInvalidArgument, api().merge_patch(clusters, demo, {{"status", {{"clusterID", "abd"}}}}, by("op", false, "status")).status());
+  EXPECT_CODE(
+      Code::kInvalidArgument,
+      api().merge_patch(clusters, demo, {{"status", {{"clusterID", "abd"}}}}, by("op", false, "status")).status());
   sample["metadata"]["name"] = std::string(53, 'a');
   EXPECT_CODE(Code::kInvalidArgument, api().create(clusters, sample).status());
 }
@@ -637,7 +695,8 @@ TEST_P(Contract, ApplyConflictsAndForce) {
   const Json forced = must(api().apply(kWidgets, widget("a", {{"replicas", 2}}), by("two", true)));
   EXPECT_EQ(kube::int_at(forced, {"spec", "replicas"}), 2);
   EXPECT_EQ(string_at(forced, {"spec", "note"}), "one");
-  EXPECT_CODE(Code::kAborted, api().apply(kWidgets, widget("a", {{"replicas", 1}, {"note", "one"}}), by("one")).status());
+  EXPECT_CODE(Code::kAborted,
+              api().apply(kWidgets, widget("a", {{"replicas", 1}, {"note", "one"}}), by("one")).status());
   // a plain write takes the field as well
   must(api().merge_patch(kWidgets, key("a"), {{"spec", {{"replicas", 4}}}}, by("kubectl")));
   EXPECT_CODE(Code::kAborted, api().apply(kWidgets, widget("a", {{"replicas", 2}}), by("two")).status());
@@ -646,17 +705,22 @@ TEST_P(Contract, ApplyConflictsAndForce) {
 TEST_P(Contract, ApplySharedFieldsOutliveOneOwner) {
   must(api().apply(kWidgets, widget("a", {{"replicas", 1}, {"note", "shared"}}), by("one")));
   must(api().apply(kWidgets, widget("a", {{"replicas", 1}, {"note", "shared"}}), by("two")));
-  EXPECT_EQ(string_at(must(api().apply(kWidgets, widget("a", {{"replicas", 1}}), by("one"))), {"spec", "note"}), "shared");
+  EXPECT_EQ(string_at(must(api().apply(kWidgets, widget("a", {{"replicas", 1}}), by("one"))), {"spec", "note"}),
+            "shared");
   EXPECT_TRUE(at(must(api().apply(kWidgets, widget("a", {{"replicas", 1}}), by("two"))), {"spec", "note"}).is_null());
 }
 
 TEST_P(Contract, ApplyLists) {
   const Json port_a = {{"name", "a"}, {"number", 1}}, port_b = {{"name", "b"}, {"number", 2}};
-  must(api().apply(kWidgets, widget("a", {{"replicas", 1}, {"ports", {port_a}}, {"tags", {"x"}}, {"order", {"1", "2"}}}), by("one")));
-  const Json both = must(api().apply(kWidgets, widget("a", {{"replicas", 1}, {"ports", {port_b}}, {"tags", {"y"}}}), by("two")));
+  must(api().apply(kWidgets,
+                   widget("a", {{"replicas", 1}, {"ports", {port_a}}, {"tags", {"x"}}, {"order", {"1", "2"}}}),
+                   by("one")));
+  const Json both =
+      must(api().apply(kWidgets, widget("a", {{"replicas", 1}, {"ports", {port_b}}, {"tags", {"y"}}}), by("two")));
   EXPECT_EQ(at(both, {"spec", "ports"}), Json({port_a, port_b}));
   EXPECT_EQ(at(both, {"spec", "tags"}), Json({"x", "y"}));
-  EXPECT_CODE(Code::kAborted, api().apply(kWidgets, widget("a", {{"replicas", 1}, {"order", {"3"}}}), by("two")).status());
+  EXPECT_CODE(Code::kAborted,
+              api().apply(kWidgets, widget("a", {{"replicas", 1}, {"order", {"3"}}}), by("two")).status());
   const Json one = must(api().apply(kWidgets, widget("a", {{"replicas", 1}, {"order", {"1", "2"}}}), by("one")));
   EXPECT_EQ(at(one, {"spec", "ports"}), Json({port_b}));
   EXPECT_EQ(at(one, {"spec", "tags"}), Json({"y"}));
@@ -681,7 +745,8 @@ TEST_P(Contract, ApplyPreconditionsAndStatus) {
   const Json made = must(api().apply(kWidgets, widget("a"), by("one")));
   // of another object than the one that is there: "immutable", not a conflict
   EXPECT_CODE(Code::kInvalidArgument, api().apply(kWidgets, absent, by("one")).status());
-  EXPECT_CODE(Code::kInvalidArgument, api().merge_patch(kWidgets, key("a"), {{"metadata", {{"uid", uid_of(absent)}}}}).status());
+  EXPECT_CODE(Code::kInvalidArgument,
+              api().merge_patch(kWidgets, key("a"), {{"metadata", {{"uid", uid_of(absent)}}}}).status());
   Json versioned = widget("a", {{"replicas", 4}});
   versioned["metadata"]["uid"] = uid_of(made);
   versioned["metadata"]["resourceVersion"] = resource_version_of(made);
@@ -690,7 +755,10 @@ TEST_P(Contract, ApplyPreconditionsAndStatus) {
   EXPECT_CODE(Code::kAborted, api().apply(kWidgets, versioned, by("one")).status());
   must(api().apply(kWidgets, widget("a"), by("one")));
 
-  Json status = {{"apiVersion", "contract.fairlead.io/v1"}, {"kind", "Widget"}, {"metadata", {{"namespace", ns_}, {"name", "a"}}}, {"status", {{"phase", "Good"}, {"replicas", 1}}}};
+  Json status = {{"apiVersion", "contract.fairlead.io/v1"},
+                 {"kind", "Widget"},
+                 {"metadata", {{"namespace", ns_}, {"name", "a"}}},
+                 {"status", {{"phase", "Good"}, {"replicas", 1}}}};
   status["metadata"]["uid"] = uid_of(made);
   const Json reported = must(api().apply(kWidgets, status, by("one", true, "status")));
   EXPECT_EQ(string_at(reported, {"status", "phase"}), "Good");
@@ -755,7 +823,8 @@ TEST_P(Contract, WatchFromForgottenHistoryIsRefused) {
   options.ns = ns_;
   options.resource_version = "1";
   options.timeout = std::chrono::seconds(5);
-  EXPECT_CODE(Code::kOutOfRange, api().watch(kWidgets, options, [](WatchEvent) { return true; }, std::stop_token()));
+  EXPECT_CODE(Code::kOutOfRange, api().watch(
+                                     kWidgets, options, [](WatchEvent) { return true; }, std::stop_token()));
 }
 
 TEST_P(Contract, WatchEndsAtItsTimeoutAndStopsPromptly) {
@@ -764,7 +833,8 @@ TEST_P(Contract, WatchEndsAtItsTimeoutAndStopsPromptly) {
   options.resource_version = api().list(kWidgets, in_ns()).value().resource_version;
   options.timeout = std::chrono::seconds(1);
   const auto start = std::chrono::steady_clock::now();
-  EXPECT_OK(api().watch(kWidgets, options, [](WatchEvent) { return true; }, std::stop_token()));
+  EXPECT_OK(api().watch(
+      kWidgets, options, [](WatchEvent) { return true; }, std::stop_token()));
   EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(900));
 
   options.timeout = std::chrono::minutes(5);
@@ -774,7 +844,8 @@ TEST_P(Contract, WatchEndsAtItsTimeoutAndStopsPromptly) {
     stop.request_stop();
   });
   const auto begin = std::chrono::steady_clock::now();
-  EXPECT_CODE(Code::kCancelled, api().watch(kWidgets, options, [](WatchEvent) { return true; }, stop.get_token()));
+  EXPECT_CODE(Code::kCancelled, api().watch(
+                                    kWidgets, options, [](WatchEvent) { return true; }, stop.get_token()));
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
   stopper.join();
 }
@@ -844,7 +915,8 @@ TEST_P(Contract, EventsAreCounted) {
   {
     kube::EventRecorder recorder(api(), "fairlead-operator", "host-1");
     recorder.emit(about, kube::EventType::kWarning, "VolumeLost", "member a-0 lost its volume", wall);
-    recorder.emit(about, kube::EventType::kWarning, "VolumeLost", "member a-0 lost its volume", wall + 1'000);   // held back
+    recorder.emit(about, kube::EventType::kWarning, "VolumeLost", "member a-0 lost its volume",
+                  wall + 1'000);  // held back
     recorder.emit(about, kube::EventType::kWarning, "VolumeLost", "member a-0 lost its volume", wall + 20'000);
     recorder.emit(about, kube::EventType::kNormal, "Created", std::string(2'000, 'x'), wall + 20'000);
     EXPECT_EQ(recorder.failures(), 0u);

@@ -53,12 +53,11 @@ struct Process {
   Process(Server& server, FakeMembers& members, int number, std::vector<Fault> script)
       : client(server, "operator-" + std::to_string(number), std::move(script)),
         events(client, "fairlead-operator", "test"),
-        reconciler(client, members, events,
-                   {[&server] { return server.time_ms(); },
-                    // Every process draws other names.
-                    [number, n = 0]() mutable {
-                      return "p" + std::to_string(number) + "n" + std::to_string(n++ % 90);
-                    }}) {}
+        reconciler(
+            client, members, events,
+            {[&server] { return server.time_ms(); },
+             // Every process draws other names.
+             [number, n = 0]() mutable { return "p" + std::to_string(number) + "n" + std::to_string(n++ % 90); }}) {}
   Client client;
   kube::EventRecorder events;
   Reconciler reconciler;
@@ -126,24 +125,18 @@ struct World {
 
   // Without names and UIDs: they are drawn.
   std::string end_state() const {
-    std::string text =
-        server.find(gvr::kClusters, kKey) == nullptr ? "gone" : "Ready=" + condition("Ready");
+    std::string text = server.find(gvr::kClusters, kKey) == nullptr ? "gone" : "Ready=" + condition("Ready");
     text += " Degraded=" + condition("Degraded") + " Available=" + condition("Available");
     int ready = 0;
     for (const auto& pod : server.all(kube::gvr::kPods, "ns")) {
       for (const kube::Json& c : kube::at(*pod, {"status", "conditions"})) {
-        ready += kube::string_at(c, {"type"}) == "Ready" && kube::string_at(c, {"status"}) == "True"
-                     ? 1
-                     : 0;
+        ready += kube::string_at(c, {"type"}) == "Ready" && kube::string_at(c, {"status"}) == "True" ? 1 : 0;
       }
     }
-    const auto count = [this](const kube::Gvr& g) {
-      return std::to_string(server.all(g, "ns").size());
-    };
+    const auto count = [this](const kube::Gvr& g) { return std::to_string(server.all(g, "ns").size()); };
     text += " pods=" + count(kube::gvr::kPods) + " ready=" + std::to_string(ready) +
-            " volumes=" + count(kube::gvr::kPersistentVolumeClaims) +
-            " members=" + count(gvr::kMembers) + " services=" + count(kube::gvr::kServices) +
-            " budgets=" + count(kube::gvr::kPodDisruptionBudgets);
+            " volumes=" + count(kube::gvr::kPersistentVolumeClaims) + " members=" + count(gvr::kMembers) +
+            " services=" + count(kube::gvr::kServices) + " budgets=" + count(kube::gvr::kPodDisruptionBudgets);
     return text;
   }
 
@@ -153,8 +146,7 @@ struct World {
   FakeMembers members{server};
   std::unique_ptr<Process> process;
   int processes = 0;
-  uint64_t busy_reads =
-      0;  // reads until the world came to rest; later ones only read the same again
+  uint64_t busy_reads = 0;  // reads until the world came to rest; later ones only read the same again
 };
 
 struct RunResult {
@@ -195,9 +187,7 @@ RunResult run(const Scenario& scenario, std::vector<Fault> script) {
 
 // ---- what happens to a formed cluster ----
 
-void delete_pod(World& w) {
-  w.user(kube::Verb::kDelete, kube::gvr::kPods, {}, {"ns", w.member(0)});
-}
+void delete_pod(World& w) { w.user(kube::Verb::kDelete, kube::gvr::kPods, {}, {"ns", w.member(0)}); }
 void fail_pod(World& w) { EXPECT_TRUE(w.kubelet.fail_pod({"ns", w.member(1)}).is_ok()); }
 // Its readiness probe fails and goes on failing. That is no reason to delete it: it may serve, or
 // come back by itself.
@@ -217,8 +207,7 @@ void replace_volume(World& w) {
   const kube::Json fresh = {
       {"apiVersion", "v1"},
       {"kind", "PersistentVolumeClaim"},
-      {"metadata",
-       {{"name", key.name}, {"namespace", "ns"}, {"labels", claim["metadata"]["labels"]}}},
+      {"metadata", {{"name", key.name}, {"namespace", "ns"}, {"labels", claim["metadata"]["labels"]}}},
       {"spec", {{"accessModes", {"ReadWriteOnce"}}, {"resources", claim["spec"]["resources"]}}}};
   w.user(kube::Verb::kCreate, kube::gvr::kPersistentVolumeClaims, fresh, key);
 }
@@ -266,8 +255,7 @@ const Scenario kScenarios[] = {
     {"cluster deleted", 3, delete_cluster,
      "gone Degraded= Available= pods=0 ready=0 volumes=0 members=0 services=0 budgets=0", 23},
     {"cluster deleted, volumes kept", 1, delete_cluster,
-     "gone Degraded= Available= pods=0 ready=0 volumes=1 members=0 services=0 budgets=0", 3,
-     "Retain"},
+     "gone Degraded= Available= pods=0 ready=0 volumes=1 members=0 services=0 budgets=0", 3, "Retain"},
 };
 
 class CrashMatrix : public testing::TestWithParam<Scenario> {};
@@ -282,8 +270,7 @@ TEST_P(CrashMatrix, EveryWriteAndRead) {
   const bool full = std::getenv("FAIRLEAD_FULL_MATRIX") != nullptr;
   int others = 0;
   for (const Fault& fault : every_single_fault(calm.writes, calm.reads, kStaleDepth)) {
-    const bool crash =
-        fault.kind == FaultKind::kCrashBefore || fault.kind == FaultKind::kCrashAfter;
+    const bool crash = fault.kind == FaultKind::kCrashBefore || fault.kind == FaultKind::kCrashAfter;
     if (!crash && !full && others++ % scenario.sample != 0) continue;
     SCOPED_TRACE(std::string(scenario.name) + " with " + fault.to_string());
     const RunResult disturbed = run(scenario, {fault});
@@ -296,8 +283,7 @@ TEST_P(CrashMatrix, EveryWriteAndRead) {
   }
   EXPECT_GT(hits, faults * 9 / 10) << "faults that do not happen prove nothing";
   std::printf("%s: %llu writes, %llu reads, %d runs with a fault\n", scenario.name,
-              static_cast<unsigned long long>(calm.writes),
-              static_cast<unsigned long long>(calm.reads), faults);
+              static_cast<unsigned long long>(calm.writes), static_cast<unsigned long long>(calm.reads), faults);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, CrashMatrix, testing::ValuesIn(kScenarios), [](const auto& scenario) {

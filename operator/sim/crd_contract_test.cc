@@ -29,28 +29,23 @@ class CrdContract : public testing::TestWithParam<const char*> {
       real_ = kube::connect(kube::load_kubeconfig(kubeconfig).value()).value();
     }
     for (const char* kind : {"fairleadclusters", "fairleadmembers"}) {
-      const Json definition =
-          kube::parse_yaml_file(std::string("manifests/crds/") + kind + ".yaml").value().at(0);
+      const Json definition = kube::parse_yaml_file(std::string("manifests/crds/") + kind + ".yaml").value().at(0);
       kube::WriteOptions options;
       options.field_manager = "crd-contract";
       options.force = true;
-      const Status applied =
-          api().apply(kube::gvr::kCustomResourceDefinitions, definition, options).status();
+      const Status applied = api().apply(kube::gvr::kCustomResourceDefinitions, definition, options).status();
       ASSERT_TRUE(applied.is_ok()) << applied.to_string();
     }
     static int counter = 0;  // a namespace that is being deleted takes nothing new
     ns_ = "crd-" + std::to_string(getpid()) + "-" + std::to_string(++counter);
-    const Status made =
-        api()
-            .create(kube::gvr::kNamespaces,
-                    {{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", {{"name", ns_}}}})
-            .status();
+    const Status made = api()
+                            .create(kube::gvr::kNamespaces,
+                                    {{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", {{"name", ns_}}}})
+                            .status();
     ASSERT_TRUE(made.is_ok()) << made.to_string();
     // A definition is served a moment after it is accepted; a minute is "never".
-    for (int i = 0; i < 600 && !api()
-                                    .list(gvr::kClusters,
-                                          {.ns = ns_, .label_selector = "", .resource_version = ""})
-                                    .is_ok();
+    for (int i = 0;
+         i < 600 && !api().list(gvr::kClusters, {.ns = ns_, .label_selector = "", .resource_version = ""}).is_ok();
          ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(100));
     }
@@ -89,8 +84,7 @@ TEST_P(CrdContract, DefaultsAreThoseOfTheTypes) {
   ASSERT_TRUE(parsed.is_ok()) << parsed.status().to_string();
   Json bare = live;
   bare["spec"] = Json::object();
-  EXPECT_EQ(crd::to_json(parsed->spec), crd::to_json(crd::parse_cluster(bare)->spec))
-      << "schema and types disagree";
+  EXPECT_EQ(crd::to_json(parsed->spec), crd::to_json(crd::parse_cluster(bare)->spec)) << "schema and types disagree";
   EXPECT_EQ(kube::int_at(live, {"spec", "replicas"}), 3);
 }
 
@@ -108,8 +102,7 @@ TEST_P(CrdContract, RefusesAtCreation) {
   for (const auto& [name, spec] : cases) {
     EXPECT_EQ(create(name, spec).code(), Code::kInvalidArgument) << name << " " << spec;
   }
-  EXPECT_EQ(create(std::string(53, 'n'), Json::object()).code(), Code::kInvalidArgument)
-      << "a name that is too long";
+  EXPECT_EQ(create(std::string(53, 'n'), Json::object()).code(), Code::kInvalidArgument) << "a name that is too long";
   EXPECT_TRUE(create(std::string(52, 'n'), Json::object()).is_ok());
 }
 
@@ -119,8 +112,7 @@ TEST_P(CrdContract, WhatMayChange) {
   EXPECT_TRUE(patch("c", {{"spec", {{"storage", {{"size", "1.5Gi"}}}}}}).is_ok());
   EXPECT_EQ(patch("c", {{"spec", {{"storage", {{"size", "1Gi"}}}}}}).code(), Code::kInvalidArgument)
       << "volumes do not shrink";
-  EXPECT_EQ(patch("c", {{"spec", {{"storage", {{"storageClassName", "fast"}}}}}}).code(),
-            Code::kInvalidArgument);
+  EXPECT_EQ(patch("c", {{"spec", {{"storage", {{"storageClassName", "fast"}}}}}}).code(), Code::kInvalidArgument);
   EXPECT_EQ(patch("c", {{"spec", {{"replicas", 4}}}}).code(), Code::kInvalidArgument);
 }
 
@@ -128,9 +120,7 @@ TEST_P(CrdContract, WhatMayChange) {
 // "new" twice.
 TEST_P(CrdContract, TheIntentIsWrittenOnce) {
   ASSERT_TRUE(create("c", Json::object()).is_ok());
-  const auto status = [this](Json fields) {
-    return patch("c", {{"status", std::move(fields)}}, "status");
-  };
+  const auto status = [this](Json fields) { return patch("c", {{"status", std::move(fields)}}, "status"); };
   const auto intent = [&](Json a) {
     return status({{"intent", {{"token", "t"}, {"members", {std::move(a), {{"name", "b"}}}}}}});
   };
@@ -159,9 +149,8 @@ TEST_P(CrdContract, TheSpecOfAMemberIsFixed) {
                  {"metadata", {{"name", "m"}, {"namespace", ns_}}},
                  {"spec", crd::to_json(crd::MemberSpec{"c", "data-m"})}};
   ASSERT_TRUE(api().create(gvr::kMembers, member).is_ok());
-  EXPECT_EQ(
-      api().merge_patch(gvr::kMembers, {ns_, "m"}, {{"spec", {{"volumeName", "other"}}}}).code(),
-      Code::kInvalidArgument);
+  EXPECT_EQ(api().merge_patch(gvr::kMembers, {ns_, "m"}, {{"spec", {{"volumeName", "other"}}}}).code(),
+            Code::kInvalidArgument);
   EXPECT_EQ(api()
                 .create(gvr::kMembers, {{"apiVersion", crd::kApiVersion},
                                         {"kind", crd::kMemberKind},

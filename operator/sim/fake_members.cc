@@ -15,17 +15,14 @@ std::string argument(const Json& pod, const std::string& name) {
   return "";
 }
 
-MemberId id_of(const std::string& token, const std::string& name) {
-  return MemberId(crc32c(token + "/" + name) | 1);
-}
+MemberId id_of(const std::string& token, const std::string& name) { return MemberId(crc32c(token + "/" + name) | 1); }
 
 }  // namespace
 
 void FakeMembers::tick() {
   std::set<std::string> alive;
   for (const auto& pod : server_.all(kube::gvr::kPods)) {
-    if (kube::string_at(*pod, {"status", "phase"}) != "Running" || kube::is_terminating(*pod))
-      continue;
+    if (kube::string_at(*pod, {"status", "phase"}) != "Running" || kube::is_terminating(*pod)) continue;
     if (argument(*pod, "initial-cluster").empty()) continue;  // not one of ours
     alive.insert(kube::uid_of(*pod));
     const auto it = running_.find(kube::name_of(*pod));
@@ -37,8 +34,7 @@ void FakeMembers::tick() {
 void FakeMembers::start(const Json& pod) {
   const std::string name = kube::name_of(pod), uid = kube::uid_of(pod);
   if (refused_.count(uid) != 0) return;
-  const auto claim =
-      server_.find(kube::gvr::kPersistentVolumeClaims, {kube::namespace_of(pod), "data-" + name});
+  const auto claim = server_.find(kube::gvr::kPersistentVolumeClaims, {kube::namespace_of(pod), "data-" + name});
   if (claim == nullptr) return;
   const std::string volume = kube::uid_of(*claim);
   std::set<std::string>& data = data_[name];
@@ -57,8 +53,7 @@ void FakeMembers::start(const Json& pod) {
   running_[name] = {uid, volume, argument(pod, "initial-cluster-token")};
 }
 
-member::Round FakeMembers::ask(const std::string& scope, const std::vector<member::Target>& targets,
-                               int64_t now_ms) {
+member::Round FakeMembers::ask(const std::string& scope, const std::vector<member::Target>& targets, int64_t now_ms) {
   member::Round round;
   const bool quorum = voters_ > 0 && static_cast<int>(running_.size()) >= voters_ / 2 + 1;
   for (const member::Target& t : targets) {

@@ -19,8 +19,7 @@ class FakeMembers : public member::Prober {
   // Starts what runs by now. Called by the test between the operator's rounds.
   void tick();
 
-  member::Round ask(const std::string& scope, const std::vector<member::Target>& targets,
-                    int64_t now_ms) override;
+  member::Round ask(const std::string& scope, const std::vector<member::Target>& targets, int64_t now_ms) override;
   void forget(const std::string& scope) override { silences_.forget(scope); }
 
   int amnesiacs() const { return amnesiacs_; }  // started without the data they once had
@@ -35,10 +34,9 @@ class FakeMembers : public member::Prober {
 
   Server& server_;
   member::SilenceLog silences_;
-  std::map<std::string, Running> running_;  // by member name
-  std::map<std::string, std::set<std::string>>
-      data_;                       // member name -> UIDs of volumes with its data
-  std::set<std::string> refused_;  // pods that ended up refusing to start
+  std::map<std::string, Running> running_;             // by member name
+  std::map<std::string, std::set<std::string>> data_;  // member name -> UIDs of volumes with its data
+  std::set<std::string> refused_;                      // pods that ended up refusing to start
   int voters_ = 0;
   int amnesiacs_ = 0;
 };

@@ -18,10 +18,10 @@ using std::chrono::milliseconds;
 
 namespace {
 
-constexpr size_t kOpenListsMax = 64;         // paged lists that can be continued
-constexpr milliseconds kStreamPoll{50};      // how soon an open watch notices stop()
+constexpr size_t kOpenListsMax = 64;     // paged lists that can be continued
+constexpr milliseconds kStreamPoll{50};  // how soon an open watch notices stop()
 constexpr int64_t kWatchDefaultS = 1800;
-constexpr size_t kBodyBytesMax = 3u << 20;   // kube-apiserver's limit
+constexpr size_t kBodyBytesMax = 3u << 20;  // kube-apiserver's limit
 
 struct HttpError {
   int code;
@@ -31,28 +31,43 @@ struct HttpError {
 // The other direction of operator/kube/http_status.cc, written by itself.
 HttpError http_error_of(const Status& status) {
   switch (status.code()) {
-    case Code::kNotFound: return {404, "NotFound"};
-    case Code::kAlreadyExists: return {409, "AlreadyExists"};
-    case Code::kAborted: return {409, "Conflict"};
-    case Code::kOutOfRange: return {410, "Expired"};
+    case Code::kNotFound:
+      return {404, "NotFound"};
+    case Code::kAlreadyExists:
+      return {409, "AlreadyExists"};
+    case Code::kAborted:
+      return {409, "Conflict"};
+    case Code::kOutOfRange:
+      return {410, "Expired"};
     case Code::kInvalidArgument: {
       const bool about_fields = status.message().find(" is invalid: ") != std::string_view::npos;
       return about_fields ? HttpError{422, "Invalid"} : HttpError{400, "BadRequest"};
     }
-    case Code::kPermissionDenied: return {403, "Forbidden"};
-    case Code::kUnauthenticated: return {401, "Unauthorized"};
-    case Code::kUnimplemented: return {405, "MethodNotAllowed"};
-    case Code::kResourceExhausted: return {429, "TooManyRequests"};
-    case Code::kUnavailable: return {503, "ServiceUnavailable"};
-    case Code::kDeadlineExceeded: return {504, "Timeout"};
-    default: return {500, "InternalError"};
+    case Code::kPermissionDenied:
+      return {403, "Forbidden"};
+    case Code::kUnauthenticated:
+      return {401, "Unauthorized"};
+    case Code::kUnimplemented:
+      return {405, "MethodNotAllowed"};
+    case Code::kResourceExhausted:
+      return {429, "TooManyRequests"};
+    case Code::kUnavailable:
+      return {503, "ServiceUnavailable"};
+    case Code::kDeadlineExceeded:
+      return {504, "Timeout"};
+    default:
+      return {500, "InternalError"};
   }
 }
 
 Json status_object(const Status& status) {
   const HttpError error = http_error_of(status);
-  return {{"apiVersion", "v1"},   {"kind", "Status"},         {"metadata", Json::object()},
-          {"status", "Failure"}, {"message", std::string(status.message())}, {"reason", error.reason},
+  return {{"apiVersion", "v1"},
+          {"kind", "Status"},
+          {"metadata", Json::object()},
+          {"status", "Failure"},
+          {"message", std::string(status.message())},
+          {"reason", error.reason},
           {"code", error.code}};
 }
 
@@ -106,13 +121,19 @@ int64_t number_param(const httplib::Request& http, const char* name, int64_t oth
 Status read_delete_options(const Json& body, Request& request) {
   if (body.is_null()) return {};
   if (const std::string uid = string_at(body, {"preconditions", "uid"}); !uid.empty()) request.uid = uid;
-  if (const std::string v = string_at(body, {"preconditions", "resourceVersion"}); !v.empty()) request.expected_resource_version = v;
-  if (at(body, {"gracePeriodSeconds"}).is_number_integer()) request.grace_period_seconds = kube::int_at(body, {"gracePeriodSeconds"});
+  if (const std::string v = string_at(body, {"preconditions", "resourceVersion"}); !v.empty())
+    request.expected_resource_version = v;
+  if (at(body, {"gracePeriodSeconds"}).is_number_integer())
+    request.grace_period_seconds = kube::int_at(body, {"gracePeriodSeconds"});
   const std::string policy = string_at(body, {"propagationPolicy"});
-  if (policy == "Orphan") request.propagation = kube::Propagation::kOrphan;
-  else if (policy == "Background") request.propagation = kube::Propagation::kBackground;
-  else if (policy == "Foreground") request.propagation = kube::Propagation::kForeground;
-  else if (!policy.empty()) return invalid_argument("DeleteOptions: propagationPolicy: " + policy);
+  if (policy == "Orphan")
+    request.propagation = kube::Propagation::kOrphan;
+  else if (policy == "Background")
+    request.propagation = kube::Propagation::kBackground;
+  else if (policy == "Foreground")
+    request.propagation = kube::Propagation::kForeground;
+  else if (!policy.empty())
+    return invalid_argument("DeleteOptions: propagationPolicy: " + policy);
   return {};
 }
 
@@ -218,7 +239,9 @@ Result<Json> HttpFront::Impl::list(Request request, int64_t limit, const std::st
   {
     std::lock_guard lock(mutex);
     auto it = open_lists.find(continue_token);
-    if (it == open_lists.end()) return Status(Code::kOutOfRange, "The provided continue parameter is too old to display a consistent list result");
+    if (it == open_lists.end())
+      return Status(Code::kOutOfRange,
+                    "The provided continue parameter is too old to display a consistent list result");
     rest = std::move(it->second);
     open_lists.erase(it);
   }
@@ -235,7 +258,10 @@ Json HttpFront::Impl::cut_page(Json list, int64_t limit) {
   }
   auto& items = list["items"].get_ref<Json::array_t&>();
   if (limit <= 0 || static_cast<int64_t>(items.size()) <= limit) return list;
-  Json rest = {{"apiVersion", list["apiVersion"]}, {"kind", list["kind"]}, {"metadata", list["metadata"]}, {"items", Json::array()}};
+  Json rest = {{"apiVersion", list["apiVersion"]},
+               {"kind", list["kind"]},
+               {"metadata", list["metadata"]},
+               {"items", Json::array()}};
   for (size_t i = static_cast<size_t>(limit); i < items.size(); i++) rest["items"].push_back(std::move(items[i]));
   items.resize(static_cast<size_t>(limit));
   std::lock_guard lock(mutex);
@@ -266,29 +292,33 @@ void HttpFront::Impl::handle_watch(const httplib::Request& http_request, const R
   stream->deadline = std::chrono::steady_clock::now() +
                      std::chrono::seconds(number_param(http_request, "timeoutSeconds", kWatchDefaultS));
   // each turn of the provider watches for a moment and writes what came
-  response.set_chunked_content_provider("application/json", [this, stream, gvr = target.gvr](size_t, httplib::DataSink& sink) {
-    const auto left = std::chrono::duration_cast<milliseconds>(stream->deadline - std::chrono::steady_clock::now());
-    if (stopping || left.count() <= 0) {
-      sink.done();
-      return true;
-    }
-    if (stream->generation != generation.load()) return false;  // cut off, without a proper end
-    bool writable = true;
-    stream->options.timeout = std::min(left, kStreamPoll);
-    Status status = api.watch(gvr, stream->options, [&](kube::WatchEvent event) {
-      stream->options.resource_version = kube::resource_version_of(event.object);
-      const std::string line = line_of(event).dump() + "\n";
-      writable = sink.write(line.data(), line.size());
-      return writable && !stopping;
-    }, std::stop_token());
-    if (!writable) return false;
-    if (status.is_ok()) return true;
-    if (status.code() == Code::kUnavailable) return false;  // a broken stream, as asked for
-    const std::string line = Json{{"type", "ERROR"}, {"object", status_object(status)}}.dump() + "\n";
-    sink.write(line.data(), line.size());
-    sink.done();
-    return true;
-  });
+  response.set_chunked_content_provider(
+      "application/json", [this, stream, gvr = target.gvr](size_t, httplib::DataSink& sink) {
+        const auto left = std::chrono::duration_cast<milliseconds>(stream->deadline - std::chrono::steady_clock::now());
+        if (stopping || left.count() <= 0) {
+          sink.done();
+          return true;
+        }
+        if (stream->generation != generation.load()) return false;  // cut off, without a proper end
+        bool writable = true;
+        stream->options.timeout = std::min(left, kStreamPoll);
+        Status status = api.watch(
+            gvr, stream->options,
+            [&](kube::WatchEvent event) {
+              stream->options.resource_version = kube::resource_version_of(event.object);
+              const std::string line = line_of(event).dump() + "\n";
+              writable = sink.write(line.data(), line.size());
+              return writable && !stopping;
+            },
+            std::stop_token());
+        if (!writable) return false;
+        if (status.is_ok()) return true;
+        if (status.code() == Code::kUnavailable) return false;  // a broken stream, as asked for
+        const std::string line = Json{{"type", "ERROR"}, {"object", status_object(status)}}.dump() + "\n";
+        sink.write(line.data(), line.size());
+        sink.done();
+        return true;
+      });
 }
 
 // ---- life ----
@@ -301,9 +331,9 @@ Result<std::unique_ptr<HttpFront>> HttpFront::start(const Server& server, kube::
   impl->token = options.required_token;
   impl->tls = !options.certificate_file.empty();
   if (impl->tls) {
-    impl->http = std::make_unique<httplib::SSLServer>(
-        options.certificate_file.c_str(), options.key_file.c_str(),
-        options.client_ca_file.empty() ? nullptr : options.client_ca_file.c_str());
+    impl->http =
+        std::make_unique<httplib::SSLServer>(options.certificate_file.c_str(), options.key_file.c_str(),
+                                             options.client_ca_file.empty() ? nullptr : options.client_ca_file.c_str());
   } else {
     impl->http = std::make_unique<httplib::Server>();
   }

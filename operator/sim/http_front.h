@@ -17,15 +17,14 @@ namespace fairlead::apisim {
 inline constexpr int kFrontThreads = 32;
 
 struct HttpFrontOptions {
-  std::string required_token;   // not empty: other bearer tokens get 401
+  std::string required_token;                              // not empty: other bearer tokens get 401
   std::string certificate_file, key_file, client_ca_file;  // not empty: TLS
 };
 
 class HttpFront {
  public:
   // `server` tells which resources exist; `api` executes. Both outlive the front.
-  static Result<std::unique_ptr<HttpFront>> start(const Server& server, kube::Api& api,
-                                                  HttpFrontOptions options = {});
+  static Result<std::unique_ptr<HttpFront>> start(const Server& server, kube::Api& api, HttpFrontOptions options = {});
   ~HttpFront();  // stops
   HttpFront(const HttpFront&) = delete;
   HttpFront& operator=(const HttpFront&) = delete;

@@ -36,7 +36,8 @@ class ScriptedServer {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    CHECK(::bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 && ::listen(listener_, 16) == 0);
+    CHECK(::bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 &&
+          ::listen(listener_, 16) == 0);
     socklen_t size = sizeof address;
     ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
     port_ = ntohs(address.sin_port);
@@ -102,8 +103,8 @@ class ScriptedServer {
   }
 
   std::mutex mutex_;
-  std::deque<std::string> script_;  // guarded by mutex_
-  std::vector<int> connections_;    // guarded by mutex_
+  std::deque<std::string> script_;    // guarded by mutex_
+  std::vector<int> connections_;      // guarded by mutex_
   std::vector<std::thread> threads_;  // only the acceptor's, until it has ended
   std::thread acceptor_;
   std::atomic<bool> stopping_{false};
@@ -113,12 +114,14 @@ class ScriptedServer {
 };
 
 std::string http(int code, const std::string& body, const std::string& headers = "") {
-  return "HTTP/1.1 " + std::to_string(code) + " x\r\nContent-Length: " + std::to_string(body.size()) + "\r\n" + headers + "\r\n" + body;
+  return "HTTP/1.1 " + std::to_string(code) + " x\r\nContent-Length: " + std::to_string(body.size()) + "\r\n" +
+         headers + "\r\n" + body;
 }
 std::string stream(const std::string& body, bool ends) {
   char size[16];
   std::snprintf(size, sizeof size, "%zx", body.size());
-  return "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + std::string(size) + "\r\n" + body + "\r\n" + (ends ? "0\r\n\r\n" : "");
+  return "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + std::string(size) + "\r\n" + body + "\r\n" +
+         (ends ? "0\r\n\r\n" : "");
 }
 
 Request request(kube::Verb verb, milliseconds timeout = milliseconds(5'000)) {
@@ -163,7 +166,8 @@ TEST(Http, NobodyThereIsCertain) {
 }
 
 TEST(Http, OverloadIsWaitedOutWithinBounds) {
-  const std::string busy = http(429, R"({"kind":"Status","reason":"TooManyRequests","message":"busy"})", "Retry-After: 0\r\n");
+  const std::string busy =
+      http(429, R"({"kind":"Status","reason":"TooManyRequests","message":"busy"})", "Retry-After: 0\r\n");
   {
     ScriptedServer server({busy, http(503, "{}"), http(201, "{}")});
     EXPECT_TRUE(server.client()->call(request(kube::Verb::kCreate)).is_ok());
@@ -219,7 +223,8 @@ Watched watch_once(kube::Api& api) {
 }
 
 TEST(HttpWatch, EndsAndBreaks) {
-  const std::string event = R"({"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":"2"}}})" "\n";
+  const std::string event = R"({"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":"2"}}})"
+                            "\n";
   {
     ScriptedServer server({stream(event + event, true)});
     const Watched w = watch_once(*server.client());
@@ -233,7 +238,10 @@ TEST(HttpWatch, EndsAndBreaks) {
     EXPECT_EQ(w.events, 1u);
   }
   {
-    ScriptedServer server({stream(R"({"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old"}})" "\n", true)});
+    ScriptedServer server(
+        {stream(R"({"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old"}})"
+                "\n",
+                true)});
     EXPECT_EQ(watch_once(*server.client()).status.code(), Code::kOutOfRange);
   }
   {
@@ -257,7 +265,10 @@ TEST(HttpWatch, StopIsPromptEvenBeforeTheAnswer) {
     stop.request_stop();
   });
   const auto start = std::chrono::steady_clock::now();
-  EXPECT_EQ(api->watch(gvr::kConfigMaps, {}, [](kube::WatchEvent) { return true; }, stop.get_token()).code(), Code::kCancelled);
+  EXPECT_EQ(api->watch(
+                   gvr::kConfigMaps, {}, [](kube::WatchEvent) { return true; }, stop.get_token())
+                .code(),
+            Code::kCancelled);
   EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(5'000));
   stopper.join();
 }
@@ -276,13 +287,15 @@ TEST(HttpWatch, BrokenStreamsAreResumed) {
   options.resource_version = api->list(gvr::kConfigMaps).value().resource_version;
   std::string seen;
   const auto watch_until = [&](const std::string& last) {
-    return api->watch(gvr::kConfigMaps, options, [&](kube::WatchEvent event) {
-      options.resource_version = kube::resource_version_of(event.object);
-      if (event.type == kube::WatchEventType::kBookmark) return true;
-      seen += kube::name_of(event.object);
-      if (seen == "a") front->break_watches();
-      return kube::name_of(event.object) != last;
-    }, {});
+    return api->watch(gvr::kConfigMaps, options,
+                      [&](kube::WatchEvent event) {
+                        options.resource_version = kube::resource_version_of(event.object);
+                        if (event.type == kube::WatchEventType::kBookmark) return true;
+                        seen += kube::name_of(event.object);
+                        if (seen == "a") front->break_watches();
+                        return kube::name_of(event.object) != last;
+                      },
+                      {});
   };
   ASSERT_TRUE(api->create(gvr::kConfigMaps, config_map("a")).is_ok());
   EXPECT_EQ(watch_until("z").code(), Code::kUnavailable);
@@ -319,7 +332,10 @@ TEST(HttpIdentity, TokenFileIsReadAgainWhenItChanges) {
   Folder folder;
   Server server;
   Client client(server, "op");
-  auto front = HttpFront::start(server, client, {.required_token = "first", .certificate_file = "", .key_file = "", .client_ca_file = ""}).value();
+  auto front =
+      HttpFront::start(server, client,
+                       {.required_token = "first", .certificate_file = "", .key_file = "", .client_ca_file = ""})
+          .value();
   kube::ConnectionConfig config;
   config.server = front->url();
   config.token = "never used";
@@ -330,7 +346,10 @@ TEST(HttpIdentity, TokenFileIsReadAgainWhenItChanges) {
   EXPECT_EQ(api->list(gvr::kConfigMaps).code(), Code::kUnauthenticated);
   folder.write("token", "second\n");
   EXPECT_TRUE(api->list(gvr::kConfigMaps).is_ok());
-  EXPECT_TRUE(api->watch(gvr::kConfigMaps, {.ns = "", .label_selector = "", .resource_version = "", .timeout = milliseconds(0)}, [](kube::WatchEvent) { return true; }, {}).is_ok());
+  EXPECT_TRUE(api->watch(gvr::kConfigMaps,
+                         {.ns = "", .label_selector = "", .resource_version = "", .timeout = milliseconds(0)},
+                         [](kube::WatchEvent) { return true; }, {})
+                  .is_ok());
 }
 
 struct Issued {
@@ -350,7 +369,8 @@ Issued issue(const std::string& name, const std::string& san, const Issued* issu
   X509_gmtime_adj(X509_getm_notBefore(x), -3600);
   X509_gmtime_adj(X509_getm_notAfter(x), 3600);
   X509_set_pubkey(x, made.key);
-  X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC, reinterpret_cast<const unsigned char*>(name.c_str()), -1, -1, 0);
+  X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC,
+                             reinterpret_cast<const unsigned char*>(name.c_str()), -1, -1, 0);
   X509_set_issuer_name(x, X509_get_subject_name(issuer == nullptr ? x : issuer->certificate));
   const auto extend = [&](int nid, const std::string& value) {
     X509V3_CTX context;
@@ -382,7 +402,8 @@ Issued issue(const std::string& name, const std::string& san, const Issued* issu
 TEST(HttpIdentity, TlsTrustsOnlyTheGivenAuthority) {
   Folder folder;
   const Issued ca = issue("the authority", "", nullptr), other_ca = issue("another", "", nullptr);
-  const Issued ours = issue("server", "IP:127.0.0.1", &ca), elsewhere = issue("server", "DNS:example.com,IP:10.0.0.1", &ca);
+  const Issued ours = issue("server", "IP:127.0.0.1", &ca),
+               elsewhere = issue("server", "DNS:example.com,IP:10.0.0.1", &ca);
   const Issued user = issue("operator", "", &ca), stranger = issue("stranger", "", &other_ca);
   const std::string ca_file = folder.write("ca.crt", ca.certificate_pem);
   Server server;

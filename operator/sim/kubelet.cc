@@ -112,10 +112,15 @@ size_t Kubelet::bind_claims() {
     if (string_at(*claim, {"status", "phase"}) != "Pending" || kube::is_terminating(*claim)) continue;
     const ObjectKey key = kube::key_of(*claim);
     const Json& size = at(*claim, {"spec", "resources", "requests", "storage"});
-    Status status = patch(gvr::kPersistentVolumeClaims, key, {{"spec", {{"volumeName", "pv-" + std::to_string(next_volume_++)}}}}, "");
+    Status status = patch(gvr::kPersistentVolumeClaims, key,
+                          {{"spec", {{"volumeName", "pv-" + std::to_string(next_volume_++)}}}}, "");
     if (status.is_ok()) {
       status = patch(gvr::kPersistentVolumeClaims, key,
-                     {{"status", {{"phase", "Bound"}, {"accessModes", at(*claim, {"spec", "accessModes"})}, {"capacity", {{"storage", size}}}}}}, "status");
+                     {{"status",
+                       {{"phase", "Bound"},
+                        {"accessModes", at(*claim, {"spec", "accessModes"})},
+                        {"capacity", {{"storage", size}}}}}},
+                     "status");
     }
     CHECK(status.is_ok(), "a pending claim can be bound");
     changed++;
@@ -146,7 +151,10 @@ size_t Kubelet::schedule_pods() {
     r.gvr = gvr::kPods;
     r.key = kube::key_of(*pod);
     r.subresource = "binding";
-    r.body = {{"apiVersion", "v1"}, {"kind", "Binding"}, {"metadata", {{"name", r.key.name}}}, {"target", {{"kind", "Node"}, {"name", node}}}};
+    r.body = {{"apiVersion", "v1"},
+              {"kind", "Binding"},
+              {"metadata", {{"name", r.key.name}}},
+              {"target", {{"kind", "Node"}, {"name", node}}}};
     changed += server_.call(r, "scheduler").is_ok();
   }
   return changed;
@@ -160,7 +168,9 @@ size_t Kubelet::run_pods() {
     const bool running = string_at(*pod, {"status", "phase"}) == "Running";
     const bool want_ready = running && ready_(*pod);  // Running first, Ready one step later
     if (running && is_ready(*pod) == want_ready) continue;
-    Json status = {{"phase", "Running"}, {"conditions", conditions(want_ready)}, {"containerStatuses", container_statuses(*pod, want_ready, 0)}};
+    Json status = {{"phase", "Running"},
+                   {"conditions", conditions(want_ready)},
+                   {"containerStatuses", container_statuses(*pod, want_ready, 0)}};
     if (string_at(*pod, {"status", "podIP"}).empty()) {
       const std::string ip = "10.244.0." + std::to_string(next_pod_ip_++);
       status["podIP"] = ip;
@@ -194,7 +204,9 @@ size_t Kubelet::release_claims() {
   }
   for (const ObjectPtr& claim : server_.all(gvr::kPersistentVolumeClaims)) {
     const ObjectKey key = kube::key_of(*claim);
-    if (!kube::is_terminating(*claim) || used.contains(key) || !kube::has_finalizer(*claim, "kubernetes.io/pvc-protection")) continue;
+    if (!kube::is_terminating(*claim) || used.contains(key) ||
+        !kube::has_finalizer(*claim, "kubernetes.io/pvc-protection"))
+      continue;
     Json finalizers = at(*claim, {"metadata", "finalizers"});
     std::erase(finalizers.get_ref<Json::array_t&>(), Json("kubernetes.io/pvc-protection"));
     changed += patch(gvr::kPersistentVolumeClaims, key, {{"metadata", {{"finalizers", finalizers}}}}, "").is_ok();
@@ -211,13 +223,15 @@ Status Kubelet::fail_pod(const ObjectKey& pod, const std::string& reason) {
 Status Kubelet::crash_container(const ObjectKey& key) {
   const ObjectPtr pod = server_.find(gvr::kPods, key);
   if (!pod) return not_found("no pod " + key.to_string());
-  return set_pod_status(key, {{"conditions", conditions(false)}, {"containerStatuses", container_statuses(*pod, false, 1)}});
+  return set_pod_status(key,
+                        {{"conditions", conditions(false)}, {"containerStatuses", container_statuses(*pod, false, 1)}});
 }
 
 Status Kubelet::set_unready(const ObjectKey& key) {
   const ObjectPtr pod = server_.find(gvr::kPods, key);
   if (!pod) return not_found("no pod " + key.to_string());
-  return set_pod_status(key, {{"conditions", conditions(false)}, {"containerStatuses", container_statuses(*pod, false, 0)}});
+  return set_pod_status(key,
+                        {{"conditions", conditions(false)}, {"containerStatuses", container_statuses(*pod, false, 0)}});
 }
 
 Status Kubelet::kill_pod(const ObjectKey& key) {

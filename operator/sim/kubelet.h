@@ -37,15 +37,15 @@ class Kubelet {
   // Pods for which this says false do not become Ready. Default: all do.
   void set_ready_policy(std::function<bool(const Json& pod)> ready);
   // On request: what goes wrong with pods and nodes.
-  Status fail_pod(const ObjectKey& pod, const std::string& reason = "Error");     // phase Failed, stays
-  Status crash_container(const ObjectKey& pod);   // restartCount+1, not ready until the next step
-  Status set_unready(const ObjectKey& pod);       // Ready=False until the next step finds it ready again
-  Status kill_pod(const ObjectKey& pod);          // the object vanishes at once (force delete)
+  Status fail_pod(const ObjectKey& pod, const std::string& reason = "Error");  // phase Failed, stays
+  Status crash_container(const ObjectKey& pod);  // restartCount+1, not ready until the next step
+  Status set_unready(const ObjectKey& pod);      // Ready=False until the next step finds it ready again
+  Status kill_pod(const ObjectKey& pod);         // the object vanishes at once (force delete)
   Status finish_termination(const ObjectKey& pod);
-  Status lose_claim(const ObjectKey& claim);      // its volume is gone: phase Lost
+  Status lose_claim(const ObjectKey& claim);  // its volume is gone: phase Lost
   // The claim vanishes with its data, finalizers or not.
   Status destroy_claim(const ObjectKey& claim);
-  void stop_node(const std::string& node);        // its pods stay as they are, terminating ones are not removed
+  void stop_node(const std::string& node);  // its pods stay as they are, terminating ones are not removed
   void start_node(const std::string& node);
 
  private:

@@ -31,7 +31,7 @@ const std::map<std::string, ListType> kBuiltInLists = {
 };
 // Objects of built-in kinds that are owned as a whole.
 const std::set<std::string> kBuiltInAtomicObjects = {
-    "selector",     "labelSelector", "nodeSelector",    "nodeAffinity",     "dataSource", "fieldRef",
+    "selector",     "labelSelector",  "nodeSelector",    "nodeAffinity",     "dataSource", "fieldRef",
     "secretKeyRef", "involvedObject", "configMapKeyRef", "resourceFieldRef", "claimRef"};
 
 // Where we are in the types: at a schema node, or among built-in kinds under a field name.
@@ -81,8 +81,10 @@ std::string key_element(const ListType& type, const Json& item) {
   Json key = Json::object();
   for (const std::string& name : type.keys) {
     const Json& value = kube::at(item, {name});
-    if (!value.is_null()) key[name] = value;
-    else if (name == "protocol") key[name] = "TCP";
+    if (!value.is_null())
+      key[name] = value;
+    else if (name == "protocol")
+      key[name] = "TCP";
   }
   return "k:" + key.dump();
 }
@@ -114,9 +116,17 @@ void collect(const Json& value, const Type& type, FieldPath& path, FieldSet& out
 }
 
 // Metadata that only the server writes.
-const std::set<std::string> kServerMetadata = {
-    "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp",
-    "deletionGracePeriodSeconds", "managedFields", "selfLink", "generateName"};
+const std::set<std::string> kServerMetadata = {"name",
+                                               "namespace",
+                                               "uid",
+                                               "resourceVersion",
+                                               "generation",
+                                               "creationTimestamp",
+                                               "deletionTimestamp",
+                                               "deletionGracePeriodSeconds",
+                                               "managedFields",
+                                               "selfLink",
+                                               "generateName"};
 
 Json ownable(const Json& object, const std::string& subresource, bool status_apart) {
   Json part = Json::object();
@@ -156,7 +166,8 @@ const Json* resolve(const Json& object, const FieldPath& path, const Json& schem
     } else {
       if (!node->is_array()) return nullptr;
       const ListType list = type.list(*node);
-      const auto it = std::find_if(node->begin(), node->end(), [&](const Json& item) { return element_of(list, item) == element; });
+      const auto it =
+          std::find_if(node->begin(), node->end(), [&](const Json& item) { return element_of(list, item) == element; });
       if (it == node->end()) return nullptr;
       node = &*it;
       type = type.item();
@@ -179,8 +190,10 @@ void merge_into(Json& live, const Json& config, const Type& type, bool at_root) 
   if (config.is_object() && live.is_object() && !type.atomic_object()) {
     for (const auto& [name, member] : config.items()) {
       const Type child = at_root ? child_of_root(type, name) : type.child(name);
-      if (live.contains(name)) merge_into(live[name], member, child, false);
-      else live[name] = member;
+      if (live.contains(name))
+        merge_into(live[name], member, child, false);
+      else
+        live[name] = member;
     }
     return;
   }
@@ -188,9 +201,12 @@ void merge_into(Json& live, const Json& config, const Type& type, bool at_root) 
   if (config.is_array() && live.is_array() && list.kind != ListType::kAtomic) {
     for (const Json& item : config) {
       const std::string element = element_of(list, item);
-      const auto it = std::find_if(live.begin(), live.end(), [&](const Json& old) { return element_of(list, old) == element; });
-      if (it == live.end()) live.push_back(item);
-      else if (list.kind == ListType::kMap) merge_into(*it, item, type.item(), false);
+      const auto it =
+          std::find_if(live.begin(), live.end(), [&](const Json& old) { return element_of(list, old) == element; });
+      if (it == live.end())
+        live.push_back(item);
+      else if (list.kind == ListType::kMap)
+        merge_into(*it, item, type.item(), false);
     }
     return;
   }
@@ -211,10 +227,13 @@ void remove_at(Json& node, const FieldPath& path, size_t depth, const Type& type
   }
   if (!node.is_array()) return;
   const ListType list = type.list(node);
-  const auto it = std::find_if(node.begin(), node.end(), [&](const Json& item) { return element_of(list, item) == element; });
+  const auto it =
+      std::find_if(node.begin(), node.end(), [&](const Json& item) { return element_of(list, item) == element; });
   if (it == node.end()) return;
-  if (last) node.erase(it);
-  else remove_at(*it, path, depth + 1, type.item());
+  if (last)
+    node.erase(it);
+  else
+    remove_at(*it, path, depth + 1, type.item());
 }
 
 bool starts_with(const FieldPath& path, const FieldPath& prefix) {
@@ -232,8 +251,10 @@ bool owned_below(const std::vector<Manager>& managers, const FieldPath& path) {
 std::string display(const FieldPath& path) {
   std::string text;
   for (const std::string& element : path) {
-    if (element[0] == 'f') text += "." + element.substr(2);
-    else text += "[" + element.substr(2) + "]";
+    if (element[0] == 'f')
+      text += "." + element.substr(2);
+    else
+      text += "[" + element.substr(2) + "]";
   }
   return text;
 }
@@ -270,7 +291,8 @@ void from_tree(const Json& node, FieldPath& path, FieldSet& out) {
   }
 }
 
-Manager& manager_for(std::vector<Manager>& managers, const std::string& name, bool applies, const std::string& subresource) {
+Manager& manager_for(std::vector<Manager>& managers, const std::string& name, bool applies,
+                     const std::string& subresource) {
   for (Manager& m : managers) {
     if (m.name == name && m.applies == applies && m.subresource == subresource) return m;
   }
@@ -302,8 +324,11 @@ std::vector<Manager> managers_of(const Json& object) {
   const Json& entries = kube::at(object, {"metadata", "managedFields"});
   if (!entries.is_array()) return managers;
   for (const Json& entry : entries) {
-    Manager m{kube::string_at(entry, {"manager"}), kube::string_at(entry, {"operation"}) == "Apply",
-              kube::string_at(entry, {"subresource"}), {}, kube::string_at(entry, {"time"})};
+    Manager m{kube::string_at(entry, {"manager"}),
+              kube::string_at(entry, {"operation"}) == "Apply",
+              kube::string_at(entry, {"subresource"}),
+              {},
+              kube::string_at(entry, {"time"})};
     FieldPath path;
     from_tree(kube::at(entry, {"fieldsV1"}), path, m.fields);
     managers.push_back(std::move(m));
@@ -316,18 +341,21 @@ void set_managers(Json& object, const std::string& api_version, const std::vecto
   for (const Manager& m : managers) {
     Json tree = to_tree(m.fields);
     shorten(tree);
-    Json entry = {{"manager", m.name},        {"operation", m.applies ? "Apply" : "Update"},
+    Json entry = {{"manager", m.name},         {"operation", m.applies ? "Apply" : "Update"},
                   {"apiVersion", api_version}, {"time", m.time},
-                  {"fieldsType", "FieldsV1"}, {"fieldsV1", std::move(tree)}};
+                  {"fieldsType", "FieldsV1"},  {"fieldsV1", std::move(tree)}};
     if (!m.subresource.empty()) entry["subresource"] = m.subresource;
     entries.push_back(std::move(entry));
   }
-  if (entries.empty()) object["metadata"].erase("managedFields");
-  else object["metadata"]["managedFields"] = std::move(entries);
+  if (entries.empty())
+    object["metadata"].erase("managedFields");
+  else
+    object["metadata"]["managedFields"] = std::move(entries);
 }
 
 void track_update(std::vector<Manager>& managers, const std::string& writer, const std::string& subresource,
-                  const Json& before, const Json& after, const Json& schema, bool status_apart, const std::string& time) {
+                  const Json& before, const Json& after, const Json& schema, bool status_apart,
+                  const std::string& time) {
   const FieldSet now = fields_of(after, schema, subresource, status_apart);
   FieldSet changed;
   for (const FieldPath& path : now) {
@@ -350,18 +378,22 @@ Result<Json> apply_config(const ApplyInput& in, const Json& schema, std::vector<
   const FieldSet wanted = fields_of(in.config, schema, in.subresource, in.status_apart);
   Manager mine = manager_for(managers, in.writer, true, in.subresource);
   const FieldSet previous = mine.fields;
-  std::erase_if(managers, [&](const Manager& m) { return m.applies && m.name == in.writer && m.subresource == in.subresource; });
+  std::erase_if(managers,
+                [&](const Manager& m) { return m.applies && m.name == in.writer && m.subresource == in.subresource; });
 
   std::vector<std::string> conflicts;
   for (Manager& other : managers) {
     for (const FieldPath& path : wanted) {
       if (!other.fields.contains(path) || same_at(in.live, in.config, path, schema)) continue;
-      if (in.force) other.fields.erase(path);
-      else conflicts.push_back("conflict with \"" + other.name + "\": " + display(path));
+      if (in.force)
+        other.fields.erase(path);
+      else
+        conflicts.push_back("conflict with \"" + other.name + "\": " + display(path));
     }
   }
   if (!conflicts.empty()) {
-    std::string message = "Apply failed with " + std::to_string(conflicts.size()) + (conflicts.size() == 1 ? " conflict" : " conflicts");
+    std::string message =
+        "Apply failed with " + std::to_string(conflicts.size()) + (conflicts.size() == 1 ? " conflict" : " conflicts");
     for (const std::string& c : conflicts) message += "; " + c;
     return Status(Code::kAborted, message);
   }

@@ -1,8 +1,8 @@
 // Who owns which field: metadata.managedFields, and server-side apply on top of it (Kubernetes' "structured merge").
 //
-// A field is a path of elements as FieldsV1 writes them: f:NAME, k:{KEYS} for an item of a map list, v:VALUE for an item
-// of a set. Objects are granular, lists atomic unless the schema (custom resources) or the table in the .cc (built-in
-// kinds: containers, env, ports, volumes, conditions, owner references, finalizers, ...) says otherwise.
+// A field is a path of elements as FieldsV1 writes them: f:NAME, k:{KEYS} for an item of a map list, v:VALUE for an
+// item of a set. Objects are granular, lists atomic unless the schema (custom resources) or the table in the .cc
+// (built-in kinds: containers, env, ports, volumes, conditions, owner references, finalizers, ...) says otherwise.
 //
 // Pure functions of objects; the server decides when they run. Timestamps of entries are handed in.
 #pragma once
@@ -38,7 +38,8 @@ void set_managers(Json& object, const std::string& api_version, const std::vecto
 
 // A plain write (create, replace, patch) by `writer` turned `before` (null JSON: created) into `after`.
 void track_update(std::vector<Manager>& managers, const std::string& writer, const std::string& subresource,
-                  const Json& before, const Json& after, const Json& schema, bool status_apart, const std::string& time);
+                  const Json& before, const Json& after, const Json& schema, bool status_apart,
+                  const std::string& time);
 
 // Merges `config` into `live` as `writer`'s whole opinion: fields it no longer names and nobody else owns go away.
 // kAborted: other managers own fields with other values (listed), and `force` is not set.

@@ -45,8 +45,8 @@ class Meddler : public kube::Api {
     }
     return inner_.call(request);
   }
-  Status watch(const kube::Gvr& g, const kube::WatchOptions& options,
-               const kube::WatchHandler& handler, std::stop_token stop) override {
+  Status watch(const kube::Gvr& g, const kube::WatchOptions& options, const kube::WatchHandler& handler,
+               std::stop_token stop) override {
     return inner_.watch(g, options, handler, stop);
   }
   uint64_t calls = 0;
@@ -114,8 +114,7 @@ struct World {
 
 struct Operation {
   Operation(World& world, kube::Api& api, const std::string& prefix)
-      : events(api, "fairlead-operator", prefix),
-        reconciler(api, world.members, events, world.options(prefix)) {}
+      : events(api, "fairlead-operator", prefix), reconciler(api, world.members, events, world.options(prefix)) {}
   kube::EventRecorder events;
   Reconciler reconciler;
 };
@@ -134,8 +133,7 @@ TEST(Reconciler, ARefusedActionIsSaidAndRetried) {
   EXPECT_EQ(last.status.code(), Code::kPermissionDenied);
   EXPECT_EQ(world.said("Stalled"), "True/ActionRefused");
   EXPECT_EQ(world.said("Reconciling"), "True/ActionFailed");
-  EXPECT_NE(string_at(world.condition("Stalled"), {"message"}).find("exceeded quota"),
-            std::string::npos);
+  EXPECT_NE(string_at(world.condition("Stalled"), {"message"}).find("exceeded quota"), std::string::npos);
   EXPECT_TRUE(world.has_event("ActionRefused"));
   api.refuse = false;
   for (int i = 0; i < 15; ++i) {
@@ -181,8 +179,7 @@ TEST(Reconciler, NoWritesAtRest) {
 TEST(Reconciler, SilenceIsUnknownAndTouchesNothing) {
   class Silent : public member::Prober {
    public:
-    member::Round ask(const std::string&, const std::vector<member::Target>& targets,
-                      int64_t now_ms) override {
+    member::Round ask(const std::string&, const std::vector<member::Target>& targets, int64_t now_ms) override {
       member::Round round;
       for (const member::Target& t : targets) {
         member::Answer a;
@@ -237,8 +234,7 @@ TEST(Reconciler, TwoAtOnceAreHarmless) {
               "create fairleadmembers=3; create persistentvolumeclaims=3; create "
               "poddisruptionbudgets=1; create pods=3; "
               "create services=2; ");
-    for (const std::string& fault : judge_log(world.server.log(), "operator"))
-      ADD_FAILURE() << fault;
+    for (const std::string& fault : judge_log(world.server.log(), "operator")) ADD_FAILURE() << fault;
     if (HasFailure()) return;
   }
   EXPECT_GT(meddled, 15);
@@ -256,15 +252,13 @@ TEST(Reconciler, AVolumeReplacedUnderTheDecisionGetsNoPod) {
     for (int i = 0; i < 40; ++i) op.reconciler.reconcile(kKey), world.step();
     ASSERT_EQ(world.said("Ready"), "True/AllMembersHealthy");
     const auto cluster = world.server.find(gvr::kClusters, kKey);
-    const std::string name =
-        string_at(at(*cluster, {"status", "intent", "members"})[0], {"name"});
+    const std::string name = string_at(at(*cluster, {"status", "intent", "members"})[0], {"name"});
     const kube::ObjectKey claim{"ns", "data-" + name};
     ASSERT_TRUE(world.kubelet.kill_pod({"ns", name}).is_ok());
     Meddler api(client, index, [&] {
       Json fresh = *world.server.find(kube::gvr::kPersistentVolumeClaims, claim);
       ASSERT_TRUE(world.kubelet.destroy_claim(claim).is_ok());
-      fresh["metadata"] = {
-          {"name", claim.name}, {"namespace", "ns"}, {"labels", fresh["metadata"]["labels"]}};
+      fresh["metadata"] = {{"name", claim.name}, {"namespace", "ns"}, {"labels", fresh["metadata"]["labels"]}};
       fresh.erase("status");
       fresh["spec"].erase("volumeName");
       world.user(kube::Verb::kCreate, kube::gvr::kPersistentVolumeClaims, fresh, claim);
@@ -288,17 +282,13 @@ TEST(Reconciler, AVolumeReplacedUnderTheDecisionGetsNoPod) {
 TEST(Reconciler, ACorrectedImageWinsBeforeTheClusterForms) {
   World world(1);
   world.user(kube::Verb::kMergePatch, gvr::kClusters, {{"spec", {{"image", "typo"}}}});
-  world.kubelet.set_ready_policy([](const Json& pod) {
-    return at(pod, {"spec", "containers"})[0]["image"] != "typo";
-  });
+  world.kubelet.set_ready_policy([](const Json& pod) { return at(pod, {"spec", "containers"})[0]["image"] != "typo"; });
   class Picky : public FakeMembers {
    public:
     explicit Picky(World& world) : FakeMembers(world.server), world_(world) {}
-    member::Round ask(const std::string& scope, const std::vector<member::Target>& targets,
-                      int64_t now_ms) override {
+    member::Round ask(const std::string& scope, const std::vector<member::Target>& targets, int64_t now_ms) override {
       for (const auto& pod : world_.server.all(kube::gvr::kPods, "ns")) {
-        if (at(*pod, {"spec", "containers"})[0]["image"] == "typo")
-          return FakeMembers::ask(scope, {}, now_ms);
+        if (at(*pod, {"spec", "containers"})[0]["image"] == "typo") return FakeMembers::ask(scope, {}, now_ms);
       }
       return FakeMembers::ask(scope, targets, now_ms);
     }
@@ -333,20 +323,17 @@ TEST(Operator, FormsAClusterAndStops) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   // FakeMembers belongs to the workers once they run: the world moves only through the API server
   // from here.
-  while (world.server.all(kube::gvr::kPods, "ns").size() < 3 &&
-         std::chrono::steady_clock::now() < deadline) {
+  while (world.server.all(kube::gvr::kPods, "ns").size() < 3 && std::chrono::steady_clock::now() < deadline) {
     world.kubelet.step();
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   EXPECT_EQ(world.server.all(kube::gvr::kPods, "ns").size(), 3u);
   EXPECT_TRUE(running.synced());
   EXPECT_EQ(running.unhealthy(), "");
-  const std::string page =
-      metrics.scrape({[&] { return op.reconciler.facts(); }, [&] { return running.queue_depth(); },
-                      [&] { return op.events.failures(); }});
+  const std::string page = metrics.scrape({[&] { return op.reconciler.facts(); }, [&] { return running.queue_depth(); },
+                                           [&] { return op.events.failures(); }});
   EXPECT_NE(page.find("fairlead_operator_clusters 1"), std::string::npos) << page;
-  EXPECT_NE(page.find("fairlead_operator_actions_total{action=\"CreatePod\",result=\"ok\"}"),
-            std::string::npos)
+  EXPECT_NE(page.find("fairlead_operator_actions_total{action=\"CreatePod\",result=\"ok\"}"), std::string::npos)
       << page;
   EXPECT_NE(page.find("type=\"Ready\"} 1"), std::string::npos) << page;
   running.stop();

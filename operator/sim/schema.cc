@@ -16,12 +16,35 @@ struct Schema::Rules {
 
 namespace {
 
-const std::set<std::string> kKeywords = {
-    "type", "nullable", "required", "properties", "additionalProperties", "items", "enum", "minimum", "maximum",
-    "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "minItems", "maxItems", "minProperties",
-    "maxProperties", "pattern", "default", "format", "description", "title", "example",
-    "x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-list-type",
-    "x-kubernetes-list-map-keys", "x-kubernetes-map-type", "x-kubernetes-validations"};
+const std::set<std::string> kKeywords = {"type",
+                                         "nullable",
+                                         "required",
+                                         "properties",
+                                         "additionalProperties",
+                                         "items",
+                                         "enum",
+                                         "minimum",
+                                         "maximum",
+                                         "exclusiveMinimum",
+                                         "exclusiveMaximum",
+                                         "minLength",
+                                         "maxLength",
+                                         "minItems",
+                                         "maxItems",
+                                         "minProperties",
+                                         "maxProperties",
+                                         "pattern",
+                                         "default",
+                                         "format",
+                                         "description",
+                                         "title",
+                                         "example",
+                                         "x-kubernetes-int-or-string",
+                                         "x-kubernetes-preserve-unknown-fields",
+                                         "x-kubernetes-list-type",
+                                         "x-kubernetes-list-map-keys",
+                                         "x-kubernetes-map-type",
+                                         "x-kubernetes-validations"};
 const std::set<std::string> kFormats = {"int32", "int64", "date-time", "double", "float"};
 const std::set<std::string> kRuleKeys = {"rule", "message", "messageExpression", "reason", "fieldPath"};
 
@@ -139,13 +162,16 @@ bool has_type(const Json& schema, const Json& value) {
   if (type == "string") return value.is_string();
   if (type == "boolean") return value.is_boolean();
   if (type == "integer") {
-    return value.is_number_integer() || (value.is_number_float() && value.get<double>() == static_cast<double>(static_cast<int64_t>(value.get<double>())));
+    return value.is_number_integer() ||
+           (value.is_number_float() &&
+            value.get<double>() == static_cast<double>(static_cast<int64_t>(value.get<double>())));
   }
   return value.is_number();
 }
 
 size_t characters_in(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](unsigned char c) { return (c & 0xC0) != 0x80; }));
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](unsigned char c) { return (c & 0xC0) != 0x80; }));
 }
 
 class Validator {
@@ -157,7 +183,8 @@ class Validator {
     if (value.is_null() && flag(schema, "nullable")) return;
     if (!has_type(schema, value)) {
       const std::string type = kube::string_at(schema, {"type"});
-      errors.push_back(path + ": Invalid value: " + brief(value) + ": must be of type " + (type.empty() ? "integer or string" : type));
+      errors.push_back(path + ": Invalid value: " + brief(value) + ": must be of type " +
+                       (type.empty() ? "integer or string" : type));
       return;
     }
     if (schema.contains("enum")) check_enum(schema["enum"], value, path);
@@ -187,14 +214,16 @@ class Validator {
       const double bound = schema["minimum"].get<double>();
       const bool open = flag(schema, "exclusiveMinimum");
       if (number < bound || (open && number == bound)) {
-        invalid(path, value, path + " in body should be greater than " + (open ? "" : "or equal to ") + schema["minimum"].dump());
+        invalid(path, value,
+                path + " in body should be greater than " + (open ? "" : "or equal to ") + schema["minimum"].dump());
       }
     }
     if (schema.contains("maximum")) {
       const double bound = schema["maximum"].get<double>();
       const bool open = flag(schema, "exclusiveMaximum");
       if (number > bound || (open && number == bound)) {
-        invalid(path, value, path + " in body should be less than " + (open ? "" : "or equal to ") + schema["maximum"].dump());
+        invalid(path, value,
+                path + " in body should be less than " + (open ? "" : "or equal to ") + schema["maximum"].dump());
       }
     }
     if (kube::string_at(schema, {"format"}) == "int32" && (number < INT32_MIN || number > INT32_MAX)) {
@@ -212,7 +241,8 @@ class Validator {
     }
     if (schema.contains("pattern")) {
       const std::string pattern = schema["pattern"].get<std::string>();
-      if (!std::regex_search(text, std::regex(pattern))) invalid(path, text, path + " in body should match '" + pattern + "'");
+      if (!std::regex_search(text, std::regex(pattern)))
+        invalid(path, text, path + " in body should match '" + pattern + "'");
     }
     if (kube::string_at(schema, {"format"}) == "date-time" && !kube::parse_time(text).is_ok()) {
       invalid(path, text, path + " in body must be of type date-time");
@@ -234,14 +264,16 @@ class Validator {
       const bool unique = list_type == "map" || list_type == "set";
       if (unique && !seen.insert(identity).second) errors.push_back(item_path + ": Duplicate value: " + identity);
       // only the items of a map list are matched with their old ones
-      const Json* old_item = list_type == "map" && old_value != nullptr ? find_item(schema, *old_value, identity) : nullptr;
+      const Json* old_item =
+          list_type == "map" && old_value != nullptr ? find_item(schema, *old_value, identity) : nullptr;
       check(schema["items"], value[i], old_item, item_path);
     }
   }
 
   static std::string map_key(const Json& schema, const Json& item) {
     Json key = Json::object();
-    for (const Json& name : schema["x-kubernetes-list-map-keys"]) key[name.get<std::string>()] = kube::at(item, {name.get<std::string>()});
+    for (const Json& name : schema["x-kubernetes-list-map-keys"])
+      key[name.get<std::string>()] = kube::at(item, {name.get<std::string>()});
     return key.dump();
   }
   static const Json* find_item(const Json& schema, const Json& list, const std::string& identity) {
@@ -256,7 +288,8 @@ class Validator {
     const std::string prefix = path.empty() ? "" : path + ".";
     if (schema.contains("required")) {
       for (const Json& name : schema["required"]) {
-        if (!value.contains(name.get<std::string>())) errors.push_back(prefix + name.get<std::string>() + ": Required value");
+        if (!value.contains(name.get<std::string>()))
+          errors.push_back(prefix + name.get<std::string>() + ": Required value");
       }
     }
     if (schema.contains("minProperties") && value.size() < schema["minProperties"].get<size_t>()) {
@@ -270,7 +303,8 @@ class Validator {
       const Json* child = child_schema(schema, it.key());
       if (child == nullptr) continue;
       const Json* old_child = nullptr;
-      if (old_value != nullptr && old_value->is_object() && old_value->contains(it.key())) old_child = &(*old_value)[it.key()];
+      if (old_value != nullptr && old_value->is_object() && old_value->contains(it.key()))
+        old_child = &(*old_value)[it.key()];
       check(*child, *it, old_child, prefix + it.key());
     }
   }
@@ -307,7 +341,8 @@ Result<std::shared_ptr<const Schema>> Schema::parse(const Json& open_api_v3) {
 }
 
 void Schema::prune(Json& object) const {
-  const Json kept[] = {object.value("apiVersion", Json()), object.value("kind", Json()), object.value("metadata", Json())};
+  const Json kept[] = {object.value("apiVersion", Json()), object.value("kind", Json()),
+                       object.value("metadata", Json())};
   prune_node(root_, object);
   object["apiVersion"] = kept[0];
   object["kind"] = kept[1];

@@ -1,11 +1,11 @@
-// OpenAPI v3 structural schemas as CustomResourceDefinitions use them: checking, defaulting, pruning, and the list types
-// that server-side apply needs.
+// OpenAPI v3 structural schemas as CustomResourceDefinitions use them: checking, defaulting, pruning, and the list
+// types that server-side apply needs.
 //
 // Done: type, nullable, required, properties, additionalProperties, items, enum, minimum/maximum (and exclusive),
 // minLength/maxLength, minItems/maxItems, minProperties/maxProperties, pattern, default, x-kubernetes-int-or-string,
-// x-kubernetes-preserve-unknown-fields, x-kubernetes-list-type and -list-map-keys (uniqueness too), format int32, int64,
-// date-time, x-kubernetes-validations (cel.h). An unknown keyword fails parse(): a rule that is silently not checked
-// would make the tests pass for the wrong reason.
+// x-kubernetes-preserve-unknown-fields, x-kubernetes-list-type and -list-map-keys (uniqueness too), format int32,
+// int64, date-time, x-kubernetes-validations (cel.h). An unknown keyword fails parse(): a rule that is silently not
+// checked would make the tests pass for the wrong reason.
 #pragma once
 
 #include <memory>

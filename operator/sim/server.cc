@@ -66,12 +66,17 @@ Result<Json> Server::call(const Request& request, const std::string& actor) {
   if (request.subresource == "binding") return bind_locked(write);
   if (request.subresource == "scale") return scale_locked(write);
   switch (request.verb) {
-    case kube::Verb::kCreate: return create_locked(write);
+    case kube::Verb::kCreate:
+      return create_locked(write);
     case kube::Verb::kReplace:
-    case kube::Verb::kMergePatch: return replace_locked(write);
-    case kube::Verb::kApply: return apply_locked(write);
-    case kube::Verb::kDelete: return delete_locked(write);
-    default: return internal_error("not a write");
+    case kube::Verb::kMergePatch:
+      return replace_locked(write);
+    case kube::Verb::kApply:
+      return apply_locked(write);
+    case kube::Verb::kDelete:
+      return delete_locked(write);
+    default:
+      return internal_error("not a write");
   }
 }
 
@@ -134,8 +139,10 @@ Server::Collection Server::state_at_locked(const Gvr& gvr, uint64_t version) con
   Collection state = collection_locked(gvr);
   for (auto it = log_.rbegin(); it != log_.rend() && it->resource_version > version; ++it) {
     if (it->gvr != gvr) continue;
-    if (it->before) state[it->key] = it->before;
-    else state.erase(it->key);
+    if (it->before)
+      state[it->key] = it->before;
+    else
+      state.erase(it->key);
   }
   return state;
 }
@@ -202,14 +209,17 @@ Status Server::watch(const Gvr& gvr, const kube::WatchOptions& options, const ku
   } else {
     ASSIGN_OR_RETURN(cursor, parse_version(options.resource_version));
     if (cursor < compacted_) {
-      return Status(Code::kOutOfRange, "too old resource version: " + options.resource_version + " (" + std::to_string(compacted_) + ")");
+      return Status(Code::kOutOfRange,
+                    "too old resource version: " + options.resource_version + " (" + std::to_string(compacted_) + ")");
     }
-    if (cursor > version_) return Status(Code::kDeadlineExceeded, "Too large resource version: " + options.resource_version);
+    if (cursor > version_)
+      return Status(Code::kDeadlineExceeded, "Too large resource version: " + options.resource_version);
   }
 
   uint64_t told = from_state ? 0 : cursor;  // the version the watcher knows of
   while (true) {
-    auto it = std::upper_bound(log_.begin(), log_.end(), cursor, [](uint64_t v, const WriteRecord& r) { return v < r.resource_version; });
+    auto it = std::upper_bound(log_.begin(), log_.end(), cursor,
+                               [](uint64_t v, const WriteRecord& r) { return v < r.resource_version; });
     for (; it != log_.end(); ++it) {
       cursor = it->resource_version;
       if (it->gvr != gvr || (!options.ns.empty() && it->key.ns != options.ns)) continue;
@@ -296,7 +306,8 @@ Status Server::register_crd_locked(const Json& definition) {
     info.scale_selector_path = string_at(scale, {"labelSelectorPath"});
   }
   Result<std::shared_ptr<const Schema>> schema = Schema::parse(at(version, {"schema", "openAPIV3Schema"}));
-  if (!schema.is_ok()) return Status(schema.code(), kube::name_of(definition) + ": " + std::string(schema.status().message()));
+  if (!schema.is_ok())
+    return Status(schema.code(), kube::name_of(definition) + ": " + std::string(schema.status().message()));
   info.schema = *schema;
   resources_[info.gvr] = std::move(info);
   return {};
@@ -418,7 +429,8 @@ size_t Server::collect_garbage() {
     for (const auto& [key, object] : state) {
       const Json& owners = at(*object, {"metadata", "ownerReferences"});
       const bool owned = owners.is_array() && !owners.empty();
-      const bool orphaned = owned && std::none_of(owners.begin(), owners.end(), [&](const Json& o) { return owner_exists_locked(*object, o); });
+      const bool orphaned = owned && std::none_of(owners.begin(), owners.end(),
+                                                  [&](const Json& o) { return owner_exists_locked(*object, o); });
       if (orphaned && !kube::is_terminating(*object)) targets.push_back({gvr, key, Target::kDeleteOrphaned});
       if (!kube::is_terminating(*object)) continue;
       if (kube::has_finalizer(*object, "foregroundDeletion")) targets.push_back({gvr, key, Target::kFinishForeground});

@@ -55,13 +55,13 @@ struct WriteRecord {
   Gvr gvr;
   ObjectKey key;
   std::string uid;
-  ObjectPtr before;  // null: created
-  ObjectPtr after;   // null: gone
+  ObjectPtr before;               // null: created
+  ObjectPtr after;                // null: gone
   std::string to_string() const;  // one line: "12 operator-1 create pods.v1 ns/a-0 uid=..."
 };
 
 struct ServerOptions {
-  size_t history_max = 100'000;   // changes kept for watches and stale reads; older ones answer 410
+  size_t history_max = 100'000;          // changes kept for watches and stale reads; older ones answer 410
   int64_t start_ms = 1'767'225'600'000;  // 2026-01-01T00:00:00Z
   std::string uid_prefix = "00000000-0000-4000-8000-";
 };
@@ -71,12 +71,12 @@ struct ResourceInfo {
   Gvr gvr;
   std::string kind;
   std::string singular;
-  bool has_status = false;      // status subresource
+  bool has_status = false;  // status subresource
   bool has_generation = false;
   bool unconditional_update = true;  // replace() may leave out the resourceVersion
   bool has_scale = false;
   std::string scale_spec_path, scale_status_path, scale_selector_path;  // ".spec.replicas"
-  std::shared_ptr<const Schema> schema;  // null: built-in
+  std::shared_ptr<const Schema> schema;                                 // null: built-in
 };
 
 class Server {
@@ -113,14 +113,13 @@ class Server {
   ObjectPtr find(const Gvr& gvr, const ObjectKey& key) const;  // null: absent
   std::vector<ObjectPtr> all(const Gvr& gvr, const std::string& ns = "") const;
   uint64_t resource_version() const;
-  std::vector<WriteRecord> log() const;         // everything since the start
+  std::vector<WriteRecord> log() const;  // everything since the start
   std::vector<WriteRecord> log_since(uint64_t resource_version) const;
   // The state as it was `versions` changes ago (0: now). What stale reads are served from. Limited by history_max.
   Result<Json> call_stale(const Request& read, uint64_t versions) const;
 
  private:
   using Collection = std::map<ObjectKey, ObjectPtr>;
-
 
   Result<ResourceInfo> info_locked(const Request& request) const;
   Result<Json> read_locked(const Request& request, const ResourceInfo& info, const Collection& state,

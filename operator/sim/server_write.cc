@@ -26,7 +26,8 @@ Status invalid(const ResourceInfo& info, const std::string& name, const std::vec
   return invalid_argument(text);
 }
 
-const char* const kModified = "the object has been modified; please apply your changes to the latest version and try again";
+const char* const kModified =
+    "the object has been modified; please apply your changes to the latest version and try again";
 
 // resourceVersion and uid in a body are preconditions.
 Status check_preconditions(const Server::Write& w, const Json& body, const Json& current) {
@@ -39,7 +40,8 @@ Status check_preconditions(const Server::Write& w, const Json& body, const Json&
     if (w.request.verb != kube::Verb::kReplace) {
       return invalid(w.info, name, {"metadata.uid: Invalid value: \"" + uid + "\": field is immutable"});
     }
-    return conflict(w, name, "Precondition failed: UID in precondition: " + uid + ", UID in object meta: " + kube::uid_of(current));
+    return conflict(
+        w, name, "Precondition failed: UID in precondition: " + uid + ", UID in object meta: " + kube::uid_of(current));
   }
   return {};
 }
@@ -49,8 +51,10 @@ void keep_server_metadata(const Json& before, Json& after) {
   for (const char* field : {"name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp",
                             "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields"}) {
     const Json& old = at(before, {"metadata", field});
-    if (old.is_null()) after["metadata"].erase(field);
-    else after["metadata"][field] = old;
+    if (old.is_null())
+      after["metadata"].erase(field);
+    else
+      after["metadata"][field] = old;
   }
 }
 
@@ -156,9 +160,11 @@ Json Server::commit_locked(const Write& w, const ObjectKey& key, const ObjectPtr
 Result<Json> Server::create_locked(const Write& w) {
   const Json& body = w.request.body;
   RETURN_IF_ERROR(check_body(w, body));
-  if (!kube::resource_version_of(body).empty()) return internal_error("resourceVersion should not be set on objects to be created");
+  if (!kube::resource_version_of(body).empty())
+    return internal_error("resourceVersion should not be set on objects to be created");
   if (kube::name_of(body).empty()) {
-    return invalid(w.info, "", {"metadata.name: Required value: name or generateName is required (generateName is not simulated)"});
+    return invalid(w.info, "",
+                   {"metadata.name: Required value: name or generateName is required (generateName is not simulated)"});
   }
   Json object = body;
   if (w.info.has_status) object.erase("status");
@@ -166,11 +172,13 @@ Result<Json> Server::create_locked(const Write& w) {
     w.info.schema->prune(object);
     w.info.schema->set_defaults(object);
   }
-  for (const char* field : {"uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "managedFields"}) {
+  for (const char* field :
+       {"uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "managedFields"}) {
     object["metadata"].erase(field);
   }
   std::vector<Manager> managers;
-  track_update(managers, w.field_manager(), "", Json(), object, w.schema(), w.info.has_status, kube::format_time(now_ms_));
+  track_update(managers, w.field_manager(), "", Json(), object, w.schema(), w.info.has_status,
+               kube::format_time(now_ms_));
   set_managers(object, w.info.gvr.api_version(), managers);
   return insert_locked(w, std::move(object));
 }
@@ -183,7 +191,9 @@ Result<Json> Server::insert_locked(const Write& w, Json object) {
     auto ns = namespaces.find({"", key.ns});
     if (ns == namespaces.end()) return not_found("namespaces \"" + key.ns + "\" not found");
     if (kube::is_terminating(*ns->second)) {
-      return Status(Code::kPermissionDenied, w.resource() + " \"" + key.name + "\" is forbidden: unable to create new content in namespace " + key.ns + " because it is being terminated");
+      return Status(Code::kPermissionDenied, w.resource() + " \"" + key.name +
+                                                 "\" is forbidden: unable to create new content in namespace " +
+                                                 key.ns + " because it is being terminated");
     }
     object["metadata"]["namespace"] = key.ns;
   }
@@ -194,7 +204,8 @@ Result<Json> Server::insert_locked(const Write& w, Json object) {
   RETURN_IF_ERROR(prepare_locked(w, object, nullptr));
   if (w.info.gvr == kube::gvr::kCustomResourceDefinitions) {
     RETURN_IF_ERROR(register_crd_locked(object));
-    object["status"]["conditions"] = Json::array({{{"type", "Established"}, {"status", "True"}, {"reason", "InitialNamesAccepted"}}});
+    object["status"]["conditions"] =
+        Json::array({{{"type", "Established"}, {"status", "True"}, {"reason", "InitialNamesAccepted"}}});
   }
   if (w.info.gvr == kube::gvr::kServices) next_address_++;
   object["metadata"]["uid"] = new_uid_locked();
@@ -214,9 +225,11 @@ Result<Json> Server::replace_locked(const Write& w) {
   Json after;
   if (r.verb == kube::Verb::kReplace) {
     RETURN_IF_ERROR(check_body(w, r.body));
-    if (kube::name_of(r.body) != r.key.name) return invalid_argument("the name of the object does not match the name on the URL");
+    if (kube::name_of(r.body) != r.key.name)
+      return invalid_argument("the name of the object does not match the name on the URL");
     if (kube::resource_version_of(r.body).empty() && !w.info.unconditional_update) {
-      return invalid(w.info, r.key.name, {"metadata.resourceVersion: Invalid value: 0: must be specified for an update"});
+      return invalid(w.info, r.key.name,
+                     {"metadata.resourceVersion: Invalid value: 0: must be specified for an update"});
     }
     after = r.body;
     carry_over_builtin(w.info, *before, after);
@@ -240,12 +253,16 @@ Result<Json> Server::update_locked(const Write& w, const ObjectPtr& before, Json
   const Json applied_managers = at(after, {"metadata", "managedFields"});
   if (w.request.subresource == "status") {
     Json whole = *before;
-    if (after.contains("status")) whole["status"] = after["status"];
-    else whole.erase("status");
+    if (after.contains("status"))
+      whole["status"] = after["status"];
+    else
+      whole.erase("status");
     after = std::move(whole);
   } else if (w.info.has_status) {
-    if (before->contains("status")) after["status"] = (*before)["status"];
-    else after.erase("status");
+    if (before->contains("status"))
+      after["status"] = (*before)["status"];
+    else
+      after.erase("status");
   }
   keep_server_metadata(*before, after);
   RETURN_IF_ERROR(prepare_locked(w, after, before.get()));
@@ -253,11 +270,14 @@ Result<Json> Server::update_locked(const Write& w, const ObjectPtr& before, Json
 
   std::vector<Manager> managers = managers_of(*before);
   if (track) {
-    track_update(managers, w.field_manager(), w.request.subresource, *before, after, w.schema(), w.info.has_status, kube::format_time(now_ms_));
+    track_update(managers, w.field_manager(), w.request.subresource, *before, after, w.schema(), w.info.has_status,
+                 kube::format_time(now_ms_));
     set_managers(after, w.info.gvr.api_version(), managers);
   } else {
-    if (applied_managers.is_null()) after["metadata"].erase("managedFields");
-    else after["metadata"]["managedFields"] = applied_managers;
+    if (applied_managers.is_null())
+      after["metadata"].erase("managedFields");
+    else
+      after["metadata"]["managedFields"] = applied_managers;
   }
   const bool same_content = without_bookkeeping(after) == without_bookkeeping(*before);
   // a plain write that changes no field changes no owner either; an apply may only begin to share some
@@ -278,20 +298,26 @@ Result<Json> Server::update_locked(const Write& w, const ObjectPtr& before, Json
 Result<Json> Server::apply_locked(const Write& w) {
   const Request& r = w.request;
   RETURN_IF_ERROR(check_body(w, r.body));
-  if (r.field_manager.empty()) return invalid_argument("PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch");
-  if (!at(r.body, {"metadata", "managedFields"}).is_null()) return invalid_argument("metadata.managedFields must be nil");
-  if (kube::name_of(r.body) != r.key.name) return invalid_argument("the name of the object does not match the name on the URL");
+  if (r.field_manager.empty())
+    return invalid_argument(
+        "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch");
+  if (!at(r.body, {"metadata", "managedFields"}).is_null())
+    return invalid_argument("metadata.managedFields must be nil");
+  if (kube::name_of(r.body) != r.key.name)
+    return invalid_argument("the name of the object does not match the name on the URL");
   const Collection& state = collection_locked(w.info.gvr);
   auto it = state.find(r.key);
   const ObjectPtr before = it == state.end() ? nullptr : it->second;
-  if (!before && (!r.subresource.empty() || !kube::uid_of(r.body).empty() || !kube::resource_version_of(r.body).empty())) {
+  if (!before &&
+      (!r.subresource.empty() || !kube::uid_of(r.body).empty() || !kube::resource_version_of(r.body).empty())) {
     // a precondition names an object that is not there
     if (!r.subresource.empty()) return not_found(w.resource() + " \"" + r.key.name + "\" not found");
     return conflict(w, r.key.name, "the object does not exist");
   }
   if (before) RETURN_IF_ERROR(check_preconditions(w, r.body, *before));
   std::vector<Manager> managers = before ? managers_of(*before) : std::vector<Manager>();
-  ApplyInput input{before ? *before : Json(), r.body, r.field_manager, r.subresource, r.force, w.info.has_status, kube::format_time(now_ms_)};
+  ApplyInput input{before ? *before : Json(), r.body, r.field_manager, r.subresource, r.force, w.info.has_status,
+                   kube::format_time(now_ms_)};
   ASSIGN_OR_RETURN(Json merged, apply_config(input, w.schema(), managers));
   set_managers(merged, w.info.gvr.api_version(), managers);
   if (before) return update_locked(w, before, std::move(merged), false);
@@ -308,10 +334,14 @@ Result<Json> Server::delete_locked(const Write& w) {
   if (it == state.end()) return not_found(w.resource() + " \"" + r.key.name + "\" not found");
   const ObjectPtr before = it->second;
   if (r.uid && *r.uid != kube::uid_of(*before)) {
-    return conflict(w, r.key.name, "Precondition failed: UID in precondition: " + *r.uid + ", UID in object meta: " + kube::uid_of(*before));
+    return conflict(
+        w, r.key.name,
+        "Precondition failed: UID in precondition: " + *r.uid + ", UID in object meta: " + kube::uid_of(*before));
   }
   if (r.expected_resource_version && *r.expected_resource_version != kube::resource_version_of(*before)) {
-    return conflict(w, r.key.name, "Precondition failed: ResourceVersion in precondition: " + *r.expected_resource_version + ", ResourceVersion in object meta: " + kube::resource_version_of(*before));
+    return conflict(w, r.key.name,
+                    "Precondition failed: ResourceVersion in precondition: " + *r.expected_resource_version +
+                        ", ResourceVersion in object meta: " + kube::resource_version_of(*before));
   }
   int64_t grace_s = 0;
   if (w.info.gvr == kube::gvr::kPods) {
@@ -333,7 +363,8 @@ Result<Json> Server::delete_locked(const Write& w) {
   const int64_t old_grace_s = kube::int_at(*before, {"metadata", "deletionGracePeriodSeconds"});
   if (kube::is_terminating(*before) && grace_s >= old_grace_s) return *before;  // under way already
   if (kube::is_terminating(*before)) {
-    const int64_t began_ms = kube::parse_time(string_at(*before, {"metadata", "deletionTimestamp"})).value() - old_grace_s * 1000;
+    const int64_t began_ms =
+        kube::parse_time(string_at(*before, {"metadata", "deletionTimestamp"})).value() - old_grace_s * 1000;
     object["metadata"]["deletionTimestamp"] = kube::format_time(began_ms + grace_s * 1000);
   } else {
     object["metadata"]["deletionTimestamp"] = kube::format_time(now_ms_ + grace_s * 1000);
@@ -355,8 +386,10 @@ Result<Json> Server::bind_locked(const Write& w) {
   const std::string node = string_at(r.body, {"target", "name"});
   const std::string bound = string_at(*before, {"spec", "nodeName"});
   if (node.empty()) return invalid_argument("Binding: target.name: Required value");
-  if (!bound.empty()) return conflict(w, r.key.name, "pod " + r.key.name + " is already assigned to node \"" + bound + "\"");
-  if (kube::is_terminating(*before)) return conflict(w, r.key.name, "pod " + r.key.name + " is being deleted, cannot be assigned to a host");
+  if (!bound.empty())
+    return conflict(w, r.key.name, "pod " + r.key.name + " is already assigned to node \"" + bound + "\"");
+  if (kube::is_terminating(*before))
+    return conflict(w, r.key.name, "pod " + r.key.name + " is being deleted, cannot be assigned to a host");
   Json after = *before;
   after["spec"]["nodeName"] = node;
   commit_locked(w, r.key, before, &after);

@@ -21,14 +21,18 @@ using kube::string_at;
 namespace gvr = kube::gvr;
 
 Json config_map(const std::string& name, const std::string& value = "1") {
-  return {{"apiVersion", "v1"}, {"kind", "ConfigMap"}, {"metadata", {{"namespace", "default"}, {"name", name}}}, {"data", {{"v", value}}}};
+  return {{"apiVersion", "v1"},
+          {"kind", "ConfigMap"},
+          {"metadata", {{"namespace", "default"}, {"name", name}}},
+          {"data", {{"v", value}}}};
 }
 Json pod(const std::string& name, const std::string& claim = "") {
   Json object = {{"apiVersion", "v1"},
                  {"kind", "Pod"},
                  {"metadata", {{"namespace", "default"}, {"name", name}}},
                  {"spec", {{"containers", Json::array({{{"name", "main"}, {"image", "localhost/x:1"}}})}}}};
-  if (!claim.empty()) object["spec"]["volumes"] = Json::array({{{"name", "data"}, {"persistentVolumeClaim", {{"claimName", claim}}}}});
+  if (!claim.empty())
+    object["spec"]["volumes"] = Json::array({{{"name", "data"}, {"persistentVolumeClaim", {{"claimName", claim}}}}});
   return object;
 }
 Json claim(const std::string& name) {
@@ -88,16 +92,20 @@ TEST(Faults, OfReads) {
   Server server;
   Client writer(server, "user");
   for (int i = 0; i < 5; i++) {
-    if (i == 0) ASSERT_TRUE(writer.create(gvr::kConfigMaps, config_map("a", "0")).is_ok());
-    else ASSERT_TRUE(writer.merge_patch(gvr::kConfigMaps, key("a"), {{"data", {{"v", std::to_string(i)}}}}).is_ok());
+    if (i == 0)
+      ASSERT_TRUE(writer.create(gvr::kConfigMaps, config_map("a", "0")).is_ok());
+    else
+      ASSERT_TRUE(writer.merge_patch(gvr::kConfigMaps, key("a"), {{"data", {{"v", std::to_string(i)}}}}).is_ok());
   }
-  Client reader(server, "op", {{FaultKind::kStale, 1, 2}, {FaultKind::kReadUnavailable, 2, 0}, {FaultKind::kStale, 3, 5}});
+  Client reader(server, "op",
+                {{FaultKind::kStale, 1, 2}, {FaultKind::kReadUnavailable, 2, 0}, {FaultKind::kStale, 3, 5}});
   EXPECT_EQ(string_at(*reader.get(gvr::kConfigMaps, key("a")), {"data", "v"}), "2");
   EXPECT_EQ(reader.get(gvr::kConfigMaps, key("a")).code(), Code::kUnavailable);
   EXPECT_EQ(reader.get(gvr::kConfigMaps, key("a")).code(), Code::kNotFound);  // before it was created
   EXPECT_EQ(string_at(*reader.get(gvr::kConfigMaps, key("a")), {"data", "v"}), "4");
   reader.set_stale_depth(1);
-  Result<kube::ObjectList> list = reader.list(gvr::kConfigMaps, {.ns = "default", .label_selector = "", .resource_version = ""});
+  Result<kube::ObjectList> list =
+      reader.list(gvr::kConfigMaps, {.ns = "default", .label_selector = "", .resource_version = ""});
   ASSERT_EQ(list->items.size(), 1u);
   EXPECT_EQ(string_at(list->items[0], {"data", "v"}), "3");
   EXPECT_EQ(list->resource_version, kube::resource_version_of(list->items[0]));
@@ -111,7 +119,8 @@ TEST(Faults, ScriptsPrintAndParse) {
   std::string again;
   for (const Fault& f : script) again += (again.empty() ? "" : ",") + f.to_string();
   EXPECT_EQ(again, text);
-  for (const char* bad : {"crash@1", "crash-after", "crash-after@", "crash-after@0", "stale@1:x"}) EXPECT_FALSE(parse_faults(bad).is_ok()) << bad;
+  for (const char* bad : {"crash@1", "crash-after", "crash-after@", "crash-after@0", "stale@1:x"})
+    EXPECT_FALSE(parse_faults(bad).is_ok()) << bad;
   EXPECT_EQ(every_single_fault(3, 2, 4).size(), 3 * 6 + 2 * (1 + 4));
   const std::vector<Fault> a = random_faults(7, 10, 50, 50, 50), b = random_faults(7, 10, 50, 50, 50);
   ASSERT_EQ(a.size(), 10u);
@@ -145,7 +154,8 @@ TEST(ServerTest, HistoryIsBounded) {
   Server server(options);
   Client client(server, "op");
   const std::string start = client.list(gvr::kConfigMaps)->resource_version;
-  for (int i = 0; i < 11; i++) ASSERT_TRUE(client.create(gvr::kConfigMaps, config_map("cm-" + std::to_string(i))).is_ok());
+  for (int i = 0; i < 11; i++)
+    ASSERT_TRUE(client.create(gvr::kConfigMaps, config_map("cm-" + std::to_string(i))).is_ok());
   kube::WatchOptions watch;
   watch.resource_version = start;
   watch.timeout = std::chrono::milliseconds(0);
@@ -159,7 +169,8 @@ class InformerTest : public testing::Test {
   kube::Informer::ChangeHandler record() {
     return [this](const kube::Informer::ObjectPtr& before, const kube::Informer::ObjectPtr& after) {
       if (refuse_) return false;
-      seen_ += (before ? after ? before == after ? "!" : "~" : "-" : "+") + kube::name_of(after ? *after : *before) + " ";
+      seen_ +=
+          (before ? after ? before == after ? "!" : "~" : "-" : "+") + kube::name_of(after ? *after : *before) + " ";
       return true;
     };
   }
@@ -198,7 +209,8 @@ TEST_F(InformerTest, BrokenWatchResumesWithoutLoss) {
 
 TEST_F(InformerTest, ForgottenHistoryIsReplacedByAList) {
   Client client(server_, "op");
-  for (const char* name : {"gone", "kept", "changed", "remade"}) ASSERT_TRUE(user_.create(gvr::kConfigMaps, config_map(name)).is_ok());
+  for (const char* name : {"gone", "kept", "changed", "remade"})
+    ASSERT_TRUE(user_.create(gvr::kConfigMaps, config_map(name)).is_ok());
   kube::Informer informer(client, gvr::kConfigMaps, {}, record());
   EXPECT_TRUE(informer.poll().is_ok());
   EXPECT_EQ(take_seen(), "+changed +gone +kept +remade ");
@@ -285,7 +297,9 @@ TEST(Events, MemoryIsBoundedAndForgettingDoesNotDuplicate) {
   Client client(server, "op");
   kube::EventRecorder recorder(client, "fairlead-operator", "host");
   const Json about = *client.create(gvr::kConfigMaps, config_map("a"));
-  const auto emit = [&](size_t i) { recorder.emit(about, kube::EventType::kNormal, "Reason", "message " + std::to_string(i), 1'790'000'000'000); };
+  const auto emit = [&](size_t i) {
+    recorder.emit(about, kube::EventType::kNormal, "Reason", "message " + std::to_string(i), 1'790'000'000'000);
+  };
   for (size_t i = 0; i <= kube::kEventKeysMax; i++) emit(i);
   const uint64_t before = client.writes();
   emit(kube::kEventKeysMax);  // remembered: held back, too soon
@@ -456,7 +470,12 @@ TEST(Garbage, NamespacesTakeTheirContentWithThem) {
 // ---- CEL and schemas ----
 
 TEST(Cel, Table) {
-  const Json self = {{"a", 3}, {"s", "hello"}, {"l", {1, 2, 3}}, {"m", {{"k", "v"}}}, {"items", Json::array({{{"n", "x"}, {"v", 1}}, {{"n", "y"}}})}, {"q", "1.5Gi"}};
+  const Json self = {{"a", 3},
+                     {"s", "hello"},
+                     {"l", {1, 2, 3}},
+                     {"m", {{"k", "v"}}},
+                     {"items", Json::array({{{"n", "x"}, {"v", 1}}, {{"n", "y"}}})},
+                     {"q", "1.5Gi"}};
   const Json old = {{"a", 2}};
   const std::pair<const char*, const char*> cases[] = {
       {"1 + 2 * 3 == 7", "true"},
@@ -474,7 +493,8 @@ TEST(Cel, Table) {
       {"self.items.all(i, self.items.exists(j, j.n == i.n))", "true"},
       {"self.items.all(i, has(i.v) || i.n == 'y')", "true"},
       {"self.m.all(k, k == 'k')", "true"},
-      {"self.s.startsWith('he') && self.s.endsWith('lo') && self.s.contains('ell') && self.s.matches('^h.*o$')", "true"},
+      {"self.s.startsWith('he') && self.s.endsWith('lo') && self.s.contains('ell') && self.s.matches('^h.*o$')",
+       "true"},
       {"true || self.nothing", "true"},
       {"self.nothing || true", "true"},
       {"self.nothing && false", "false"},
@@ -490,12 +510,14 @@ TEST(Cel, Table) {
     ASSERT_TRUE(got.is_ok()) << text << ": " << got.status().to_string();
     EXPECT_EQ(got->dump(), want) << text;
   }
-  for (const char* text : {"self.nothing", "self.a + 'x'", "self.l[3]", "1 / 0", "!self.a", "self.s ? 1 : 2", "unknown", "self.items.all(i, i.v == 1)", "quantity('x')"}) {
+  for (const char* text : {"self.nothing", "self.a + 'x'", "self.l[3]", "1 / 0", "!self.a", "self.s ? 1 : 2", "unknown",
+                           "self.items.all(i, i.v == 1)", "quantity('x')"}) {
     Result<std::shared_ptr<const CelExpression>> expression = CelExpression::parse(text);
     ASSERT_TRUE(expression.is_ok()) << text;
     EXPECT_FALSE((*expression)->evaluate(self, &old).is_ok()) << text;
   }
-  for (const char* text : {"", "1 +", "self.", "(1", "[1", "'x", "self.l.reduce(x, x)", "duration('1s')", "has(self)", "1 2", "self.l.all(1, true)"}) {
+  for (const char* text : {"", "1 +", "self.", "(1", "[1", "'x", "self.l.reduce(x, x)", "duration('1s')", "has(self)",
+                           "1 2", "self.l.all(1, true)"}) {
     EXPECT_FALSE(CelExpression::parse(text).is_ok()) << text;
   }
   EXPECT_FALSE(CelExpression::parse(std::string(1'000, '(')).is_ok());

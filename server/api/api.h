@@ -1,5 +1,5 @@
-// etcd's v3 services and the pages beside them, served by one node. Each stage of a call is one step: decode, check, then
-// propose, read or stream; the error is etcd's at each place.
+// etcd's v3 services and the pages beside them, served by one node. Each stage of a call is one step: decode, check,
+// then propose, read or stream; the error is etcd's at each place.
 //
 // Threads: the loop of the node and of the server. The Api must outlive the net::Server and die before the Node.
 #pragma once
@@ -32,7 +32,9 @@ class Api {
   void add_peer_routes(net::Router& router);
 
   // For the metrics page: the servers whose calls and connections it counts.
-  void set_servers(const net::Server* client, const net::Router* client_router) { server_ = client, client_router_ = client_router; }
+  void set_servers(const net::Server* client, const net::Router* client_router) {
+    server_ = client, client_router_ = client_router;
+  }
 
   // Cluster id, member id and term of now, with the revision that a reply speaks of.
   Header header(int64_t revision) const;

@@ -55,7 +55,8 @@ void Api::add_maintenance(net::Router& router) {
     AlarmRequest request;
     if (Status s = parse(in, request); !s.is_ok()) return call->finish(s);
     if (request.action() != AlarmRequest::GET)
-      return call->finish({Code::kUnimplemented, "fairlead: alarms cannot be set or disarmed in this version; none is ever raised"});
+      return call->finish(
+          {Code::kUnimplemented, "fairlead: alarms cannot be set or disarmed in this version; none is ever raised"});
     AlarmResponse reply;
     fill(reply.mutable_header(), header());
     call->reply(serialize(reply));

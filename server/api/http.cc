@@ -1,5 +1,5 @@
-// Pages: /health, /livez, /readyz, /version, /metrics on the client and metrics ports; /version and /members on the peer
-// port. Bodies are etcd's, byte for byte, where probes and scripts look at them.
+// Pages: /health, /livez, /readyz, /version, /metrics on the client and metrics ports; /version and /members on the
+// peer port. Bodies are etcd's, byte for byte, where probes and scripts look at them.
 #include <algorithm>
 
 #include <nlohmann/json.hpp>
@@ -31,7 +31,8 @@ struct Check {
   std::string_view name;
   bool ready_only;  // not part of /livez
 };
-constexpr Check kChecks[] = {{"linearizable_read", true}, {"non_learner", true}, {"data_corruption", true}, {"serializable_read", false}};
+constexpr Check kChecks[] = {
+    {"linearizable_read", true}, {"non_learner", true}, {"data_corruption", true}, {"serializable_read", false}};
 
 }  // namespace
 
@@ -47,17 +48,21 @@ void Api::add_client_routes(net::Router& router) {
 }
 
 void Api::add_metrics_routes(net::Router& router) {
-  router.set_http([this](net::HttpRequest request, net::HttpReplyPtr reply) { handle_http(std::move(request), std::move(reply)); });
+  router.set_http(
+      [this](net::HttpRequest request, net::HttpReplyPtr reply) { handle_http(std::move(request), std::move(reply)); });
 }
 
 void Api::add_peer_routes(net::Router& router) {
-  router.add_raw(std::string(node::Node::peer_magic()), [this](std::unique_ptr<io::Stream> stream, std::string first) { node_.accept_peer(std::move(stream), std::move(first)); });
+  router.add_raw(std::string(node::Node::peer_magic()), [this](std::unique_ptr<io::Stream> stream, std::string first) {
+    node_.accept_peer(std::move(stream), std::move(first));
+  });
   router.set_http([this](net::HttpRequest request, net::HttpReplyPtr reply) {
     if (request.path == "/version") return reply->send(net::HttpResponse::json(200, version_body()));
     if (request.path == "/members") {
       nlohmann::json list = nlohmann::json::array();
       for (const auto& [id, m] : node_.members()) {
-        nlohmann::json one = {{"id", id.value}, {"peerURLs", m.peer_urls}, {"name", m.name}, {"clientURLs", m.client_urls}};
+        nlohmann::json one = {
+            {"id", id.value}, {"peerURLs", m.peer_urls}, {"name", m.name}, {"clientURLs", m.client_urls}};
         if (m.is_learner) one["isLearner"] = true;
         list.push_back(one);
       }
@@ -98,18 +103,21 @@ void Api::health(const net::HttpRequest& request, net::HttpReplyPtr reply) {
   auto answer = [this, shared](const std::string& reason) {
     bool ok = reason.empty();
     ++(ok ? health_success_ : health_failures_);
-    net::HttpResponse r = net::HttpResponse::text(ok ? 200 : 503, std::string("{\"health\":\"") + (ok ? "true" : "false") + "\",\"reason\":\"" + reason + "\"}");
+    net::HttpResponse r = net::HttpResponse::text(
+        ok ? 200 : 503, std::string("{\"health\":\"") + (ok ? "true" : "false") + "\",\"reason\":\"" + reason + "\"}");
     shared->send(with_cors(std::move(r)));
   };
   if (!local && !node_.has_leader()) return answer("RAFT NO LEADER");
   if (local) return answer("");
-  node_.barrier([answer](const Status& status) { answer(status.is_ok() ? "" : "RANGE ERROR:" + std::string(status.message())); });
+  node_.barrier(
+      [answer](const Status& status) { answer(status.is_ok() ? "" : "RANGE ERROR:" + std::string(status.message())); });
 }
 
 // /readyz and /livez, with one check per path, ?exclude and ?verbose.
 void Api::checks(const net::HttpRequest& request, net::HttpReplyPtr reply, bool ready) {
   std::string_view root = ready ? "/readyz" : "/livez";
-  std::string_view only = request.path.size() > root.size() ? std::string_view(request.path).substr(root.size() + 1) : std::string_view();
+  std::string_view only =
+      request.path.size() > root.size() ? std::string_view(request.path).substr(root.size() + 1) : std::string_view();
   std::vector<std::string> excluded = request.query_values("exclude");
   bool verbose = request.query.find("verbose") != std::string::npos;
   std::vector<std::string_view> names;
@@ -127,9 +135,12 @@ void Api::checks(const net::HttpRequest& request, net::HttpReplyPtr reply, bool 
       if (name == "linearizable_read" && !linearizable.is_ok()) reason = linearizable.message();
       if (name == "non_learner" && node_.status().is_learner) reason = "not supported for learner";
       ok &= reason.empty();
-      lines += reason.empty() ? "[+]" + std::string(name) + " ok\n" : "[-]" + std::string(name) + " failed: " + reason + "\n";
+      lines += reason.empty() ? "[+]" + std::string(name) + " ok\n"
+                              : "[-]" + std::string(name) + " failed: " + reason + "\n";
     }
-    net::HttpResponse r = net::HttpResponse::text(ok ? 200 : 503, ok ? (verbose ? lines + "ok\n" : "ok\n") : lines + std::string(root.substr(1)) + " check failed\n");
+    net::HttpResponse r =
+        net::HttpResponse::text(ok ? 200 : 503, ok ? (verbose ? lines + "ok\n" : "ok\n")
+                                                   : lines + std::string(root.substr(1)) + " check failed\n");
     r.headers.emplace_back("X-Content-Type-Options", "nosniff");
     shared->send(with_cors(std::move(r)));
   };

@@ -10,7 +10,8 @@ constexpr io::Nanos kPhysicalPoll = 2 * io::kMillisecond;
 void Api::add_kv(net::Router& router) {
   router.add_unary("/etcdserverpb.KV/Range", [this](net::CallRef call, Bytes in) { range(std::move(call), in); });
   router.add_unary("/etcdserverpb.KV/Put", [this](net::CallRef call, Bytes in) { put(std::move(call), in); });
-  router.add_unary("/etcdserverpb.KV/DeleteRange", [this](net::CallRef call, Bytes in) { delete_range(std::move(call), in); });
+  router.add_unary("/etcdserverpb.KV/DeleteRange",
+                   [this](net::CallRef call, Bytes in) { delete_range(std::move(call), in); });
   router.add_unary("/etcdserverpb.KV/Txn", [this](net::CallRef call, Bytes in) { txn(std::move(call), in); });
   router.add_unary("/etcdserverpb.KV/Compact", [this](net::CallRef call, Bytes in) { compact(std::move(call), in); });
 }
@@ -19,10 +20,13 @@ void Api::range(net::CallRef call, const Bytes& in) {
   mvcc::RangeRequest request;
   if (Status s = decode(in.view(), request); !s.is_ok()) return call->finish(s);
   if (Status s = mvcc::check(request); !s.is_ok()) return call->finish(s);
-  node_.range(in, request, [this, call](const Status& status, const mvcc::RangeResult* result) {
-    if (!status.is_ok()) return call->finish(status);
-    call->reply(encode_range_response(header(result->revision), *result));
-  }, [call] { return !call->done(); });
+  node_.range(
+      in, request,
+      [this, call](const Status& status, const mvcc::RangeResult* result) {
+        if (!status.is_ok()) return call->finish(status);
+        call->reply(encode_range_response(header(result->revision), *result));
+      },
+      [call] { return !call->done(); });
 }
 
 void Api::put(net::CallRef call, const Bytes& in) {
@@ -41,14 +45,16 @@ void Api::delete_range(net::CallRef call, const Bytes& in) {
   if (Status s = mvcc::check(request); !s.is_ok()) return call->finish(s);
   node_.propose(request, [this, call](const Status& status, const mvcc::ApplyResult* result) {
     if (!status.is_ok()) return call->finish(status);
-    call->reply(encode_delete_range_response(header(result->revision), std::get<mvcc::DeleteRangeResult>(result->reply)));
+    call->reply(
+        encode_delete_range_response(header(result->revision), std::get<mvcc::DeleteRangeResult>(result->reply)));
   });
 }
 
 void Api::txn(net::CallRef call, const Bytes& in) {
   mvcc::TxnRequest request;
   if (Status s = decode(in.view(), request); !s.is_ok()) return call->finish(s);
-  if (Status s = mvcc::check(request, {static_cast<int64_t>(node_.config().txn_ops_max)}); !s.is_ok()) return call->finish(s);
+  if (Status s = mvcc::check(request, {static_cast<int64_t>(node_.config().txn_ops_max)}); !s.is_ok())
+    return call->finish(s);
   if (mvcc::is_read_only(request)) {
     return node_.read_txn(in, std::move(request), [this, call](const Status& status, const mvcc::TxnResult* result) {
       if (!status.is_ok()) return call->finish(status);

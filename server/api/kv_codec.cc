@@ -29,22 +29,39 @@ class Fields {
     type_ = static_cast<uint32_t>(tag & 7);
     if (!in_.ok() || number == 0 || tag >> 32 != 0) return bad_ = true, 0;
     switch (type_) {
-      case kVarint: scalar_ = in_.varint(); break;
-      case kFixed64: scalar_ = in_.fixed<uint64_t>(); break;
-      case kLengthed: bytes_ = in_.lengthed(); break;
-      case kFixed32: scalar_ = in_.fixed<uint32_t>(); break;
-      default: bad_ = true;  // groups are not part of proto3
+      case kVarint:
+        scalar_ = in_.varint();
+        break;
+      case kFixed64:
+        scalar_ = in_.fixed<uint64_t>();
+        break;
+      case kLengthed:
+        bytes_ = in_.lengthed();
+        break;
+      case kFixed32:
+        scalar_ = in_.fixed<uint32_t>();
+        break;
+      default:
+        bad_ = true;  // groups are not part of proto3
     }
     if (!in_.ok()) bad_ = true;
     return bad_ ? 0 : number;
   }
   bool ok() const { return !bad_; }
 
-  void take(std::string_view& out) const { if (type_ == kLengthed) out = bytes_; }
-  void take(int64_t& out) const { if (type_ == kVarint) out = static_cast<int64_t>(scalar_); }
-  void take(bool& out) const { if (type_ == kVarint) out = scalar_ != 0; }
+  void take(std::string_view& out) const {
+    if (type_ == kLengthed) out = bytes_;
+  }
+  void take(int64_t& out) const {
+    if (type_ == kVarint) out = static_cast<int64_t>(scalar_);
+  }
+  void take(bool& out) const {
+    if (type_ == kVarint) out = scalar_ != 0;
+  }
   template <typename Enum>
-  void take_enum(Enum& out) const { if (type_ == kVarint) out = static_cast<Enum>(static_cast<int32_t>(scalar_)); }
+  void take_enum(Enum& out) const {
+    if (type_ == kVarint) out = static_cast<Enum>(static_cast<int32_t>(scalar_));
+  }
   bool is_message() const { return type_ == kLengthed; }
   std::string_view message() const { return bytes_; }
 
@@ -60,20 +77,47 @@ Status decode_range(std::string_view in, mvcc::RangeRequest& out) {
   Fields f(in);
   while (uint32_t n = f.next()) {
     switch (n) {
-      case 1: f.take(out.key); break;
-      case 2: f.take(out.range_end); break;
-      case 3: f.take(out.limit); break;
-      case 4: f.take(out.revision); break;
-      case 5: f.take_enum(out.sort_order); break;
-      case 6: f.take_enum(out.sort_target); break;
-      case 7: f.take(out.serializable); break;
-      case 8: f.take(out.keys_only); break;
-      case 9: f.take(out.count_only); break;
-      case 10: f.take(out.min_mod_revision); break;
-      case 11: f.take(out.max_mod_revision); break;
-      case 12: f.take(out.min_create_revision); break;
-      case 13: f.take(out.max_create_revision); break;
-      default: break;
+      case 1:
+        f.take(out.key);
+        break;
+      case 2:
+        f.take(out.range_end);
+        break;
+      case 3:
+        f.take(out.limit);
+        break;
+      case 4:
+        f.take(out.revision);
+        break;
+      case 5:
+        f.take_enum(out.sort_order);
+        break;
+      case 6:
+        f.take_enum(out.sort_target);
+        break;
+      case 7:
+        f.take(out.serializable);
+        break;
+      case 8:
+        f.take(out.keys_only);
+        break;
+      case 9:
+        f.take(out.count_only);
+        break;
+      case 10:
+        f.take(out.min_mod_revision);
+        break;
+      case 11:
+        f.take(out.max_mod_revision);
+        break;
+      case 12:
+        f.take(out.min_create_revision);
+        break;
+      case 13:
+        f.take(out.max_create_revision);
+        break;
+      default:
+        break;
     }
   }
   return f.ok() ? Status() : malformed("cannot parse RangeRequest");
@@ -83,13 +127,26 @@ Status decode_put(std::string_view in, mvcc::PutRequest& out) {
   Fields f(in);
   while (uint32_t n = f.next()) {
     switch (n) {
-      case 1: f.take(out.key); break;
-      case 2: f.take(out.value); break;
-      case 3: f.take(out.lease); break;
-      case 4: f.take(out.prev_kv); break;
-      case 5: f.take(out.ignore_value); break;
-      case 6: f.take(out.ignore_lease); break;
-      default: break;
+      case 1:
+        f.take(out.key);
+        break;
+      case 2:
+        f.take(out.value);
+        break;
+      case 3:
+        f.take(out.lease);
+        break;
+      case 4:
+        f.take(out.prev_kv);
+        break;
+      case 5:
+        f.take(out.ignore_value);
+        break;
+      case 6:
+        f.take(out.ignore_lease);
+        break;
+      default:
+        break;
     }
   }
   return f.ok() ? Status() : malformed("cannot parse PutRequest");
@@ -99,10 +156,17 @@ Status decode_delete(std::string_view in, mvcc::DeleteRangeRequest& out) {
   Fields f(in);
   while (uint32_t n = f.next()) {
     switch (n) {
-      case 1: f.take(out.key); break;
-      case 2: f.take(out.range_end); break;
-      case 3: f.take(out.prev_kv); break;
-      default: break;
+      case 1:
+        f.take(out.key);
+        break;
+      case 2:
+        f.take(out.range_end);
+        break;
+      case 3:
+        f.take(out.prev_kv);
+        break;
+      default:
+        break;
     }
   }
   return f.ok() ? Status() : malformed("cannot parse DeleteRangeRequest");
@@ -115,24 +179,53 @@ Status decode_compare(std::string_view in, mvcc::Compare& out) {
   uint32_t given = 0;
   while (uint32_t n = f.next()) {
     switch (n) {
-      case 1: f.take_enum(out.result); break;
-      case 2: f.take_enum(out.target); break;
-      case 3: f.take(out.key); break;
-      case 4: case 5: case 6: f.take(numbers[n - 4]); given = n; break;
-      case 7: f.take(out.value); given = n; break;
-      case 8: f.take(numbers[3]); given = n; break;
-      case 64: f.take(out.range_end); break;
-      default: break;
+      case 1:
+        f.take_enum(out.result);
+        break;
+      case 2:
+        f.take_enum(out.target);
+        break;
+      case 3:
+        f.take(out.key);
+        break;
+      case 4:
+      case 5:
+      case 6:
+        f.take(numbers[n - 4]);
+        given = n;
+        break;
+      case 7:
+        f.take(out.value);
+        given = n;
+        break;
+      case 8:
+        f.take(numbers[3]);
+        given = n;
+        break;
+      case 64:
+        f.take(out.range_end);
+        break;
+      default:
+        break;
     }
   }
   if (!f.ok()) return malformed("cannot parse Compare");
   if (given != 7) out.value = {};
   switch (out.target) {  // a value given for another target counts as not given
-    case mvcc::CompareTarget::kVersion: out.number = given == 4 ? numbers[0] : 0; break;
-    case mvcc::CompareTarget::kCreate: out.number = given == 5 ? numbers[1] : 0; break;
-    case mvcc::CompareTarget::kMod: out.number = given == 6 ? numbers[2] : 0; break;
-    case mvcc::CompareTarget::kLease: out.number = given == 8 ? numbers[3] : 0; break;
-    default: break;
+    case mvcc::CompareTarget::kVersion:
+      out.number = given == 4 ? numbers[0] : 0;
+      break;
+    case mvcc::CompareTarget::kCreate:
+      out.number = given == 5 ? numbers[1] : 0;
+      break;
+    case mvcc::CompareTarget::kMod:
+      out.number = given == 6 ? numbers[2] : 0;
+      break;
+    case mvcc::CompareTarget::kLease:
+      out.number = given == 8 ? numbers[3] : 0;
+      break;
+    default:
+      break;
   }
   return {};
 }
@@ -144,11 +237,20 @@ Status decode_op(std::string_view in, RequestOp& out, int depth) {
   while (uint32_t n = f.next()) {
     if (!f.is_message()) continue;
     switch (n) {
-      case 1: RETURN_IF_ERROR(decode_range(f.message(), out.op.emplace<mvcc::RangeRequest>())); break;
-      case 2: RETURN_IF_ERROR(decode_put(f.message(), out.op.emplace<mvcc::PutRequest>())); break;
-      case 3: RETURN_IF_ERROR(decode_delete(f.message(), out.op.emplace<mvcc::DeleteRangeRequest>())); break;
-      case 4: RETURN_IF_ERROR(decode_txn(f.message(), out.op.emplace<mvcc::TxnRequest>(), depth + 1)); break;
-      default: break;
+      case 1:
+        RETURN_IF_ERROR(decode_range(f.message(), out.op.emplace<mvcc::RangeRequest>()));
+        break;
+      case 2:
+        RETURN_IF_ERROR(decode_put(f.message(), out.op.emplace<mvcc::PutRequest>()));
+        break;
+      case 3:
+        RETURN_IF_ERROR(decode_delete(f.message(), out.op.emplace<mvcc::DeleteRangeRequest>()));
+        break;
+      case 4:
+        RETURN_IF_ERROR(decode_txn(f.message(), out.op.emplace<mvcc::TxnRequest>(), depth + 1));
+        break;
+      default:
+        break;
     }
   }
   return f.ok() ? Status() : malformed("cannot parse RequestOp");
@@ -160,10 +262,17 @@ Status decode_txn(std::string_view in, mvcc::TxnRequest& out, int depth) {
   while (uint32_t n = f.next()) {
     if (!f.is_message()) continue;
     switch (n) {
-      case 1: RETURN_IF_ERROR(decode_compare(f.message(), out.compares.emplace_back())); break;
-      case 2: RETURN_IF_ERROR(decode_op(f.message(), out.success.emplace_back(), depth)); break;
-      case 3: RETURN_IF_ERROR(decode_op(f.message(), out.failure.emplace_back(), depth)); break;
-      default: break;
+      case 1:
+        RETURN_IF_ERROR(decode_compare(f.message(), out.compares.emplace_back()));
+        break;
+      case 2:
+        RETURN_IF_ERROR(decode_op(f.message(), out.success.emplace_back(), depth));
+        break;
+      case 3:
+        RETURN_IF_ERROR(decode_op(f.message(), out.failure.emplace_back(), depth));
+        break;
+      default:
+        break;
     }
   }
   return f.ok() ? Status() : malformed("cannot parse TxnRequest");
@@ -202,7 +311,8 @@ char* store_key_values(char* out, int number, const mvcc::KeyValues& kvs) {
 }
 
 size_t body_size(const Header& h, const mvcc::RangeResult& r) {
-  return header_field_size(h) + key_values_size(r.kvs) + (r.more ? 2 : 0) + varint_field_size(static_cast<uint64_t>(r.count));
+  return header_field_size(h) + key_values_size(r.kvs) + (r.more ? 2 : 0) +
+         varint_field_size(static_cast<uint64_t>(r.count));
 }
 char* store_body(char* out, const Header& h, const mvcc::RangeResult& r) {
   out = store_header_field(out, h);

@@ -1,9 +1,9 @@
-// The KV service's messages, decoded and encoded by hand: they are the hot path, and decoded requests are views into the
-// received message, so that a put copies its key and value once, into the log entry.
+// The KV service's messages, decoded and encoded by hand: they are the hot path, and decoded requests are views into
+// the received message, so that a put copies its key and value once, into the log entry.
 //
-// Fields and numbers: proto/rpc.proto. Rules as Protocol Buffers has them: unknown fields are skipped, the last value of
-// a repeated scalar wins, a known field with another wire type counts as unknown, nesting is limited. kv_codec_test.cc
-// compares with the generated code on random messages.
+// Fields and numbers: proto/rpc.proto. Rules as Protocol Buffers has them: unknown fields are skipped, the last value
+// of a repeated scalar wins, a known field with another wire type counts as unknown, nesting is limited.
+// kv_codec_test.cc compares with the generated code on random messages.
 #pragma once
 
 #include <string>

@@ -14,12 +14,16 @@ namespace pb = etcdserverpb;
 using Rng = std::mt19937_64;
 
 std::string some_bytes(Rng& rng) { return std::string(rng() % 40, static_cast<char>(rng())); }
-int64_t some_number(Rng& rng) { return rng() % 3 == 0 ? 0 : static_cast<int64_t>(rng() >> (rng() % 64)) * (rng() % 5 == 0 ? -1 : 1); }
+int64_t some_number(Rng& rng) {
+  return rng() % 3 == 0 ? 0 : static_cast<int64_t>(rng() >> (rng() % 64)) * (rng() % 5 == 0 ? -1 : 1);
+}
 
 pb::RangeRequest random_range(Rng& rng) {
   pb::RangeRequest m;
-  m.set_key(some_bytes(rng)), m.set_range_end(some_bytes(rng)), m.set_limit(some_number(rng)), m.set_revision(some_number(rng));
-  m.set_sort_order(static_cast<pb::RangeRequest::SortOrder>(rng() % 3)), m.set_sort_target(static_cast<pb::RangeRequest::SortTarget>(rng() % 5));
+  m.set_key(some_bytes(rng)), m.set_range_end(some_bytes(rng)), m.set_limit(some_number(rng)),
+      m.set_revision(some_number(rng));
+  m.set_sort_order(static_cast<pb::RangeRequest::SortOrder>(rng() % 3)),
+      m.set_sort_target(static_cast<pb::RangeRequest::SortTarget>(rng() % 5));
   m.set_serializable(rng() % 2), m.set_keys_only(rng() % 2), m.set_count_only(rng() % 2);
   m.set_min_mod_revision(some_number(rng)), m.set_max_mod_revision(some_number(rng));
   m.set_min_create_revision(some_number(rng)), m.set_max_create_revision(some_number(rng));
@@ -51,23 +55,45 @@ void random_txn(Rng& rng, pb::TxnRequest& m, int depth) {
     auto target = static_cast<pb::Compare::CompareTarget>(rng() % 5);
     c->set_target(target);
     switch (rng() % 6) {  // sometimes not the one that fits the target
-      case 0: c->set_version(some_number(rng)); break;
-      case 1: c->set_create_revision(some_number(rng)); break;
-      case 2: c->set_mod_revision(some_number(rng)); break;
-      case 3: c->set_value(some_bytes(rng)); break;
-      case 4: c->set_lease(some_number(rng)); break;
-      default: break;
+      case 0:
+        c->set_version(some_number(rng));
+        break;
+      case 1:
+        c->set_create_revision(some_number(rng));
+        break;
+      case 2:
+        c->set_mod_revision(some_number(rng));
+        break;
+      case 3:
+        c->set_value(some_bytes(rng));
+        break;
+      case 4:
+        c->set_lease(some_number(rng));
+        break;
+      default:
+        break;
     }
   }
   for (int branch = 0; branch < 2; ++branch) {
     for (size_t n = rng() % 3; n > 0; --n) {
       pb::RequestOp* op = branch ? m.add_success() : m.add_failure();
       switch (rng() % (depth > 0 ? 5 : 4)) {
-        case 0: *op->mutable_request_range() = random_range(rng); break;
-        case 1: op->mutable_request_put()->set_key(some_bytes(rng)); op->mutable_request_put()->set_value(some_bytes(rng)); op->mutable_request_put()->set_lease(some_number(rng)); break;
-        case 2: op->mutable_request_delete_range()->set_key(some_bytes(rng)); op->mutable_request_delete_range()->set_prev_kv(rng() % 2); break;
-        case 3: break;  // an operation without content
-        default: random_txn(rng, *op->mutable_request_txn(), depth - 1);
+        case 0:
+          *op->mutable_request_range() = random_range(rng);
+          break;
+        case 1:
+          op->mutable_request_put()->set_key(some_bytes(rng));
+          op->mutable_request_put()->set_value(some_bytes(rng));
+          op->mutable_request_put()->set_lease(some_number(rng));
+          break;
+        case 2:
+          op->mutable_request_delete_range()->set_key(some_bytes(rng));
+          op->mutable_request_delete_range()->set_prev_kv(rng() % 2);
+          break;
+        case 3:
+          break;  // an operation without content
+        default:
+          random_txn(rng, *op->mutable_request_txn(), depth - 1);
       }
     }
   }
@@ -76,7 +102,8 @@ void random_txn(Rng& rng, pb::TxnRequest& m, int depth) {
 void expect_equal(const pb::TxnRequest& m, const mvcc::TxnRequest& r);
 void expect_equal(const pb::RequestOp& m, const mvcc::RequestOp& r) {
   switch (m.request_case()) {
-    case pb::RequestOp::kRequestRange: return expect_equal(m.request_range(), std::get<mvcc::RangeRequest>(r.op));
+    case pb::RequestOp::kRequestRange:
+      return expect_equal(m.request_range(), std::get<mvcc::RangeRequest>(r.op));
     case pb::RequestOp::kRequestPut: {
       const auto& put = std::get<mvcc::PutRequest>(r.op);
       EXPECT_EQ(m.request_put().key(), put.key);
@@ -90,8 +117,10 @@ void expect_equal(const pb::RequestOp& m, const mvcc::RequestOp& r) {
       EXPECT_EQ(m.request_delete_range().prev_kv(), del.prev_kv);
       return;
     }
-    case pb::RequestOp::kRequestTxn: return expect_equal(m.request_txn(), std::get<mvcc::TxnRequest>(r.op));
-    default: EXPECT_TRUE(std::holds_alternative<std::monostate>(r.op));
+    case pb::RequestOp::kRequestTxn:
+      return expect_equal(m.request_txn(), std::get<mvcc::TxnRequest>(r.op));
+    default:
+      EXPECT_TRUE(std::holds_alternative<std::monostate>(r.op));
   }
 }
 void expect_equal(const pb::TxnRequest& m, const mvcc::TxnRequest& r) {
@@ -103,8 +132,11 @@ void expect_equal(const pb::TxnRequest& m, const mvcc::TxnRequest& r) {
     EXPECT_EQ(static_cast<int>(c.target()), static_cast<int>(d.target));
     EXPECT_EQ(c.key(), d.key);
     EXPECT_EQ(c.range_end(), d.range_end);
-    int64_t number = c.target() == pb::Compare::VERSION ? c.version() : c.target() == pb::Compare::CREATE ? c.create_revision()
-                     : c.target() == pb::Compare::MOD ? c.mod_revision() : c.target() == pb::Compare::LEASE ? c.lease() : 0;
+    int64_t number = c.target() == pb::Compare::VERSION  ? c.version()
+                     : c.target() == pb::Compare::CREATE ? c.create_revision()
+                     : c.target() == pb::Compare::MOD    ? c.mod_revision()
+                     : c.target() == pb::Compare::LEASE  ? c.lease()
+                                                         : 0;
     EXPECT_EQ(number, d.number);
     EXPECT_EQ(c.value(), d.value);
   }

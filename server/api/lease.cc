@@ -70,27 +70,30 @@ void Api::add_lease(net::Router& router) {
   auto revoke = [this](net::CallRef call, Bytes in) {
     LeaseRevokeRequest request;
     if (Status s = parse(in, request); !s.is_ok()) return call->finish(s);
-    node_.propose(mvcc::LeaseRevokeRequest{request.id()}, [this, call](const Status& status, const mvcc::ApplyResult* result) {
-      if (!status.is_ok()) return call->finish(status);
-      call->reply(encode_header_only(header(result->revision)));
-    });
+    node_.propose(mvcc::LeaseRevokeRequest{request.id()},
+                  [this, call](const Status& status, const mvcc::ApplyResult* result) {
+                    if (!status.is_ok()) return call->finish(status);
+                    call->reply(encode_header_only(header(result->revision)));
+                  });
   };
   router.add_unary("/etcdserverpb.Lease/LeaseRevoke", revoke);
-  router.add_stream("/etcdserverpb.Lease/LeaseKeepAlive", net::MethodKind::kBidi,
-                    [this](net::ServerCall&) -> std::unique_ptr<net::CallHandler> { return std::make_unique<KeepAliveCall>(*this); });
+  router.add_stream(
+      "/etcdserverpb.Lease/LeaseKeepAlive", net::MethodKind::kBidi,
+      [this](net::ServerCall&) -> std::unique_ptr<net::CallHandler> { return std::make_unique<KeepAliveCall>(*this); });
   router.add_unary("/etcdserverpb.Lease/LeaseTimeToLive", [this](net::CallRef call, Bytes in) {
     LeaseTimeToLiveRequest request;
     if (Status s = parse(in, request); !s.is_ok()) return call->finish(s);
-    node_.lease_time_to_live(request.id(), request.keys(), [this, call](const Status& status, const node::LeaseTimeToLive* ttl) {
-      if (!status.is_ok()) return call->finish(status);
-      LeaseTimeToLiveResponse reply;
-      fill(reply.mutable_header(), header());
-      reply.set_id(ttl->id);
-      reply.set_ttl(ttl->ttl);
-      reply.set_grantedttl(ttl->granted_ttl);
-      for (const std::string& key : ttl->keys) reply.add_keys(key);
-      call->reply(serialize(reply));
-    });
+    node_.lease_time_to_live(request.id(), request.keys(),
+                             [this, call](const Status& status, const node::LeaseTimeToLive* ttl) {
+                               if (!status.is_ok()) return call->finish(status);
+                               LeaseTimeToLiveResponse reply;
+                               fill(reply.mutable_header(), header());
+                               reply.set_id(ttl->id);
+                               reply.set_ttl(ttl->ttl);
+                               reply.set_grantedttl(ttl->granted_ttl);
+                               for (const std::string& key : ttl->keys) reply.add_keys(key);
+                               call->reply(serialize(reply));
+                             });
   });
   router.add_unary("/etcdserverpb.Lease/LeaseLeases", [this](net::CallRef call, Bytes) {
     node_.lease_list([this, call](const Status& status, const std::vector<int64_t>* ids) {

@@ -1,5 +1,5 @@
-// /metrics: etcd's names with etcd's meaning, so that its dashboards and alerts work, and our own under fairlead_. Numbers
-// are plain counters of the loop, collected when the page is asked for; prometheus-cpp writes the text.
+// /metrics: etcd's names with etcd's meaning, so that its dashboards and alerts work, and our own under fairlead_.
+// Numbers are plain counters of the loop, collected when the page is asked for; prometheus-cpp writes the text.
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
 
@@ -72,20 +72,36 @@ void add_server(Page& page, const node::Node& node) {
   const raft::Raft& raft = node.raft();
   const node::Stats& s = node.stats();
   page.gauge("etcd_server_has_leader", "Whether or not a leader exists. 1 is existence, 0 is not.", node.has_leader());
-  page.gauge("etcd_server_is_leader", "Whether or not this member is a leader. 1 if is, 0 otherwise.", raft.is_leader());
-  page.gauge("etcd_server_is_learner", "Whether or not this member is a learner. 1 if is, 0 otherwise.", node.status().is_learner);
-  page.counter("etcd_server_leader_changes_seen_total", "The number of leader changes seen.", static_cast<double>(s.leader_changes_seen));
-  page.gauge("etcd_server_id", "Server or member ID in hexadecimal format. 1 for 'server_id' label with current ID.", 1, {{"server_id", hex(node.member_id().value)}});
-  page.gauge("etcd_server_version", "Which version is running. 1 for 'server_version' label with current version.", 1, {{"server_version", std::string(kEtcdVersion)}});
-  page.gauge("etcd_cluster_version", "Which version is running. 1 for 'cluster_version' label with current cluster version.", 1, {{"cluster_version", "3.7"}});
-  page.gauge("etcd_server_proposals_committed_total", "The total number of consensus proposals committed.", static_cast<double>(s.proposals_committed));
-  page.gauge("etcd_server_proposals_applied_total", "The total number of consensus proposals applied.", static_cast<double>(s.proposals_applied));
-  page.gauge("etcd_server_proposals_pending", "The current number of pending proposals to commit.", static_cast<double>(node.proposals_pending()));
-  page.counter("etcd_server_proposals_failed_total", "The total number of failed proposals seen.", static_cast<double>(s.proposals_failed));
-  page.counter("etcd_server_read_indexes_failed_total", "The total number of failed read indexes seen.", static_cast<double>(s.read_indexes_failed));
-  page.counter("etcd_server_slow_apply_total", "The total number of slow apply requests (likely overloaded from slow disk).", static_cast<double>(s.slow_applies));
-  page.counter("etcd_debugging_server_lease_expired_total", "The total number of expired leases.", static_cast<double>(s.leases_expired));
-  page.histogram("etcd_server_apply_duration_seconds", "The latency distributions of applied entries, the mean of each batch.", s.apply);
+  page.gauge("etcd_server_is_leader", "Whether or not this member is a leader. 1 if is, 0 otherwise.",
+             raft.is_leader());
+  page.gauge("etcd_server_is_learner", "Whether or not this member is a learner. 1 if is, 0 otherwise.",
+             node.status().is_learner);
+  page.counter("etcd_server_leader_changes_seen_total", "The number of leader changes seen.",
+               static_cast<double>(s.leader_changes_seen));
+  page.gauge("etcd_server_id", "Server or member ID in hexadecimal format. 1 for 'server_id' label with current ID.", 1,
+             {{"server_id", hex(node.member_id().value)}});
+  page.gauge("etcd_server_version", "Which version is running. 1 for 'server_version' label with current version.", 1,
+             {{"server_version", std::string(kEtcdVersion)}});
+  page.gauge("etcd_cluster_version",
+             "Which version is running. 1 for 'cluster_version' label with current cluster version.", 1,
+             {{"cluster_version", "3.7"}});
+  page.gauge("etcd_server_proposals_committed_total", "The total number of consensus proposals committed.",
+             static_cast<double>(s.proposals_committed));
+  page.gauge("etcd_server_proposals_applied_total", "The total number of consensus proposals applied.",
+             static_cast<double>(s.proposals_applied));
+  page.gauge("etcd_server_proposals_pending", "The current number of pending proposals to commit.",
+             static_cast<double>(node.proposals_pending()));
+  page.counter("etcd_server_proposals_failed_total", "The total number of failed proposals seen.",
+               static_cast<double>(s.proposals_failed));
+  page.counter("etcd_server_read_indexes_failed_total", "The total number of failed read indexes seen.",
+               static_cast<double>(s.read_indexes_failed));
+  page.counter("etcd_server_slow_apply_total",
+               "The total number of slow apply requests (likely overloaded from slow disk).",
+               static_cast<double>(s.slow_applies));
+  page.counter("etcd_debugging_server_lease_expired_total", "The total number of expired leases.",
+               static_cast<double>(s.leases_expired));
+  page.histogram("etcd_server_apply_duration_seconds",
+                 "The latency distributions of applied entries, the mean of each batch.", s.apply);
 }
 
 void add_store(Page& page, const node::Node& node) {
@@ -93,24 +109,40 @@ void add_store(Page& page, const node::Node& node) {
   mvcc::WatchStats w = node.watch_hub().stats();
   node::NodeStatus status = node.status();
   page.gauge("etcd_debugging_mvcc_keys_total", "Total number of keys.", static_cast<double>(k.keys));
-  page.gauge("etcd_debugging_mvcc_current_revision", "The current revision of store.", static_cast<double>(node.keyspace().revision()));
-  page.gauge("etcd_debugging_mvcc_compact_revision", "The revision of the last compaction in store.", static_cast<double>(node.keyspace().compact_revision()));
-  page.counter("etcd_debugging_mvcc_db_compaction_keys_total", "Total number of db keys compacted.", static_cast<double>(k.compact_keys_dropped_total));
-  page.counter("etcd_debugging_mvcc_events_total", "Total number of events sent by this member.", static_cast<double>(w.events_total));
+  page.gauge("etcd_debugging_mvcc_current_revision", "The current revision of store.",
+             static_cast<double>(node.keyspace().revision()));
+  page.gauge("etcd_debugging_mvcc_compact_revision", "The revision of the last compaction in store.",
+             static_cast<double>(node.keyspace().compact_revision()));
+  page.counter("etcd_debugging_mvcc_db_compaction_keys_total", "Total number of db keys compacted.",
+               static_cast<double>(k.compact_keys_dropped_total));
+  page.counter("etcd_debugging_mvcc_events_total", "Total number of events sent by this member.",
+               static_cast<double>(w.events_total));
   page.gauge("etcd_debugging_mvcc_watcher_total", "Total number of watchers.", static_cast<double>(w.watchers));
-  page.gauge("etcd_debugging_mvcc_slow_watcher_total", "Total number of unsynced slow watchers.", static_cast<double>(w.cursors));
-  page.gauge("etcd_debugging_mvcc_watch_stream_total", "Total number of watch streams.", static_cast<double>(w.streams));
-  page.gauge("etcd_debugging_mvcc_pending_events_total", "Total number of pending events to be sent.", static_cast<double>(w.pending_events));
+  page.gauge("etcd_debugging_mvcc_slow_watcher_total", "Total number of unsynced slow watchers.",
+             static_cast<double>(w.cursors));
+  page.gauge("etcd_debugging_mvcc_watch_stream_total", "Total number of watch streams.",
+             static_cast<double>(w.streams));
+  page.gauge("etcd_debugging_mvcc_pending_events_total", "Total number of pending events to be sent.",
+             static_cast<double>(w.pending_events));
   page.counter("etcd_mvcc_put_total", "Total number of puts seen by this member.", static_cast<double>(k.puts_total));
-  page.counter("etcd_mvcc_delete_total", "Total number of deletes seen by this member.", static_cast<double>(k.deletes_total));
-  page.counter("etcd_mvcc_range_total", "Total number of ranges seen by this member.", static_cast<double>(k.ranges_total));
+  page.counter("etcd_mvcc_delete_total", "Total number of deletes seen by this member.",
+               static_cast<double>(k.deletes_total));
+  page.counter("etcd_mvcc_range_total", "Total number of ranges seen by this member.",
+               static_cast<double>(k.ranges_total));
   page.counter("etcd_mvcc_txn_total", "Total number of txns seen by this member.", static_cast<double>(k.txns_total));
-  page.gauge("etcd_mvcc_db_total_size_in_bytes", "Total size of the underlying database physically allocated in bytes.", static_cast<double>(status.db_size_bytes));
-  page.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Total size of the underlying database logically in use in bytes.", static_cast<double>(status.db_size_in_use_bytes));
-  page.gauge("fairlead_keyspace_index_bytes", "Memory of the index, keys included.", static_cast<double>(k.bytes_index + k.bytes_keys));
-  page.gauge("fairlead_keyspace_tail_bytes", "Applied records that no checkpoint has made durable yet.", static_cast<double>(k.bytes_tail));
-  page.gauge("fairlead_keyspace_cache_bytes", "Records in memory, the tail included.", static_cast<double>(k.bytes_cached));
-  page.gauge("fairlead_keyspace_revisions", "Revisions in the index, tombstones included.", static_cast<double>(k.revisions));
+  page.gauge("etcd_mvcc_db_total_size_in_bytes", "Total size of the underlying database physically allocated in bytes.",
+             static_cast<double>(status.db_size_bytes));
+  page.gauge("etcd_mvcc_db_total_size_in_use_in_bytes",
+             "Total size of the underlying database logically in use in bytes.",
+             static_cast<double>(status.db_size_in_use_bytes));
+  page.gauge("fairlead_keyspace_index_bytes", "Memory of the index, keys included.",
+             static_cast<double>(k.bytes_index + k.bytes_keys));
+  page.gauge("fairlead_keyspace_tail_bytes", "Applied records that no checkpoint has made durable yet.",
+             static_cast<double>(k.bytes_tail));
+  page.gauge("fairlead_keyspace_cache_bytes", "Records in memory, the tail included.",
+             static_cast<double>(k.bytes_cached));
+  page.gauge("fairlead_keyspace_revisions", "Revisions in the index, tombstones included.",
+             static_cast<double>(k.revisions));
   page.gauge("fairlead_leases", "Leases that exist.", static_cast<double>(k.leases));
 }
 
@@ -118,54 +150,85 @@ void add_disk(Page& page, const node::Node& node, std::string_view log_mode) {
   const storage::LogStats& log = node.log().stats();
   storage::StoreStats store = node.store().stats();
   const node::Stats& s = node.stats();
-  page.histogram("etcd_disk_wal_fsync_duration_seconds", "The latency distributions of durable log writes.", storage::kSyncBucketsSeconds, log.sync_buckets, log.sync_seconds_sum);
-  page.gauge("etcd_disk_wal_write_bytes_total", "Total number of bytes written in WAL.", static_cast<double>(log.bytes));
-  page.histogram("etcd_disk_backend_commit_duration_seconds", "The latency distributions of checkpoints, which take the place of etcd's backend commits.", s.checkpoint);
+  page.histogram("etcd_disk_wal_fsync_duration_seconds", "The latency distributions of durable log writes.",
+                 storage::kSyncBucketsSeconds, log.sync_buckets, log.sync_seconds_sum);
+  page.gauge("etcd_disk_wal_write_bytes_total", "Total number of bytes written in WAL.",
+             static_cast<double>(log.bytes));
+  page.histogram("etcd_disk_backend_commit_duration_seconds",
+                 "The latency distributions of checkpoints, which take the place of etcd's backend commits.",
+                 s.checkpoint);
   page.gauge("fairlead_log_mode", "How the log is written.", 1, {{"mode", std::string(log_mode)}});
   page.counter("fairlead_log_syncs_total", "Batches made durable.", static_cast<double>(log.syncs));
   page.counter("fairlead_log_entries_total", "Entries written.", static_cast<double>(log.entries));
   page.gauge("fairlead_log_segments", "Log segments in use.", static_cast<double>(log.segments));
-  page.counter("fairlead_log_torn_tails_cut_total", "Torn tails cut at this start.", static_cast<double>(log.torn_tails_cut));
+  page.counter("fairlead_log_torn_tails_cut_total", "Torn tails cut at this start.",
+               static_cast<double>(log.torn_tails_cut));
   page.gauge("fairlead_segments", "Record segments in use.", static_cast<double>(store.segments));
-  page.gauge("fairlead_segments_dead_bytes", "Bytes of dead records in segments, estimated.", static_cast<double>(store.dead_bytes));
+  page.gauge("fairlead_segments_dead_bytes", "Bytes of dead records in segments, estimated.",
+             static_cast<double>(store.dead_bytes));
   page.counter("fairlead_checkpoints_total", "Checkpoints written.", static_cast<double>(s.checkpoints));
   page.counter("fairlead_cold_reads_total", "Values read from segments.", static_cast<double>(s.cold_reads));
-  page.counter("fairlead_apply_parks_total", "Entries that waited for a value from a segment.", static_cast<double>(s.apply_parks));
-  page.counter("fairlead_snapshots_sent_total", "Snapshots sent to other members.", static_cast<double>(s.snapshots_sent));
-  page.counter("fairlead_snapshots_installed_total", "Snapshots installed from the leader.", static_cast<double>(s.snapshots_installed));
+  page.counter("fairlead_apply_parks_total", "Entries that waited for a value from a segment.",
+               static_cast<double>(s.apply_parks));
+  page.counter("fairlead_snapshots_sent_total", "Snapshots sent to other members.",
+               static_cast<double>(s.snapshots_sent));
+  page.counter("fairlead_snapshots_installed_total", "Snapshots installed from the leader.",
+               static_cast<double>(s.snapshots_installed));
 }
 
 void add_network(Page& page, const node::Node& node, const net::Server* server) {
   auto peers = node.transport().stats();
   std::string self = hex(node.member_id().value);
-  page.gauge("etcd_network_known_peers", "The current number of known peers.", static_cast<double>(peers.size()), {{"Local", self}});
-  for (const auto& [id, p] : peers) page.gauge("etcd_network_active_peers", "The current number of active peer connections.", p.connected, {{"Local", self}, {"Remote", hex(id.value)}});
-  for (const auto& [id, p] : peers) page.counter("etcd_network_peer_sent_bytes_total", "The total number of bytes sent to peers.", static_cast<double>(p.sent_bytes), {{"To", hex(id.value)}});
-  for (const auto& [id, p] : peers) page.counter("etcd_network_peer_received_bytes_total", "The total number of bytes received from peers.", static_cast<double>(p.received_bytes), {{"From", hex(id.value)}});
-  for (const auto& [id, p] : peers) page.counter("etcd_network_peer_sent_failures_total", "The total number of send failures from peers.", static_cast<double>(p.send_failures), {{"To", hex(id.value)}});
-  for (const auto& [id, p] : peers) page.gauge("fairlead_peer_round_trip_seconds", "The last measured round trip to a peer.", p.round_trip_seconds, {{"To", hex(id.value)}});
+  page.gauge("etcd_network_known_peers", "The current number of known peers.", static_cast<double>(peers.size()),
+             {{"Local", self}});
+  for (const auto& [id, p] : peers)
+    page.gauge("etcd_network_active_peers", "The current number of active peer connections.", p.connected,
+               {{"Local", self}, {"Remote", hex(id.value)}});
+  for (const auto& [id, p] : peers)
+    page.counter("etcd_network_peer_sent_bytes_total", "The total number of bytes sent to peers.",
+                 static_cast<double>(p.sent_bytes), {{"To", hex(id.value)}});
+  for (const auto& [id, p] : peers)
+    page.counter("etcd_network_peer_received_bytes_total", "The total number of bytes received from peers.",
+                 static_cast<double>(p.received_bytes), {{"From", hex(id.value)}});
+  for (const auto& [id, p] : peers)
+    page.counter("etcd_network_peer_sent_failures_total", "The total number of send failures from peers.",
+                 static_cast<double>(p.send_failures), {{"To", hex(id.value)}});
+  for (const auto& [id, p] : peers)
+    page.gauge("fairlead_peer_round_trip_seconds", "The last measured round trip to a peer.", p.round_trip_seconds,
+               {{"To", hex(id.value)}});
   if (!server) return;
   const net::ServerStats& s = server->stats();
-  page.counter("etcd_network_client_grpc_received_bytes_total", "The total number of bytes received from clients.", static_cast<double>(s.received_bytes));
-  page.counter("etcd_network_client_grpc_sent_bytes_total", "The total number of bytes sent to clients.", static_cast<double>(s.sent_bytes));
+  page.counter("etcd_network_client_grpc_received_bytes_total", "The total number of bytes received from clients.",
+               static_cast<double>(s.received_bytes));
+  page.counter("etcd_network_client_grpc_sent_bytes_total", "The total number of bytes sent to clients.",
+               static_cast<double>(s.sent_bytes));
   page.gauge("fairlead_connections", "Open client connections.", static_cast<double>(s.connections_open));
-  page.counter("fairlead_connections_dropped_total", "Client connections closed for a broken limit or a bad frame.", static_cast<double>(s.connections_dropped));
+  page.counter("fairlead_connections_dropped_total", "Client connections closed for a broken limit or a bad frame.",
+               static_cast<double>(s.connections_dropped));
   page.gauge("fairlead_send_queue_bytes", "Answers not yet handed to a socket.", static_cast<double>(s.queued_bytes));
 }
 
 const char* kind_name(net::MethodKind kind) {
   switch (kind) {
-    case net::MethodKind::kUnary: return "unary";
-    case net::MethodKind::kClientStream: return "client_stream";
-    case net::MethodKind::kServerStream: return "server_stream";
-    case net::MethodKind::kBidi: return "bidi_stream";
+    case net::MethodKind::kUnary:
+      return "unary";
+    case net::MethodKind::kClientStream:
+      return "client_stream";
+    case net::MethodKind::kServerStream:
+      return "server_stream";
+    case net::MethodKind::kBidi:
+      return "bidi_stream";
   }
   return "";
 }
 
 // grpc-go's spelling of the codes, as its metrics have it.
 std::string go_code(size_t code) {
-  static constexpr const char* kNames[] = {"OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists", "PermissionDenied", "ResourceExhausted", "FailedPrecondition", "Aborted", "OutOfRange", "Unimplemented", "Internal", "Unavailable", "DataLoss", "Unauthenticated"};
+  static constexpr const char* kNames[] = {
+      "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
+      "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
+      "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
+      "DataLoss", "Unauthenticated"};
   return kNames[code];
 }
 
@@ -174,17 +237,25 @@ void add_grpc(Page& page, const net::Router* router) {
   auto labels = [](const net::Router::Route& r) {
     return Labels{{"grpc_method", r.method}, {"grpc_service", r.service}, {"grpc_type", kind_name(r.kind)}};
   };
-  for (const auto& r : router->routes()) page.counter("grpc_server_started_total", "Total number of RPCs started on the server.", static_cast<double>(r->stats.started), labels(*r));
+  for (const auto& r : router->routes())
+    page.counter("grpc_server_started_total", "Total number of RPCs started on the server.",
+                 static_cast<double>(r->stats.started), labels(*r));
   for (const auto& r : router->routes()) {
     for (size_t code = 0; code < r->stats.handled.size(); ++code) {
       if (code != 0 && r->stats.handled[code] == 0) continue;
       Labels l = labels(*r);
       l.insert(l.begin(), {"grpc_code", go_code(code)});
-      page.counter("grpc_server_handled_total", "Total number of RPCs completed on the server, regardless of success or failure.", static_cast<double>(r->stats.handled[code]), l);
+      page.counter("grpc_server_handled_total",
+                   "Total number of RPCs completed on the server, regardless of success or failure.",
+                   static_cast<double>(r->stats.handled[code]), l);
     }
   }
-  for (const auto& r : router->routes()) page.counter("grpc_server_msg_received_total", "Total number of RPC stream messages received on the server.", static_cast<double>(r->stats.messages_received), labels(*r));
-  for (const auto& r : router->routes()) page.counter("grpc_server_msg_sent_total", "Total number of gRPC stream messages sent by the server.", static_cast<double>(r->stats.messages_sent), labels(*r));
+  for (const auto& r : router->routes())
+    page.counter("grpc_server_msg_received_total", "Total number of RPC stream messages received on the server.",
+                 static_cast<double>(r->stats.messages_received), labels(*r));
+  for (const auto& r : router->routes())
+    page.counter("grpc_server_msg_sent_total", "Total number of gRPC stream messages sent by the server.",
+                 static_cast<double>(r->stats.messages_sent), labels(*r));
 }
 
 void add_process(Page& page, const io::ProcessStats& p) {
@@ -203,10 +274,14 @@ std::string Api::metrics_text() {
   add_disk(page, node_, world_.disk->log_mode());
   add_network(page, node_, server_);
   add_grpc(page, client_router_);
-  page.counter("etcd_server_health_success", "The total number of successful health checks.", static_cast<double>(health_success_));
-  page.counter("etcd_server_health_failures", "The total number of failed health checks.", static_cast<double>(health_failures_));
-  page.gauge("fairlead_turn_longest_seconds", "The longest turn of the loop since the last scrape.", static_cast<double>(node_.take_turn_longest_ns()) / 1e9);
-  page.gauge("fairlead_uptime_seconds", "Seconds since this process began to serve.", static_cast<double>(world_.loop->now() - started_at_) / 1e9);
+  page.counter("etcd_server_health_success", "The total number of successful health checks.",
+               static_cast<double>(health_success_));
+  page.counter("etcd_server_health_failures", "The total number of failed health checks.",
+               static_cast<double>(health_failures_));
+  page.gauge("fairlead_turn_longest_seconds", "The longest turn of the loop since the last scrape.",
+             static_cast<double>(node_.take_turn_longest_ns()) / 1e9);
+  page.gauge("fairlead_uptime_seconds", "Seconds since this process began to serve.",
+             static_cast<double>(world_.loop->now() - started_at_) / 1e9);
   add_process(page, io::process_stats());
   return page.text();
 }

@@ -99,7 +99,8 @@ class WatchCall final : public net::CallHandler, public node::WatchSink {
       parts_.clear();
       parts_.push_back(heads.slice(begin, ends_[i] - begin));
       begin = ends_[i];
-      parts_.insert(parts_.end(), batch.events.begin() + static_cast<ptrdiff_t>(m.events_begin), batch.events.begin() + static_cast<ptrdiff_t>(m.events_end));
+      parts_.insert(parts_.end(), batch.events.begin() + static_cast<ptrdiff_t>(m.events_begin),
+                    batch.events.begin() + static_cast<ptrdiff_t>(m.events_end));
       call_->send_message(std::span<const Bytes>(parts_));
     }
     parts_.clear();
@@ -127,7 +128,9 @@ class WatchCall final : public net::CallHandler, public node::WatchSink {
 
 void Api::add_watch(net::Router& router) {
   router.add_stream("/etcdserverpb.Watch/Watch", net::MethodKind::kBidi,
-                    [this](net::ServerCall& call) -> std::unique_ptr<net::CallHandler> { return std::make_unique<WatchCall>(*this, call); });
+                    [this](net::ServerCall& call) -> std::unique_ptr<net::CallHandler> {
+                      return std::make_unique<WatchCall>(*this, call);
+                    });
 }
 
 }  // namespace fairlead::api

@@ -7,8 +7,7 @@
 
 namespace fairlead::io {
 
-AlignedBuffer::AlignedBuffer(size_t size)
-    : size_((size + kDiskBlockBytes - 1) / kDiskBlockBytes * kDiskBlockBytes) {
+AlignedBuffer::AlignedBuffer(size_t size) : size_((size + kDiskBlockBytes - 1) / kDiskBlockBytes * kDiskBlockBytes) {
   if (size_ == 0) return;
   memory_.reset(static_cast<char*>(std::aligned_alloc(kDiskBlockBytes, size_)));
   CHECK(memory_ != nullptr, "out of memory");

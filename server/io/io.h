@@ -37,11 +37,11 @@ using TimerId = uint64_t;  // 0 = none; never reused
 class Loop {
  public:
   virtual ~Loop() = default;
-  virtual Nanos now() const = 0;         // monotonic, fixed within a turn
-  virtual Nanos now_precise() const = 0; // monotonic, read anew: for measuring the length of a turn
-  virtual int64_t wall_ms() const = 0;   // Unix milliseconds: for stamping proposals only, never in apply
+  virtual Nanos now() const = 0;          // monotonic, fixed within a turn
+  virtual Nanos now_precise() const = 0;  // monotonic, read anew: for measuring the length of a turn
+  virtual int64_t wall_ms() const = 0;    // Unix milliseconds: for stamping proposals only, never in apply
   virtual TimerId add_timer(Nanos at, std::function<void()> callback) = 0;  // one shot
-  virtual void cancel_timer(TimerId id) = 0;                               // unknown or fired: no effect
+  virtual void cancel_timer(TimerId id) = 0;                                // unknown or fired: no effect
   // Runs the closure in the next turn. Also the one call that may come from another thread (wakes the loop).
   virtual void post(std::function<void()> closure) = 0;
   // Called at the end of every turn, in order of registration. Returns a handle for remove_turn_hook.
@@ -82,7 +82,7 @@ class Stream {
 
 class Listener {
  public:
-  virtual ~Listener() = default;  // stops listening
+  virtual ~Listener() = default;            // stops listening
   virtual std::string address() const = 0;  // with the port that was taken if 0 was asked for
 };
 
@@ -108,7 +108,9 @@ class AlignedBuffer {
   size_t size() const { return size_; }
 
  private:
-  struct Free { void operator()(char* p) const; };
+  struct Free {
+    void operator()(char* p) const;
+  };
   std::unique_ptr<char, Free> memory_;
   size_t size_ = 0;
 };
@@ -119,8 +121,8 @@ class File {
   // Blocking calls: workers, or the loop while starting.
   virtual Result<size_t> read_at(uint64_t offset, std::span<char> into) const = 0;  // short only at the end of file
   virtual Status write_at(uint64_t offset, std::string_view data) = 0;
-  virtual Status sync() = 0;                    // data and size durable (fdatasync)
-  virtual Status reserve(uint64_t size) = 0;    // blocks allocated, file size = size
+  virtual Status sync() = 0;                  // data and size durable (fdatasync)
+  virtual Status reserve(uint64_t size) = 0;  // blocks allocated, file size = size
   virtual Status truncate(uint64_t size) = 0;
   virtual Result<uint64_t> size() const = 0;
   // Writes whole blocks and makes them durable, off the loop (io_uring, or a log thread); `done` runs on the loop.
@@ -131,10 +133,10 @@ class File {
 };
 
 enum class OpenMode {
-  kRead,        // must exist
-  kReadWrite,   // must exist
-  kCreate,      // must not exist
-  kLog,         // read and write, created if absent; write_durable allowed (direct where the file system can)
+  kRead,       // must exist
+  kReadWrite,  // must exist
+  kCreate,     // must not exist
+  kLog,        // read and write, created if absent; write_durable allowed (direct where the file system can)
 };
 
 class Disk {
@@ -180,8 +182,10 @@ struct Field {
   Field(std::string_view k, const std::string& v) : key(k), value(std::string_view(v)) {}
   Field(std::string_view k, bool v) : key(k), value(v) {}
   Field(std::string_view k, double v) : key(k), value(v) {}
-  template <std::signed_integral I> Field(std::string_view k, I v) : key(k), value(int64_t{v}) {}
-  template <std::unsigned_integral I> Field(std::string_view k, I v) : key(k), value(uint64_t{v}) {}
+  template <std::signed_integral I>
+  Field(std::string_view k, I v) : key(k), value(int64_t{v}) {}
+  template <std::unsigned_integral I>
+  Field(std::string_view k, I v) : key(k), value(uint64_t{v}) {}
 };
 
 // JSON lines in etcd's shape: {"level":"info","ts":"...","caller":"...","msg":"...",...}. Never blocks the caller: a
@@ -191,9 +195,15 @@ class Logger {
   virtual ~Logger() = default;
   virtual void log(LogLevel level, std::string_view message, std::initializer_list<Field> fields) = 0;
   virtual bool enabled(LogLevel level) const = 0;
-  void debug(std::string_view m, std::initializer_list<Field> f = {}) { if (enabled(LogLevel::kDebug)) log(LogLevel::kDebug, m, f); }
-  void info(std::string_view m, std::initializer_list<Field> f = {}) { if (enabled(LogLevel::kInfo)) log(LogLevel::kInfo, m, f); }
-  void warn(std::string_view m, std::initializer_list<Field> f = {}) { if (enabled(LogLevel::kWarn)) log(LogLevel::kWarn, m, f); }
+  void debug(std::string_view m, std::initializer_list<Field> f = {}) {
+    if (enabled(LogLevel::kDebug)) log(LogLevel::kDebug, m, f);
+  }
+  void info(std::string_view m, std::initializer_list<Field> f = {}) {
+    if (enabled(LogLevel::kInfo)) log(LogLevel::kInfo, m, f);
+  }
+  void warn(std::string_view m, std::initializer_list<Field> f = {}) {
+    if (enabled(LogLevel::kWarn)) log(LogLevel::kWarn, m, f);
+  }
   void error(std::string_view m, std::initializer_list<Field> f = {}) { log(LogLevel::kError, m, f); }
 };
 

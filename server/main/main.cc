@@ -89,7 +89,8 @@ Result<node::Config> node_config(const Options& o) {
   c.request_bytes_max = static_cast<size_t>(o.max_request_bytes);
   c.slow_apply = o.warning_apply_duration_ms * io::kMillisecond;
   c.watch_progress_interval = o.watch_progress_notify_interval_ms * io::kMillisecond;
-  auto memory = o.fairlead_memory_limit_bytes > 0 ? static_cast<uint64_t>(o.fairlead_memory_limit_bytes) : memory_available_bytes() / 2;
+  auto memory = o.fairlead_memory_limit_bytes > 0 ? static_cast<uint64_t>(o.fairlead_memory_limit_bytes)
+                                                  : memory_available_bytes() / 2;
   c.value_cache_bytes = o.fairlead_value_cache_bytes > 0 ? static_cast<size_t>(o.fairlead_value_cache_bytes)
                                                          : std::min<size_t>(memory / 4, kValueCacheDefaultMax);
   c.checkpoint_tail_bytes = static_cast<size_t>(std::max<int64_t>(o.fairlead_checkpoint_tail_bytes, 1 << 20));
@@ -101,7 +102,8 @@ Result<node::Config> node_config(const Options& o) {
 net::ServerOptions client_options(const Options& o) {
   net::ServerOptions s;
   s.message_bytes_max = static_cast<size_t>(o.max_request_bytes) + 512 * 1024;  // as etcd: room for the envelope
-  s.concurrent_streams_max = static_cast<uint32_t>(std::min<int64_t>(o.max_concurrent_streams, s.concurrent_streams_max));
+  s.concurrent_streams_max =
+      static_cast<uint32_t>(std::min<int64_t>(o.max_concurrent_streams, s.concurrent_streams_max));
   s.ping_min_interval = o.grpc_keepalive_min_time_ms * io::kMillisecond;
   s.ping_interval = o.grpc_keepalive_interval_ms * io::kMillisecond;
   s.ping_timeout = o.grpc_keepalive_timeout_ms * io::kMillisecond;
@@ -133,7 +135,8 @@ class Member {
     peers_ = std::make_unique<net::Server>(w_, net::ServerOptions());
     api_->set_servers(clients_.get(), &client_router_);
     RETURN_IF_ERROR(listen(*peers_, "listen-peer-urls", options_.listen_peer_urls, peer_router_));
-    if (!options_.listen_metrics_urls.empty()) RETURN_IF_ERROR(listen(*peers_, "listen-metrics-urls", options_.listen_metrics_urls, metrics_router_));
+    if (!options_.listen_metrics_urls.empty())
+      RETURN_IF_ERROR(listen(*peers_, "listen-metrics-urls", options_.listen_metrics_urls, metrics_router_));
     // Clients are let in when this member is part of its cluster, as with etcd: a connection then means service.
     node_->on_published([this] { serve_clients(); });
     malloc_trim(0);  // what the start has used
@@ -142,7 +145,8 @@ class Member {
   }
 
   int run() {
-    for (int signal_number : {SIGTERM, SIGINT}) world_->loop().on_signal(signal_number, [this, signal_number] { stop(signal_number); });
+    for (int signal_number : {SIGTERM, SIGINT})
+      world_->loop().on_signal(signal_number, [this, signal_number] { stop(signal_number); });
     world_->loop().run();
     return exit_code_;
   }
@@ -152,7 +156,9 @@ class Member {
     ASSIGN_OR_RETURN(std::vector<std::string> addresses, listen_addresses(flag, urls));
     for (const std::string& address : addresses) {
       Result<std::string> taken = server.listen(address, router);
-      if (!taken.is_ok()) return Status(taken.code(), "--" + std::string(flag) + ": cannot listen on " + address + ": " + std::string(taken.status().message()));
+      if (!taken.is_ok())
+        return Status(taken.code(), "--" + std::string(flag) + ": cannot listen on " + address + ": " +
+                                        std::string(taken.status().message()));
       w_.log->info("listening", {{"flag", flag}, {"address", *taken}});
     }
     return {};
@@ -210,8 +216,10 @@ int main_checked(const std::vector<std::string>& args) {
   if (!options.is_ok()) return fail(options.status(), kExitBadUsage);
   if (options->show_help) return fputs(help_text().c_str(), stdout), 0;
   if (options->show_version) {
-    printf("etcd Version: %s\nGit SHA: not etcd: fairlead\nGo Version: none\nGo OS/Arch: linux/amd64\nFairlead Version: %s\n",
-           std::string(api::kEtcdVersion).c_str(), std::string(api::kFairleadVersion).c_str());
+    printf(
+        "etcd Version: %s\nGit SHA: not etcd: fairlead\nGo Version: none\nGo OS/Arch: linux/amd64\nFairlead Version: "
+        "%s\n",
+        std::string(api::kEtcdVersion).c_str(), std::string(api::kFairleadVersion).c_str());
     return 0;
   }
   if (Status s = complete_options(*options); !s.is_ok()) return fail(s, kExitBadUsage);
@@ -224,7 +232,8 @@ int main_checked(const std::vector<std::string>& args) {
   io::RealWorld::Options world_options;
   Result<io::LogIo> log_io = io::parse_log_io(options->fairlead_log_io);
   Result<io::LogLevel> log_level = io::parse_log_level(options->log_level);
-  if (!log_io.is_ok() || !log_level.is_ok()) return fail(log_io.is_ok() ? log_level.status() : log_io.status(), kExitBadUsage);
+  if (!log_io.is_ok() || !log_level.is_ok())
+    return fail(log_io.is_ok() ? log_level.status() : log_io.status(), kExitBadUsage);
   world_options.log_io = *log_io;
   world_options.logger.level = *log_level;
   world_options.logger.fd = *log_fd;

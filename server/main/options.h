@@ -45,8 +45,8 @@ struct Options {
   std::string log_outputs = "default";
   // ours
   std::string fairlead_log_io = "auto";
-  int64_t fairlead_memory_limit_bytes = 0;       // 0: half of the cgroup's limit, or of the machine
-  int64_t fairlead_value_cache_bytes = 0;        // 0: a quarter of the memory limit, at most 64 MiB
+  int64_t fairlead_memory_limit_bytes = 0;  // 0: half of the cgroup's limit, or of the machine
+  int64_t fairlead_value_cache_bytes = 0;   // 0: a quarter of the memory limit, at most 64 MiB
   int64_t fairlead_checkpoint_tail_bytes = 32 << 20;
   int64_t fairlead_log_segment_bytes = 64 << 20;
 
@@ -66,8 +66,8 @@ Status complete_options(Options& options);
 
 std::string help_text();
 
-// "http://a:1,http://b:2" -> {"a:1", "b:2"} after checking scheme and port; unix://path -> "unix:path". https is refused
-// with a clear error in this version.
+// "http://a:1,http://b:2" -> {"a:1", "b:2"} after checking scheme and port; unix://path -> "unix:path". https is
+// refused with a clear error in this version.
 Result<std::vector<std::string>> listen_addresses(std::string_view flag, const std::string& urls);
 Result<std::vector<std::string>> split_urls(std::string_view flag, const std::string& urls);
 

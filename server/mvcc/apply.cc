@@ -29,21 +29,30 @@ std::string lease_key(int64_t id) {
 
 bool compare_holds(CompareResult result, std::strong_ordering order) {
   switch (result) {
-    case CompareResult::kEqual: return order == 0;
-    case CompareResult::kNotEqual: return order != 0;
-    case CompareResult::kGreater: return order > 0;
-    case CompareResult::kLess: return order < 0;
+    case CompareResult::kEqual:
+      return order == 0;
+    case CompareResult::kNotEqual:
+      return order != 0;
+    case CompareResult::kGreater:
+      return order > 0;
+    case CompareResult::kLess:
+      return order < 0;
   }
   return true;  // etcd: an unknown operator holds
 }
 
 bool compare_holds(const Compare& c, const KeyValue& kv) {
   switch (c.target) {
-    case CompareTarget::kVersion: return compare_holds(c.result, kv.version <=> c.number);
-    case CompareTarget::kCreate: return compare_holds(c.result, kv.create_revision <=> c.number);
-    case CompareTarget::kMod: return compare_holds(c.result, kv.mod_revision <=> c.number);
-    case CompareTarget::kLease: return compare_holds(c.result, kv.lease <=> c.number);
-    case CompareTarget::kValue: return compare_holds(c.result, kv.value <=> c.value);
+    case CompareTarget::kVersion:
+      return compare_holds(c.result, kv.version <=> c.number);
+    case CompareTarget::kCreate:
+      return compare_holds(c.result, kv.create_revision <=> c.number);
+    case CompareTarget::kMod:
+      return compare_holds(c.result, kv.mod_revision <=> c.number);
+    case CompareTarget::kLease:
+      return compare_holds(c.result, kv.lease <=> c.number);
+    case CompareTarget::kValue:
+      return compare_holds(c.result, kv.value <=> c.value);
   }
   return compare_holds(c.result, std::strong_ordering::equal);
 }
@@ -433,12 +442,14 @@ Status KeyspaceImpl::start_revoke(const LeaseRevokeRequest& r) {
   running_at_ = 0;
   running_slots_.reserve(it->second.keys);
   for (SlotId id = it->second.first; id != kNoSlot; id = slots_[id].lease_next) running_slots_.push_back(id);
-  std::sort(running_slots_.begin(), running_slots_.end(), [&](SlotId a, SlotId b) { return slots_.key(a) < slots_.key(b); });
+  std::sort(running_slots_.begin(), running_slots_.end(),
+            [&](SlotId a, SlotId b) { return slots_.key(a) < slots_.key(b); });
   return {};
 }
 
 bool KeyspaceImpl::run_revoke(Txn& txn, const LeaseRevokeRequest& r, size_t keys, LeaseRevokeResult& out) {
-  for (; keys > 0 && running_at_ < running_slots_.size(); --keys) remove(txn, running_slots_[running_at_++]);  // detaches
+  for (; keys > 0 && running_at_ < running_slots_.size(); --keys)
+    remove(txn, running_slots_[running_at_++]);  // detaches
   out.deleted = static_cast<int64_t>(running_at_);
   if (running_at_ < running_slots_.size()) return false;
   running_slots_ = {};

@@ -20,8 +20,7 @@ Status check_op(const RequestOp& op, int64_t ops_max) {
 }
 
 Status check_ops(const TxnRequest& request, int64_t ops_max) {
-  auto ops = static_cast<int64_t>(
-      std::max({request.compares.size(), request.success.size(), request.failure.size()}));
+  auto ops = static_cast<int64_t>(std::max({request.compares.size(), request.success.size(), request.failure.size()}));
   if (ops > ops_max) return err_too_many_ops();
   for (const Compare& c : request.compares) {
     if (c.key.empty()) return err_empty_key();
@@ -32,17 +31,16 @@ Status check_ops(const TxnRequest& request, int64_t ops_max) {
   return {};
 }
 
-// The keys a branch puts and the ranges it deletes, as etcd's checkIntervals gathers them. A range up to "\0" (every key
-// from here on) counts as an interval that ends at "\0", so it covers its own first key only: a put behind it is let
-// through, as etcd does.
+// The keys a branch puts and the ranges it deletes, as etcd's checkIntervals gathers them. A range up to "\0" (every
+// key from here on) counts as an interval that ends at "\0", so it covers its own first key only: a put behind it is
+// let through, as etcd does.
 struct Touched {
   std::set<std::string_view> puts;
   std::vector<std::pair<std::string_view, std::string_view>> deletes;  // (key, range_end)
 
   bool deletes_key(std::string_view key) const {
-    return std::any_of(deletes.begin(), deletes.end(), [&](const auto& d) {
-      return d.first == key || (d.first < key && key < d.second);
-    });
+    return std::any_of(deletes.begin(), deletes.end(),
+                       [&](const auto& d) { return d.first == key || (d.first < key && key < d.second); });
   }
 };
 

@@ -20,13 +20,14 @@ struct FrozenTail {
     Position position;
     Bytes record;  // encoded key record; many share one chunk
   };
-  std::vector<Ref> records;          // in position order, without those already dead
-  std::vector<std::string> side;     // encoded side records, in (applied, n) order, the last of each id, changed since the last checkpoint
-  std::deque<Position> dead_keys;    // flushed key records that died since the last checkpoint; in any order, and many
+  std::vector<Ref> records;  // in position order, without those already dead
+  std::vector<std::string>
+      side;  // encoded side records, in (applied, n) order, the last of each id, changed since the last checkpoint
+  std::deque<Position> dead_keys;  // flushed key records that died since the last checkpoint; in any order, and many
   std::vector<SidePosition> dead_side;  // flushed side records that died since; in any order
   int64_t revision = 1;
-  int64_t compact_revision = -1;     // -1 = never compacted
-  size_t bytes = 0;                  // encoded size of records and side
+  int64_t compact_revision = -1;  // -1 = never compacted
+  size_t bytes = 0;               // encoded size of records and side
 };
 
 // One entry of a segment's directory: a key record without its value.

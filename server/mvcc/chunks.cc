@@ -14,8 +14,8 @@ uint32_t Chunks::open_chunk(size_t capacity) {
     id = static_cast<uint32_t>(chunks_.size());
     chunks_.emplace_back();
   }
-  // The chunk is Bytes from the start, so that records can be handed out while it is still being filled: what was handed
-  // out is never written again, and nobody reads what is not yet written.
+  // The chunk is Bytes from the start, so that records can be handed out while it is still being filled: what was
+  // handed out is never written again, and nobody reads what is not yet written.
   BytesBuilder builder(capacity);
   char* base = builder.data();
   chunks_[id] = {std::move(builder).finish(capacity), base, 0, {}};

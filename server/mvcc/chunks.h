@@ -1,15 +1,15 @@
 // Encoded records in memory: the unflushed tail and the cache of newest values, in chunks.
 //
-// A chunk is one reference-counted block of kChunkSize bytes (or of one large record) that is filled once, front to back.
-// Before each record stands the id of the slot whose record it is, so that an eviction can ask whether the record is
-// still the newest of its key. Records never move; a slice of a chunk handed out keeps the whole chunk.
+// A chunk is one reference-counted block of kChunkSize bytes (or of one large record) that is filled once, front to
+// back. Before each record stands the id of the slot whose record it is, so that an eviction can ask whether the record
+// is still the newest of its key. Records never move; a slice of a chunk handed out keeps the whole chunk.
 //
 //   tail chunks    filled by apply; closed by seal() at a checkpoint; become cache when it is durable
 //   cache chunks   the former, and copies of records: fetched ones, and survivors of evicted chunks
 //
 // Eviction takes the oldest cache chunk whole. Its records that are still newest and were used since (or all of them,
-// while what is live is well below the budget: then the chunk was mostly garbage) are copied to a fresh chunk; the others
-// become cold. This is CLOCK over a log: no list, no per-entry allocation.
+// while what is live is well below the budget: then the chunk was mostly garbage) are copied to a fresh chunk; the
+// others become cold. This is CLOCK over a log: no list, no per-entry allocation.
 #pragma once
 
 #include <deque>
@@ -50,8 +50,8 @@ class Chunks {
   size_t tail_bytes() const { return tail_bytes_; }    // of tail chunks, whole
   size_t tail_used_bytes() const { return tail_used_bytes_; }
 
-  // Takes the oldest cache chunk away. `decide(slot, place, used)` says for each record whether it is still its slot's newest
-  // and should survive; `moved(slot, new_place)` tells where a survivor or (0) that a newest record is gone.
+  // Takes the oldest cache chunk away. `decide(slot, place, used)` says for each record whether it is still its slot's
+  // newest and should survive; `moved(slot, new_place)` tells where a survivor or (0) that a newest record is gone.
   // Returns the last position of an evicted former tail chunk ({} otherwise); false when there is nothing to evict.
   enum class Fate : uint8_t { kGarbage, kDrop, kKeep };
   template <typename Decide, typename Moved>
@@ -67,7 +67,7 @@ class Chunks {
     Bytes bytes;
     char* base = nullptr;
     size_t used = 0;
-    Position last;      // tail chunks: of their last record
+    Position last;  // tail chunks: of their last record
   };
   uint32_t open_chunk(size_t capacity);  // kChunksMax when ids ran out
   char* reserve(uint32_t& open, std::deque<uint32_t>& queue, size_t& total, size_t size, uint32_t& chunk);
@@ -80,11 +80,11 @@ class Chunks {
 
   std::vector<Chunk> chunks_{1};  // id 0 is not used: place 0 means none
   std::vector<uint32_t> free_ids_;
-  std::deque<uint32_t> tail_;     // oldest first; the last may be open
+  std::deque<uint32_t> tail_;  // oldest first; the last may be open
   std::deque<uint32_t> cache_;
   uint32_t open_tail_ = 0;
   uint32_t open_copy_ = 0;
-  uint64_t released_ = 0;         // tail chunks handed to the cache so far
+  uint64_t released_ = 0;  // tail chunks handed to the cache so far
   size_t tail_bytes_ = 0;
   size_t tail_used_bytes_ = 0;
   size_t cache_bytes_ = 0;

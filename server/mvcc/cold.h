@@ -9,8 +9,8 @@ namespace fairlead::mvcc {
 
 class ColdRecords {
  public:
-  // `record` is one encoded key record as storage read it, checksum included. kDataLoss when it is damaged or is not the
-  // record of this position.
+  // `record` is one encoded key record as storage read it, checksum included. kDataLoss when it is damaged or is not
+  // the record of this position.
   Status add(Position position, Bytes record);
   struct Entry {
     Bytes bytes;

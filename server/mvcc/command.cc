@@ -210,12 +210,19 @@ class Decoder {
   }
   RequestOp op(int depth) {
     switch (kind()) {
-      case kEmpty: return {};
-      case kPut: return {put()};
-      case kDeleteRange: return {delete_range()};
-      case kTxn: return {txn(depth)};
-      case kRange: return {range()};
-      default: bad_ = true; return {};
+      case kEmpty:
+        return {};
+      case kPut:
+        return {put()};
+      case kDeleteRange:
+        return {delete_range()};
+      case kTxn:
+        return {txn(depth)};
+      case kRange:
+        return {range()};
+      default:
+        bad_ = true;
+        return {};
     }
   }
 
@@ -237,13 +244,20 @@ std::string encode_command(const Command& command) {
 namespace {
 Command decode_kind(Decoder& decoder, uint8_t kind) {
   switch (kind) {
-    case kPut: return decoder.put();
-    case kDeleteRange: return decoder.delete_range();
-    case kTxn: return decoder.txn(0);
-    case kCompact: return decoder.compact();
-    case kLeaseGrant: return decoder.lease_grant();
-    case kLeaseRevoke: return decoder.lease_revoke();
-    default: return decoder.lease_checkpoint();
+    case kPut:
+      return decoder.put();
+    case kDeleteRange:
+      return decoder.delete_range();
+    case kTxn:
+      return decoder.txn(0);
+    case kCompact:
+      return decoder.compact();
+    case kLeaseGrant:
+      return decoder.lease_grant();
+    case kLeaseRevoke:
+      return decoder.lease_revoke();
+    default:
+      return decoder.lease_checkpoint();
   }
 }
 }  // namespace

@@ -1,5 +1,5 @@
-// The inside of Keyspace. One class, its functions in files by subject: apply.cc, read.cc, upkeep.cc (compaction, cache,
-// checkpoint), load.cc.
+// The inside of Keyspace. One class, its functions in files by subject: apply.cc, read.cc, upkeep.cc (compaction,
+// cache, checkpoint), load.cc.
 //
 // Invariants
 //   - a slot is in the tree exactly as long as it is allocated; its newest record's position is in the slot, older ones
@@ -39,9 +39,9 @@ struct Interval {
 };
 
 struct Collected {
-  bool end = true;     // of the interval; else `next` is where to go on
+  bool end = true;  // of the interval; else `next` is where to go on
   std::string next;
-  size_t keys = 0;     // visible keys taken
+  size_t keys = 0;  // visible keys taken
 };
 
 // Which bytes a read wants, where it puts them and what it lacks.
@@ -53,7 +53,7 @@ struct Reading {
   // block that copied keys are packed into (keys of the index may go away, results stay)
   char* key_block = nullptr;
   size_t key_block_left = 0;
-  size_t bytes = 0;          // of keys and values taken
+  size_t bytes = 0;  // of keys and values taken
 };
 
 class KeyspaceImpl {
@@ -113,7 +113,8 @@ class KeyspaceImpl {
     ApplyResult& out;
     int64_t main;
     uint32_t sub = 0;
-    // Ranges at a given revision are read before the first change: what a change replaces, the index no longer describes.
+    // Ranges at a given revision are read before the first change: what a change replaces, the index no longer
+    // describes.
     std::deque<RangeResult> old_reads = {};
     bool changed() const { return sub > 0; }
   };
@@ -171,9 +172,7 @@ class KeyspaceImpl {
   void drop_place(Slot& slot);
   void set_place(Slot& slot, Place place);
   static bool dies(int64_t main, bool tombstone, int64_t next_main, int64_t target);
-  uint64_t logical_size(const Slot& slot) const {
-    return slot.key_view().size() + slot.value_size + kRevisionOverhead;
-  }
+  uint64_t logical_size(const Slot& slot) const { return slot.key_view().size() + slot.value_size + kRevisionOverhead; }
 
   KeyspaceOptions options_;
   SlotTable slots_;
@@ -211,9 +210,9 @@ class KeyspaceImpl {
   // counters
   uint64_t history_revisions_ = 0;
   uint64_t bytes_logical_ = 0;
-  uint64_t bytes_placed_ = 0;   // logical size of newest records in memory
+  uint64_t bytes_placed_ = 0;         // logical size of newest records in memory
   bool versions_in_records_ = false;  // some key had more versions than a slot counts: puts may need its record
-  mutable KeyspaceStats counters_;  // only its *_total
+  mutable KeyspaceStats counters_;    // only its *_total
   std::vector<SlotId> scratch_;
 
   // an entry that is applied in steps
@@ -226,24 +225,26 @@ class KeyspaceImpl {
 
 template <typename Visit>
 bool KeyspaceImpl::for_each_key(const Interval& interval, Visit&& visit) const {
-  return tree_.walk(interval.from, interval.bound(), [](uint32_t, int64_t) { return false; },
-                    [&](const KeyTree::Leaf& leaf, uint32_t begin, uint32_t end, int64_t) {
-                      for (uint32_t i = begin; i < end; ++i) {
-                        if (!visit(leaf.id(i), leaf.live(i))) return false;
-                      }
-                      return true;
-                    });
+  return tree_.walk(
+      interval.from, interval.bound(), [](uint32_t, int64_t) { return false; },
+      [&](const KeyTree::Leaf& leaf, uint32_t begin, uint32_t end, int64_t) {
+        for (uint32_t i = begin; i < end; ++i) {
+          if (!visit(leaf.id(i), leaf.live(i))) return false;
+        }
+        return true;
+      });
 }
 
 template <typename Visit>
 void KeyspaceImpl::for_each_live(const Interval& interval, Visit&& visit) const {
-  tree_.walk(interval.from, interval.bound(), [](uint32_t, int64_t) { return false; },
-             [&](const KeyTree::Leaf& leaf, uint32_t begin, uint32_t end, int64_t) {
-               for (uint32_t i = begin; i < end; ++i) {
-                 if (leaf.live(i)) visit(leaf.id(i));
-               }
-               return true;
-             });
+  tree_.walk(
+      interval.from, interval.bound(), [](uint32_t, int64_t) { return false; },
+      [&](const KeyTree::Leaf& leaf, uint32_t begin, uint32_t end, int64_t) {
+        for (uint32_t i = begin; i < end; ++i) {
+          if (leaf.live(i)) visit(leaf.id(i));
+        }
+        return true;
+      });
 }
 
 }  // namespace fairlead::mvcc

@@ -21,7 +21,8 @@ void Keyspace::apply(const Command& command, Index applied, const ColdRecords& v
   bool done = impl_->apply_some(command, applied, values, kNoLimit, out);
   CHECK(done, "without a limit it is one step");
 }
-bool Keyspace::apply_some(const Command& command, Index applied, const ColdRecords& values, size_t keys, ApplyResult& out) {
+bool Keyspace::apply_some(const Command& command, Index applied, const ColdRecords& values, size_t keys,
+                          ApplyResult& out) {
   return impl_->apply_some(command, applied, values, std::max<size_t>(1, keys), out);
 }
 bool Keyspace::applying() const { return impl_->running_; }
@@ -110,7 +111,8 @@ Position Keyspace::history_in_memory_from() const { return impl_->memory_from_; 
 
 std::optional<KeyRecord> Keyspace::memory_record_at_or_after(Position from) const {
   const auto& tail = impl_->tail_;
-  auto it = std::lower_bound(tail.begin(), tail.end(), from, [](const auto& e, Position p) { return e.position() < p; });
+  auto it =
+      std::lower_bound(tail.begin(), tail.end(), from, [](const auto& e, Position p) { return e.position() < p; });
   while (it != tail.end() && !it->place) ++it;
   if (it == tail.end() || it->main > impl_->revision_) return std::nullopt;
   return impl_->chunks_.record(it->place);
@@ -118,7 +120,8 @@ std::optional<KeyRecord> Keyspace::memory_record_at_or_after(Position from) cons
 
 Position Keyspace::next_memory_position(Position from) const {
   const auto& tail = impl_->tail_;
-  auto it = std::lower_bound(tail.begin(), tail.end(), from, [](const auto& e, Position p) { return e.position() < p; });
+  auto it =
+      std::lower_bound(tail.begin(), tail.end(), from, [](const auto& e, Position p) { return e.position() < p; });
   while (it != tail.end() && !it->place) ++it;
   Position end{impl_->revision_ + 1, 0};
   return it == tail.end() ? end : std::min(end, it->position());
@@ -142,7 +145,8 @@ std::vector<Position> Keyspace::revisions_of(std::string_view key, Position from
   const Slot& slot = impl_->slots_[id];
   const OlderRevision* older = slot.history_count ? impl_->history_.at(slot.history) : nullptr;
   const OlderRevision* end = older + slot.history_count;
-  const OlderRevision* it = std::partition_point(older, end, [&](const OlderRevision& r) { return r.position() < from; });
+  const OlderRevision* it =
+      std::partition_point(older, end, [&](const OlderRevision& r) { return r.position() < from; });
   for (; it != end && out.size() < max; ++it) out.push_back(it->position());
   if (out.size() < max && slot.position() >= from && slot.main() <= impl_->revision_) out.push_back(slot.position());
   return out;

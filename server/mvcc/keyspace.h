@@ -5,8 +5,8 @@
 //   - the tail: encoded records that no checkpoint has made durable yet, in chunks (chunks.h);
 //   - a cache: the newest value of keys, within a byte budget, in chunks of the same form;
 //   - leases and other side state (side.h).
-// A value that is in none of them is *cold*: it is named by its position, storage reads the record, the call is repeated
-// with it. A revision is its own place: nothing here knows files.
+// A value that is in none of them is *cold*: it is named by its position, storage reads the record, the call is
+// repeated with it. A revision is its own place: nothing here knows files.
 //
 // Applying. Commands are applied strictly in log order. One command is one revision, whatever it does; what changes
 // nothing takes no revision. Before apply() ask needs() with the same values; when it returns nothing, apply() cannot
@@ -39,18 +39,19 @@ struct KeyspaceOptions {
 };
 
 struct KeyspaceStats {
-  uint64_t keys = 0;            // live
-  uint64_t keys_indexed = 0;    // and those whose newest revision is a tombstone
-  uint64_t revisions = 0;       // in the index, tombstones included
-  uint64_t bytes_logical = 0;   // keys, values and a fixed share per revision; what a quota counts (older ones within 1/8)
-  uint64_t bytes_tail = 0;      // encoded records not yet frozen or frozen and not yet flushed
-  uint64_t bytes_cached = 0;    // chunks in memory, tail included
-  uint64_t bytes_index = 0;     // slots, tree, history, without the keys themselves
+  uint64_t keys = 0;          // live
+  uint64_t keys_indexed = 0;  // and those whose newest revision is a tombstone
+  uint64_t revisions = 0;     // in the index, tombstones included
+  uint64_t bytes_logical =
+      0;                    // keys, values and a fixed share per revision; what a quota counts (older ones within 1/8)
+  uint64_t bytes_tail = 0;  // encoded records not yet frozen or frozen and not yet flushed
+  uint64_t bytes_cached = 0;  // chunks in memory, tail included
+  uint64_t bytes_index = 0;   // slots, tree, history, without the keys themselves
   uint64_t bytes_keys = 0;
   uint64_t leases = 0;
   // counters since start, as etcd exports them
   uint64_t puts_total = 0;
-  uint64_t deletes_total = 0;   // DeleteRange operations
+  uint64_t deletes_total = 0;  // DeleteRange operations
   uint64_t ranges_total = 0;
   uint64_t txns_total = 0;
   uint64_t events_total = 0;
@@ -78,8 +79,8 @@ class Keyspace {
   // `applied`: the Raft index of the entry, the place of side records it writes.
   void apply(const Command& command, Index applied, const ColdRecords& values, ApplyResult& out);
 
-  // The same in steps, for a DeleteRange or a lease revoke over very many keys: changes at most about `keys` of them, and
-  // is called again, with the same arguments and the same `out`, until it returns true. Until then readers see the
+  // The same in steps, for a DeleteRange or a lease revoke over very many keys: changes at most about `keys` of them,
+  // and is called again, with the same arguments and the same `out`, until it returns true. Until then readers see the
   // revision before, history ends there, and checkpoint, compaction and cache stand still; no other command may come
   // between. Other commands are done in one step.
   bool apply_some(const Command& command, Index applied, const ColdRecords& values, size_t keys, ApplyResult& out);
@@ -142,7 +143,7 @@ class Keyspace {
     uint64_t keys = 0;
   };
   std::optional<LeaseInfo> lease(int64_t id) const;
-  std::vector<LeaseInfo> leases() const;                 // by id
+  std::vector<LeaseInfo> leases() const;                  // by id
   std::vector<std::string> lease_keys(int64_t id) const;  // sorted
 
   // Node's own side state (members, alarms...). Position rule: (applied index of its entry, 0, 1, 2...).
@@ -181,8 +182,8 @@ class Keyspace {
 };
 
 // A start or an install: keys in ascending order, each with its revisions in ascending order, minus dead lists; side
-// records in any order; then finish(). Revisions that the compact revision has made unreadable are left out of the index
-// and reported dead by the next freeze().
+// records in any order; then finish(). Revisions that the compact revision has made unreadable are left out of the
+// index and reported dead by the next freeze().
 class BulkLoader : public IndexLoader {
  public:
   ~BulkLoader() override;

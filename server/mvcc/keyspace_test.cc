@@ -530,7 +530,8 @@ TEST(Cold, AVersionBeyondTheSlotIsReadFromTheRecord) {
   EXPECT_EQ(s.range(get("k")).kvs.items[0].version, int64_t{1} << 33);
   s.apply(put("k", "w"));
   EXPECT_EQ(s.range(get("k")).kvs.items[0].version, (int64_t{1} << 33) + 1);
-  EXPECT_TRUE(txn_of(s.apply(txn({compare(CompareTarget::kVersion, CompareResult::kEqual, "k", r.version + 1)}, {}))).succeeded);
+  EXPECT_TRUE(txn_of(s.apply(txn({compare(CompareTarget::kVersion, CompareResult::kEqual, "k", r.version + 1)}, {})))
+                  .succeeded);
 }
 
 TEST(Cache, StaysWithinItsBudgetAndKeepsWhatIsUsed) {
@@ -654,7 +655,8 @@ TEST(Check, RefusesWhatEtcdRefuses) {
   EXPECT_EQ(check(p), err_lease_provided());
   EXPECT_EQ(check(del("")), err_empty_key());
   Limits limits{3};
-  EXPECT_EQ(check(txn({}, {{put("a", "")}, {put("b", "")}, {put("c", "")}, {put("d", "")}}), limits), err_too_many_ops());
+  EXPECT_EQ(check(txn({}, {{put("a", "")}, {put("b", "")}, {put("c", "")}, {put("d", "")}}), limits),
+            err_too_many_ops());
   EXPECT_EQ(check(txn({compare(CompareTarget::kMod, CompareResult::kEqual, "", 0)}, {}), limits), err_empty_key());
   EXPECT_EQ(check(txn({}, {RequestOp{}}), limits), err_key_not_found());
   // a nested txn has only what the levels above it left over
@@ -702,14 +704,20 @@ TEST(Command, EveryKindSurvivesItsEncodingAndDamageIsRefused) {
   PutRequest p = put("k", "v", -12);
   p.prev_kv = true;
   std::vector<Command> commands{
-      p, del("a", "b"), txn({compare_value(CompareResult::kLess, "x", "y")}, {{r}, {p}}, {{txn({}, {{del("q")}})}, {}}),
-      CompactRequest{9, true}, LeaseGrantRequest{5, 60}, LeaseRevokeRequest{-5}, LeaseCheckpointRequest{{{1, 2}, {3, 4}}}};
+      p,
+      del("a", "b"),
+      txn({compare_value(CompareResult::kLess, "x", "y")}, {{r}, {p}}, {{txn({}, {{del("q")}})}, {}}),
+      CompactRequest{9, true},
+      LeaseGrantRequest{5, 60},
+      LeaseRevokeRequest{-5},
+      LeaseCheckpointRequest{{{1, 2}, {3, 4}}}};
   for (const Command& command : commands) {
     std::string bytes = encode_command(command);
     auto back = decode_command(bytes);
     ASSERT_TRUE(back.is_ok());
     EXPECT_EQ(encode_command(*back), bytes);
-    for (size_t n = 0; n < bytes.size(); ++n) EXPECT_FALSE(decode_command(std::string_view(bytes).substr(0, n)).is_ok());
+    for (size_t n = 0; n < bytes.size(); ++n)
+      EXPECT_FALSE(decode_command(std::string_view(bytes).substr(0, n)).is_ok());
     EXPECT_FALSE(decode_command(bytes + "x").is_ok());
   }
   EXPECT_FALSE(decode_command("").is_ok());

@@ -12,8 +12,7 @@ struct BulkLoader::State {
   std::string error;
 };
 
-BulkLoader::BulkLoader(KeyspaceImpl* impl)
-    : state_(new State{impl, KeyTree::Builder(&impl->tree_), {}, false, {}}) {}
+BulkLoader::BulkLoader(KeyspaceImpl* impl) : state_(new State{impl, KeyTree::Builder(&impl->tree_), {}, false, {}}) {}
 BulkLoader::~BulkLoader() = default;
 
 void BulkLoader::add_key(std::string_view key, std::span<const RecordMeta> revisions) {
@@ -47,8 +46,9 @@ void BulkLoader::add_key(std::string_view key, std::span<const RecordMeta> revis
     } else if (i + 1 < revisions.size()) {
       Slot& slot = impl.slots_[id];
       uint8_t size_class = class_of_size(key.size() + r.value_size + kRevisionOverhead);
-      impl.history_.push(slot.history, slot.history_count,
-                         OlderRevision::make(r.position.main, r.tombstone(), static_cast<uint32_t>(r.position.sub), size_class));
+      impl.history_.push(
+          slot.history, slot.history_count,
+          OlderRevision::make(r.position.main, r.tombstone(), static_cast<uint32_t>(r.position.sub), size_class));
       impl.bytes_logical_ += size_of_class(size_class);
       ++impl.history_revisions_;
     }
@@ -77,7 +77,8 @@ Status BulkLoader::finish() {
   State& s = *state_;
   KeyspaceImpl& impl = *s.impl;
   s.builder.finish();
-  if (!s.error.empty()) return data_loss("index: " + s.error + " (at a key of " + std::to_string(s.last_key.size()) + " bytes)");
+  if (!s.error.empty())
+    return data_loss("index: " + s.error + " (at a key of " + std::to_string(s.last_key.size()) + " bytes)");
   impl.side_.for_each(SideKind::kLease, [&](std::string_view key, std::string_view payload) {
     if (key.size() != sizeof(int64_t)) {
       s.error = "a lease with a bad id";

@@ -1,6 +1,7 @@
-// The keyspace against a naive one: every revision is a whole copied map. Random commands, reads at random revisions with
-// random options, compactions in slices, checkpoints, evictions, crashes that fall back to the last checkpoint and apply
-// the rest again. A third keyspace sees the same commands and never any housekeeping: results and hashes must agree.
+// The keyspace against a naive one: every revision is a whole copied map. Random commands, reads at random revisions
+// with random options, compactions in slices, checkpoints, evictions, crashes that fall back to the last checkpoint and
+// apply the rest again. A third keyspace sees the same commands and never any housekeeping: results and hashes must
+// agree.
 #include <algorithm>
 #include <deque>
 #include <random>
@@ -57,17 +58,23 @@ struct Naive {
     std::string out = "count " + std::to_string(count) + " ";
     if (r.count_only) return out;
     std::erase_if(list, [&](auto& e) {
-      return (r.max_mod_revision && e.second.mod > r.max_mod_revision) || (r.min_mod_revision && e.second.mod < r.min_mod_revision) ||
+      return (r.max_mod_revision && e.second.mod > r.max_mod_revision) ||
+             (r.min_mod_revision && e.second.mod < r.min_mod_revision) ||
              (r.max_create_revision && e.second.create > r.max_create_revision) ||
              (r.min_create_revision && e.second.create < r.min_create_revision);
     });
     auto less = [&](auto& a, auto& b) {
       switch (r.sort_target) {
-        case SortTarget::kVersion: return a.second.version < b.second.version;
-        case SortTarget::kCreate: return a.second.create < b.second.create;
-        case SortTarget::kMod: return a.second.mod < b.second.mod;
-        case SortTarget::kValue: return a.second.value < b.second.value;
-        default: return a.first < b.first;
+        case SortTarget::kVersion:
+          return a.second.version < b.second.version;
+        case SortTarget::kCreate:
+          return a.second.create < b.second.create;
+        case SortTarget::kMod:
+          return a.second.mod < b.second.mod;
+        case SortTarget::kValue:
+          return a.second.value < b.second.value;
+        default:
+          return a.first < b.first;
       }
     };
     if (r.sort_order == SortOrder::kDescend) {
@@ -91,17 +98,31 @@ struct Naive {
       int order = 0;
       auto cmp = [](auto a, auto b) { return a < b ? -1 : a > b ? 1 : 0; };
       switch (c.target) {
-        case CompareTarget::kVersion: order = cmp(kv.version, c.number); break;
-        case CompareTarget::kCreate: order = cmp(kv.create, c.number); break;
-        case CompareTarget::kMod: order = cmp(kv.mod, c.number); break;
-        case CompareTarget::kLease: order = cmp(kv.lease, c.number); break;
-        case CompareTarget::kValue: order = cmp(std::string_view(kv.value), c.value); break;
+        case CompareTarget::kVersion:
+          order = cmp(kv.version, c.number);
+          break;
+        case CompareTarget::kCreate:
+          order = cmp(kv.create, c.number);
+          break;
+        case CompareTarget::kMod:
+          order = cmp(kv.mod, c.number);
+          break;
+        case CompareTarget::kLease:
+          order = cmp(kv.lease, c.number);
+          break;
+        case CompareTarget::kValue:
+          order = cmp(std::string_view(kv.value), c.value);
+          break;
       }
       switch (c.result) {
-        case CompareResult::kEqual: return order == 0;
-        case CompareResult::kNotEqual: return order != 0;
-        case CompareResult::kGreater: return order > 0;
-        default: return order < 0;
+        case CompareResult::kEqual:
+          return order == 0;
+        case CompareResult::kNotEqual:
+          return order != 0;
+        case CompareResult::kGreater:
+          return order > 0;
+        default:
+          return order < 0;
       }
     };
     for (auto& [k, kv] : s) {
@@ -227,7 +248,9 @@ std::string describe(const RangeResult& r, bool count_only) {
 }
 std::string describe(const OpResult& op, const RequestOp& request);
 std::string describe(const PutResult& r) { return "put " + (r.prev.items.empty() ? "" : show(r.prev.items[0])); }
-std::string describe(const DeleteRangeResult& r) { return "deleted " + std::to_string(r.deleted) + " " + show(r.prev_kvs); }
+std::string describe(const DeleteRangeResult& r) {
+  return "deleted " + std::to_string(r.deleted) + " " + show(r.prev_kvs);
+}
 std::string describe(const TxnResult& r, const TxnRequest& t) {
   std::string out = r.succeeded ? "then{" : "else{";
   const auto& ops = r.succeeded ? t.success : t.failure;
@@ -264,9 +287,12 @@ class Generator {
   }
   std::string_view end() {
     switch (rng() % 4) {
-      case 0: return "";
-      case 1: return kFromKey;
-      default: return key();
+      case 0:
+        return "";
+      case 1:
+        return kFromKey;
+      default:
+        return key();
     }
   }
   PutRequest put() {
@@ -312,7 +338,8 @@ class Generator {
     if (rng() % 3 == 0) c.range_end = end();
     c.value = keep(std::string(rng() % 20, static_cast<char>('a' + rng() % 3)));
     c.number = static_cast<int64_t>(rng() % 4);
-    if (c.target == CompareTarget::kMod || c.target == CompareTarget::kCreate) c.number = std::max<int64_t>(0, model.revision - static_cast<int64_t>(rng() % 30));
+    if (c.target == CompareTarget::kMod || c.target == CompareTarget::kCreate)
+      c.number = std::max<int64_t>(0, model.revision - static_cast<int64_t>(rng() % 30));
     return c;
   }
   TxnRequest txn(const Naive& model, int depth) {
@@ -321,10 +348,18 @@ class Generator {
     for (auto* branch : {&t.success, &t.failure}) {
       for (size_t n = rng() % 5; n > 0; --n) {
         switch (rng() % (depth < 2 ? 7 : 6)) {
-          case 0: case 1: branch->push_back({put()}); break;
-          case 2: branch->push_back({del()}); break;
-          case 6: branch->push_back({txn(model, depth + 1)}); break;
-          default: branch->push_back({range(model)});
+          case 0:
+          case 1:
+            branch->push_back({put()});
+            break;
+          case 2:
+            branch->push_back({del()});
+            break;
+          case 6:
+            branch->push_back({txn(model, depth + 1)});
+            break;
+          default:
+            branch->push_back({range(model)});
         }
       }
     }
@@ -350,21 +385,32 @@ TEST_P(ModelTest, AgreesWithANaiveStoreThroughHousekeepingAndCrashes) {
     gen.forget();
     Command command = CompactRequest{};
     switch (rng() % 20) {
-      case 0: command = LeaseGrantRequest{static_cast<int64_t>(1 + rng() % 4), 60}; break;
-      case 1: command = LeaseRevokeRequest{static_cast<int64_t>(1 + rng() % 4)}; break;
+      case 0:
+        command = LeaseGrantRequest{static_cast<int64_t>(1 + rng() % 4), 60};
+        break;
+      case 1:
+        command = LeaseRevokeRequest{static_cast<int64_t>(1 + rng() % 4)};
+        break;
       case 2:
         if (rng() % 4) continue;
         command = CompactRequest{model.revision - static_cast<int64_t>(rng() % 30), false};
         break;
-      case 3: case 4: command = gen.del(); break;
-      case 5: case 6: case 7: case 8: {
+      case 3:
+      case 4:
+        command = gen.del();
+        break;
+      case 5:
+      case 6:
+      case 7:
+      case 8: {
         TxnRequest t = gen.txn(model, 0);
         if (!check(t, {}).is_ok()) continue;
         command = std::move(t);
         ++txns;
         break;
       }
-      default: command = gen.put();
+      default:
+        command = gen.put();
     }
     since_checkpoint.push_back(encode_command(command));
     // Half of the entries are applied in steps of a key or two; between these the state before is what is read.
@@ -390,9 +436,8 @@ TEST_P(ModelTest, AgreesWithANaiveStoreThroughHousekeepingAndCrashes) {
       ASSERT_EQ(result.succeeded, model.holds(c, before));
       ASSERT_EQ(store.keyspace.count(kFromKey, kFromKey), before.size());
       EXPECT_FALSE(store.keyspace.compact_slice(1) || store.keyspace.trim_cache(1));
-      Position end = store.keyspace.scan_memory({0, 0}, 1 << 20, [&](const KeyRecord& record) {
-        EXPECT_LE(record.position.main, revision_before);
-      });
+      Position end = store.keyspace.scan_memory(
+          {0, 0}, 1 << 20, [&](const KeyRecord& record) { EXPECT_LE(record.position.main, revision_before); });
       EXPECT_EQ(end, (Position{revision_before + 1, 0}));
     };
     std::string want = model.apply(command);

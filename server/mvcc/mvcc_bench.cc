@@ -93,7 +93,8 @@ int main(int argc, char** argv) {
   flush();
   KeyspaceStats s = keyspace.stats();
   double heap = static_cast<double>(heap_bytes() - before) - static_cast<double>(s.bytes_cached);
-  std::printf("%-58s %9.1f B\n", "index: slots, tree, history, a key", static_cast<double>(s.bytes_index) / static_cast<double>(n));
+  std::printf("%-58s %9.1f B\n", "index: slots, tree, history, a key",
+              static_cast<double>(s.bytes_index) / static_cast<double>(n));
   std::printf("%-58s %9.1f B\n", "heap beside key and cache, a key",
               (heap - static_cast<double>(s.bytes_keys)) / static_cast<double>(n));
 

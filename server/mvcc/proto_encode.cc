@@ -38,8 +38,8 @@ KeyValue to_key_value(const KeyRecord& r) {
 }
 
 size_t key_value_size(const KeyValue& kv) {
-  return bytes_size(kv.key) + number_size(kv.create_revision) + number_size(kv.mod_revision) +
-         number_size(kv.version) + bytes_size(kv.value) + number_size(kv.lease);
+  return bytes_size(kv.key) + number_size(kv.create_revision) + number_size(kv.mod_revision) + number_size(kv.version) +
+         bytes_size(kv.value) + number_size(kv.lease);
 }
 
 char* store_key_value(char* out, const KeyValue& kv) {

@@ -17,8 +17,8 @@
 namespace fairlead::mvcc {
 
 struct RangeBudget {
-  size_t keys = 1000;          // keys visited in one step
-  size_t bytes = 1 << 20;      // keys and values returned in one step; at least one key is
+  size_t keys = 1000;      // keys visited in one step
+  size_t bytes = 1 << 20;  // keys and values returned in one step; at least one key is
 };
 
 struct RangePage {
@@ -35,10 +35,10 @@ class RangeCursor {
 
   RangePage step(const RangeBudget& budget, const ColdRecords& values);
   bool done() const { return done_; }
-  int64_t revision() const { return header_revision_; }       // for the header: the store's at open()
-  int64_t read_revision() const { return read_revision_; }    // what is read; pin storage at this one
-  int64_t count() const { return count_; }                    // valid when done
-  bool more() const { return more_; }                         // valid when done; without custom sort or filters
+  int64_t revision() const { return header_revision_; }     // for the header: the store's at open()
+  int64_t read_revision() const { return read_revision_; }  // what is read; pin storage at this one
+  int64_t count() const { return count_; }                  // valid when done
+  bool more() const { return more_; }                       // valid when done; without custom sort or filters
 
  private:
   RangeCursor() = default;

@@ -99,7 +99,11 @@ void KeyspaceImpl::read_newest(SlotId id, Reading& reading) const {
   }
   reading.bytes += slot.key_view().size();
   if (!reading.out) return;
-  reading.out->items.push_back({copy_key(slot.key_view(), reading), {}, slot.create, slot.main(), slot.version,
+  reading.out->items.push_back({copy_key(slot.key_view(), reading),
+                                {},
+                                slot.create,
+                                slot.main(),
+                                slot.version,
                                 reading.values_wanted ? slot.lease : 0});
 }
 
@@ -108,7 +112,8 @@ std::optional<Position> KeyspaceImpl::position_at(const Slot& slot, int64_t revi
   if (slot.main() <= revision) return slot.tombstone() ? std::nullopt : std::optional(slot.position());
   const OlderRevision* begin = slot.history_count ? history_.at(slot.history) : nullptr;
   const OlderRevision* end = begin + slot.history_count;
-  const OlderRevision* it = std::partition_point(begin, end, [&](const OlderRevision& r) { return r.main() <= revision; });
+  const OlderRevision* it =
+      std::partition_point(begin, end, [&](const OlderRevision& r) { return r.main() <= revision; });
   if (it == begin || it[-1].tombstone()) return std::nullopt;
   return it[-1].position();
 }
@@ -258,8 +263,7 @@ Status KeyspaceImpl::range_at(const RangeRequest& request, const ColdRecords& va
   }
   Reading reading{values, missing, &out.kvs};
   reading.values_wanted = !request.keys_only || request.sort_target == SortTarget::kValue;
-  Collected collected =
-      collect(interval, revision, whole ? kNoLimit : keys_max, kNoLimit, kNoLimit, reading);
+  Collected collected = collect(interval, revision, whole ? kNoLimit : keys_max, kNoLimit, kNoLimit, reading);
   if (keys_max == kNoLimit || one) out.count = static_cast<int64_t>(collected.keys);
   if (!missing.empty()) return {};
   if (whole) {
@@ -292,10 +296,18 @@ void sort_items(const RangeRequest& r, std::vector<KeyValue>& items) {
     case SortTarget::kKey:
       if (down) std::reverse(items.begin(), items.end());
       break;
-    case SortTarget::kVersion: sort_by(items, down, [](const KeyValue& kv) { return kv.version; }); break;
-    case SortTarget::kCreate: sort_by(items, down, [](const KeyValue& kv) { return kv.create_revision; }); break;
-    case SortTarget::kMod: sort_by(items, down, [](const KeyValue& kv) { return kv.mod_revision; }); break;
-    case SortTarget::kValue: sort_by(items, down, [](const KeyValue& kv) { return kv.value; }); break;
+    case SortTarget::kVersion:
+      sort_by(items, down, [](const KeyValue& kv) { return kv.version; });
+      break;
+    case SortTarget::kCreate:
+      sort_by(items, down, [](const KeyValue& kv) { return kv.create_revision; });
+      break;
+    case SortTarget::kMod:
+      sort_by(items, down, [](const KeyValue& kv) { return kv.mod_revision; });
+      break;
+    case SortTarget::kValue:
+      sort_by(items, down, [](const KeyValue& kv) { return kv.value; });
+      break;
   }
 }
 }  // namespace
@@ -378,7 +390,8 @@ RangePage RangeCursor::step(const RangeBudget& budget, const ColdRecords& values
   Reading reading{values, page.missing, &page.kvs};
   reading.values_wanted = !request_.keys_only || request_.sort_target == SortTarget::kValue;
   size_t keys_max = left_ >= 0 ? static_cast<size_t>(left_) : kNoLimit;
-  Collected got = impl.collect(interval, read_revision_, keys_max, std::max<size_t>(1, budget.keys), budget.bytes, reading);
+  Collected got =
+      impl.collect(interval, read_revision_, keys_max, std::max<size_t>(1, budget.keys), budget.bytes, reading);
   if (!page.missing.empty()) {
     page.kvs = {};
     return page;

@@ -22,8 +22,8 @@ char* store_lengthed(char* out, std::string_view s) {
 
 size_t key_body_size(const KeyRecord& r) {
   return 2 + varint_size(as_unsigned(r.position.main)) + varint_size(as_unsigned(r.position.sub)) +
-         varint_size(as_unsigned(r.create)) + varint_size(as_unsigned(r.version)) +
-         varint_size(zigzag(r.lease)) + 1 + lengthed_size(r.key) + lengthed_size(r.value);
+         varint_size(as_unsigned(r.create)) + varint_size(as_unsigned(r.version)) + varint_size(zigzag(r.lease)) + 1 +
+         lengthed_size(r.key) + lengthed_size(r.value);
 }
 
 Status damaged(const char* what) { return data_loss(std::string("record: ") + what); }

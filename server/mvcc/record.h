@@ -1,9 +1,9 @@
 // Records: the unit of state on disk and in the unflushed tail. docs/formats/segments.md has the layout byte by byte.
 //
 // A key record is one revision of one key: (main, sub) is both its identity and its place. A side record is the whole
-// current value of one piece of state that has no revision (a lease, a member, an alarm...), identified by (kind, id) and
-// placed by the Raft entry that wrote it (applied index, n). A record is encoded once, when it is applied; cleaner and
-// snapshot copy the bytes, checksum included.
+// current value of one piece of state that has no revision (a lease, a member, an alarm...), identified by (kind, id)
+// and placed by the Raft entry that wrote it (applied index, n). A record is encoded once, when it is applied; cleaner
+// and snapshot copy the bytes, checksum included.
 //
 // Layout (little-endian; var = LEB128):
 //   key record   u32 crc | var length of what follows | u8 type=1 | u8 flags | var main | var sub | var create |
@@ -50,11 +50,11 @@ struct KeyRecord {  // views into the encoded bytes (or into the caller's)
 
 enum class SideKind : uint8_t {
   kLease = 1,
-  kMember = 2,     // written by node: id = 8-byte member id
+  kMember = 2,           // written by node: id = 8-byte member id
   kTombstoneMember = 3,  // a removed member's id
   kAlarm = 4,
-  kNode = 5,       // node's own replicated settings (cluster version, feature level)
-  kKeyspace = 6,   // the keyspace's own: the chained checksum of what was applied
+  kNode = 5,      // node's own replicated settings (cluster version, feature level)
+  kKeyspace = 6,  // the keyspace's own: the chained checksum of what was applied
 };
 
 struct SideRecord {

@@ -37,7 +37,7 @@ class SideTable {
   struct Entry {
     std::string payload;
     SidePosition position;
-    std::optional<SidePosition> frozen;   // where the last checkpoint has it
+    std::optional<SidePosition> frozen;  // where the last checkpoint has it
   };
   using Key = std::pair<SideKind, std::string>;
   struct Less {

@@ -1,7 +1,7 @@
 // Slots: one per indexed key, 64 bytes, with a stable 32-bit id; and the pool of older revisions.
 //
-// The key's characters are one allocation beside the slot (length, then bytes). Slots live in blocks that never move, so
-// a reference stays good until the slot is freed.
+// The key's characters are one allocation beside the slot (length, then bytes). Slots live in blocks that never move,
+// so a reference stays good until the slot is freed.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,7 @@ struct Slot {
   uint32_t value_size = 0;
   uint32_t history = 0;  // where the older revisions are (HistoryPool)
   uint32_t history_count = 0;
-  Place place = 0;       // the newest record, if in memory
+  Place place = 0;              // the newest record, if in memory
   SlotId lease_next = kNoSlot;  // other keys of the same lease
   SlotId lease_previous = kNoSlot;
 

@@ -53,7 +53,8 @@ inline Compare compare_value(CompareResult result, std::string_view key, std::st
   c.value = value;
   return c;
 }
-inline TxnRequest txn(std::vector<Compare> compares, std::vector<RequestOp> success, std::vector<RequestOp> failure = {}) {
+inline TxnRequest txn(std::vector<Compare> compares, std::vector<RequestOp> success,
+                      std::vector<RequestOp> failure = {}) {
   return {std::move(compares), std::move(success), std::move(failure)};
 }
 
@@ -68,7 +69,8 @@ class Store {
     auto decoded = decode_command(entry);
     EXPECT_TRUE(decoded.is_ok()) << decoded.status().to_string();
     ColdRecords values;
-    for (auto missing = keyspace.needs(*decoded, values); !missing.empty(); missing = keyspace.needs(*decoded, values)) {
+    for (auto missing = keyspace.needs(*decoded, values); !missing.empty();
+         missing = keyspace.needs(*decoded, values)) {
       fetch(missing, values);
     }
     ApplyResult out;

@@ -1,9 +1,9 @@
 // The ordered index: a B-tree from key to slot.
 //
 // A leaf entry is 12 bytes: 8 characters of the key after the prefix that all keys of the node share, and the slot id
-// with one bit that says whether the key's newest revision is a tombstone. Characters beyond those eight are compared in
-// the key itself. The shared prefix follows from the separators around a node: every key that is routed to it has it, so
-// it is never compared.
+// with one bit that says whether the key's newest revision is a tombstone. Characters beyond those eight are compared
+// in the key itself. The shared prefix follows from the separators around a node: every key that is routed to it has
+// it, so it is never compared.
 //
 // Inner nodes keep for each child the number of live keys (for `count`) and a bound on the newest revision below it: a
 // subtree that has not changed since revision r can be counted, or left alone by a compaction, without being visited.
@@ -20,7 +20,7 @@ namespace fairlead::mvcc {
 
 class KeyTree {
  public:
-  static constexpr uint32_t kLeafMax = 84;   // 1016 bytes: fits malloc's 1024
+  static constexpr uint32_t kLeafMax = 84;  // 1016 bytes: fits malloc's 1024
   static constexpr uint32_t kInnerMax = 64;
   static constexpr int kDepthMax = 10;
 
@@ -41,8 +41,8 @@ class KeyTree {
       int64_t newest;  // no key below has a newer revision
       uint32_t count;  // live keys below
     };
-    Sum sum[kInnerMax];           // of each child
-    uint64_t head[kInnerMax];     // of separator
+    Sum sum[kInnerMax];                // of each child
+    uint64_t head[kInnerMax];          // of separator
     std::string separator[kInnerMax];  // lower bound of child i; [0] is not used
   };
   // Where a key is, or would be: good until the next insert or erase.
@@ -149,7 +149,8 @@ bool KeyTree::walk(std::string_view from, const std::string_view* to, Skip&& ski
         path.inner[level] = static_cast<Inner*>(path.inner[level - 1]->child[path.at[level - 1]]);
         path.at[level] = 0;
         bound = upper(path, level);
-        if ((!to || (bound && *bound <= *to)) && skip(path.inner[level]->sum[0].count, path.inner[level]->sum[0].newest)) {
+        if ((!to || (bound && *bound <= *to)) &&
+            skip(path.inner[level]->sum[0].count, path.inner[level]->sum[0].newest)) {
           skipped = true;
           break;
         }

@@ -51,32 +51,34 @@ struct Model {
       live += it->second.live;
     }
     std::string_view end = to ? std::string_view(*to) : "";
-    tree.walk(from, to ? &end : nullptr, [](uint32_t, int64_t) { return false; },
-              [&](const KeyTree::Leaf& leaf, uint32_t begin, uint32_t stop, int64_t newest) {
-                for (uint32_t i = begin; i < stop; ++i) {
-                  got.emplace_back(slots.key(leaf.id(i)));
-                  EXPECT_EQ(leaf.live(i), map[got.back()].live);
-                  EXPECT_LE(map[got.back()].revision, newest);
-                }
-                return true;
-              });
+    tree.walk(
+        from, to ? &end : nullptr, [](uint32_t, int64_t) { return false; },
+        [&](const KeyTree::Leaf& leaf, uint32_t begin, uint32_t stop, int64_t newest) {
+          for (uint32_t i = begin; i < stop; ++i) {
+            got.emplace_back(slots.key(leaf.id(i)));
+            EXPECT_EQ(leaf.live(i), map[got.back()].live);
+            EXPECT_LE(map[got.back()].revision, newest);
+          }
+          return true;
+        });
     ASSERT_EQ(got, want);
     ASSERT_EQ(tree.count(from, to ? &end : nullptr), live);
     // counting as of an older revision with the help of subtree bounds gives what counting one by one gives
     int64_t at = 500;
     uint64_t count = 0, expected = 0;
-    tree.walk(from, to ? &end : nullptr,
-              [&](uint32_t n, int64_t newest) {
-                if (newest > at) return false;
-                count += n;
-                return true;
-              },
-              [&](const KeyTree::Leaf& leaf, uint32_t begin, uint32_t stop, int64_t) {
-                for (uint32_t i = begin; i < stop; ++i) {
-                  count += leaf.live(i) && map[std::string(slots.key(leaf.id(i)))].revision <= at;
-                }
-                return true;
-              });
+    tree.walk(
+        from, to ? &end : nullptr,
+        [&](uint32_t n, int64_t newest) {
+          if (newest > at) return false;
+          count += n;
+          return true;
+        },
+        [&](const KeyTree::Leaf& leaf, uint32_t begin, uint32_t stop, int64_t) {
+          for (uint32_t i = begin; i < stop; ++i) {
+            count += leaf.live(i) && map[std::string(slots.key(leaf.id(i)))].revision <= at;
+          }
+          return true;
+        });
     for (auto& key : want) expected += map[key].live && map[key].revision <= at;
     ASSERT_EQ(count, expected);
   }
@@ -89,8 +91,10 @@ std::string random_key(std::mt19937_64& rng, int style) {
       for (size_t n = rng() % 12; n > 0; --n) key.push_back("\0ab\xff"[rng() % 4]);
       return key.empty() ? std::string(1, '\0') : key;
     }
-    case 1: return "/registry/pods/namespace-" + std::to_string(rng() % 30) + "/pod-" + std::to_string(rng() % 500);
-    default: return std::to_string(rng());
+    case 1:
+      return "/registry/pods/namespace-" + std::to_string(rng() % 30) + "/pod-" + std::to_string(rng() % 500);
+    default:
+      return std::to_string(rng());
   }
 }
 

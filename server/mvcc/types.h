@@ -106,8 +106,8 @@ using Command = std::variant<PutRequest, DeleteRangeRequest, TxnRequest, Compact
 
 // ---- Encoding of commands -------------------------------------------------------------------------------------------
 
-// One byte of kind, then fields as varints and length-prefixed bytes. Deterministic. The envelope around it (request id,
-// format number) is node's.
+// One byte of kind, then fields as varints and length-prefixed bytes. Deterministic. The envelope around it (request
+// id, format number) is node's.
 std::string encode_command(const Command& command);
 void append_command(std::string& out, const Command& command);
 // The command holds views into `in`. kDataLoss on anything malformed, trailing bytes included.

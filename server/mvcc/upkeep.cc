@@ -159,8 +159,8 @@ FrozenTail KeyspaceImpl::freeze() {
   FrozenTail out;
   out.revision = revision_;
   out.compact_revision = compact_revision_;
-  auto first = std::partition_point(tail_.begin(), tail_.end(),
-                                    [&](const TailEntry& e) { return e.main <= frozen_revision_; });
+  auto first =
+      std::partition_point(tail_.begin(), tail_.end(), [&](const TailEntry& e) { return e.main <= frozen_revision_; });
   out.records.reserve(static_cast<size_t>(tail_.end() - first));
   for (auto it = first; it != tail_.end(); ++it) {
     if (!it->place) continue;
@@ -192,30 +192,31 @@ void KeyspaceImpl::flushed() {
 
 uint64_t KeyspaceImpl::state_hash() const {
   CHECK(!running_, "only whole entries can be compared");
-  uint64_t h = mix(mix(mix(side_.hash(), static_cast<uint64_t>(revision_)), static_cast<uint64_t>(compact_revision_)),
-                   chain_);
+  uint64_t h =
+      mix(mix(mix(side_.hash(), static_cast<uint64_t>(revision_)), static_cast<uint64_t>(compact_revision_)), chain_);
   auto add_revision = [&h](Position position, bool tombstone) {
     h = mix(mix(h, static_cast<uint64_t>(position.main) << 1 | tombstone), static_cast<uint64_t>(position.sub));
   };
-  tree_.walk("", nullptr, [](uint32_t, int64_t) { return false; },
-             [&](const KeyTree::Leaf& leaf, uint32_t begin, uint32_t end, int64_t) {
-               for (uint32_t i = begin; i < end; ++i) {
-                 const Slot& slot = slots_[leaf.id(i)];
-                 if (dies(slot.main(), slot.tombstone(), kNewest, compact_revision_)) continue;
-                 h = mix_bytes(h, slot.key_view());
-                 const OlderRevision* older = slot.history_count ? history_.at(slot.history) : nullptr;
-                 for (uint32_t j = 0; j < slot.history_count; ++j) {
-                   int64_t next = j + 1 < slot.history_count ? older[j + 1].main() : slot.main();
-                   if (dies(older[j].main(), older[j].tombstone(), next, compact_revision_)) continue;
-                   add_revision(older[j].position(), older[j].tombstone());
-                 }
-                 add_revision(slot.position(), slot.tombstone());
-                 if (slot.tombstone()) continue;
-                 h = mix(mix(h, static_cast<uint64_t>(slot.create)), slot.version);
-                 h = mix(mix(h, static_cast<uint64_t>(slot.lease)), slot.value_size);
-               }
-               return true;
-             });
+  tree_.walk(
+      "", nullptr, [](uint32_t, int64_t) { return false; },
+      [&](const KeyTree::Leaf& leaf, uint32_t begin, uint32_t end, int64_t) {
+        for (uint32_t i = begin; i < end; ++i) {
+          const Slot& slot = slots_[leaf.id(i)];
+          if (dies(slot.main(), slot.tombstone(), kNewest, compact_revision_)) continue;
+          h = mix_bytes(h, slot.key_view());
+          const OlderRevision* older = slot.history_count ? history_.at(slot.history) : nullptr;
+          for (uint32_t j = 0; j < slot.history_count; ++j) {
+            int64_t next = j + 1 < slot.history_count ? older[j + 1].main() : slot.main();
+            if (dies(older[j].main(), older[j].tombstone(), next, compact_revision_)) continue;
+            add_revision(older[j].position(), older[j].tombstone());
+          }
+          add_revision(slot.position(), slot.tombstone());
+          if (slot.tombstone()) continue;
+          h = mix(mix(h, static_cast<uint64_t>(slot.create)), slot.version);
+          h = mix(mix(h, static_cast<uint64_t>(slot.lease)), slot.value_size);
+        }
+        return true;
+      });
   return h;
 }
 

@@ -33,12 +33,12 @@ struct Watcher {
   std::string key, end;
   bool one_key = false, open = false;
   bool prev_kv = false, no_put = false, no_delete = false, progress_notify = false;
-  int64_t start = 0;            // no event before it
-  int64_t asked_start = 0;      // as the client gave it
+  int64_t start = 0;        // no event before it
+  int64_t asked_start = 0;  // as the client gave it
   State state = State::kLive;
-  size_t at = 0;        // in its group of a matcher
-  Position cursor;      // not live: the next position it needs
-  uint64_t read = 0;    // kReading: the job
+  size_t at = 0;      // in its group of a matcher
+  Position cursor;    // not live: the next position it needs
+  uint64_t read = 0;  // kReading: the job
   bool sent_since_tick = false;
   // of the entry or step at work
   bool listed = false, blocked = false;
@@ -274,7 +274,8 @@ void WatchHub::create(StreamId stream, const WatchCreateRequest& r) {
     refused = "mvcc: watcher range is empty";
   } else if (r.watch_id != 0 && s.watchers.contains(r.watch_id)) {
     refused = "mvcc: duplicate watch ID provided on the WatchStream";
-  } else if (s.watchers.size() >= impl_->limits.watchers_per_stream_max || impl_->watchers >= impl_->limits.watchers_max) {
+  } else if (s.watchers.size() >= impl_->limits.watchers_per_stream_max ||
+             impl_->watchers >= impl_->limits.watchers_max) {
     refused = "etcdserver: too many watchers";
   }
   if (!refused.empty()) {
@@ -617,7 +618,8 @@ void WatchHub::Impl::start_scans(std::vector<Watcher*>& behind) {
     size_t end = begin;
     Position from = behind[begin]->cursor;
     Job job;
-    while (end < behind.size() && behind[end]->cursor.main - from.main <= kNearbyRevisions) job.watchers.push_back(behind[end++]);
+    while (end < behind.size() && behind[end]->cursor.main - from.main <= kNearbyRevisions)
+      job.watchers.push_back(behind[end++]);
     HistoryRead read;
     read.scan = true;
     read.from = from;
@@ -709,9 +711,8 @@ std::vector<WatchBatch> WatchHub::take() {
 }
 
 bool WatchHub::has_output() const {
-  return !impl_->dirty.empty() ||
-         std::any_of(impl_->progress_waiting.begin(), impl_->progress_waiting.end(),
-                     [&](StreamId id) { return impl_->synced(*impl_->streams.at(id)); });
+  return !impl_->dirty.empty() || std::any_of(impl_->progress_waiting.begin(), impl_->progress_waiting.end(),
+                                              [&](StreamId id) { return impl_->synced(*impl_->streams.at(id)); });
 }
 
 WatchStats WatchHub::stats() const {

@@ -8,9 +8,9 @@
 // An event is encoded at most twice (with and without prev_kv) into shared bytes; a message is a list of such slices.
 // Messages of a stream come in one batch per take(). Events of one revision are never split over messages.
 //
-// History comes from the keyspace's memory while it reaches back far enough, else from storage: catch_up() returns reads,
-// the caller answers each with feed_*. Range watchers at nearby cursors share one scan; a watcher of one key jumps by
-// the index.
+// History comes from the keyspace's memory while it reaches back far enough, else from storage: catch_up() returns
+// reads, the caller answers each with feed_*. Range watchers at nearby cursors share one scan; a watcher of one key
+// jumps by the index.
 //
 // Bounds: watchers per stream and in all (WatchLimits), bytes queued for a stream between two take() calls, reads in
 // flight, records per catch-up step.
@@ -31,23 +31,23 @@ namespace fairlead::mvcc {
 using StreamId = uint64_t;
 
 struct WatchLimits {
-  StreamId first_stream = 1;            // a hub that takes another's place gives no number out again
+  StreamId first_stream = 1;  // a hub that takes another's place gives no number out again
   size_t watchers_per_stream_max = 10'000;
   size_t watchers_max = 1'000'000;
-  size_t stream_bytes_max = 4 << 20;   // queued for one stream before its watchers become cursors
-  size_t scan_bytes = 1 << 20;         // asked of storage at once
+  size_t stream_bytes_max = 4 << 20;  // queued for one stream before its watchers become cursors
+  size_t scan_bytes = 1 << 20;        // asked of storage at once
   size_t reads_in_flight_max = 16;
-  size_t records_per_read_max = 128;   // positions in one read of single records, about
-  size_t riders_per_step_max = 4096;   // watchers that share one step
+  size_t records_per_read_max = 128;  // positions in one read of single records, about
+  size_t riders_per_step_max = 4096;  // watchers that share one step
 };
 
 struct WatchCreateRequest {
   std::string_view key;
-  std::string_view range_end;   // "\0": every key >= key
-  int64_t start_revision = 0;   // 0: from now on
-  int64_t watch_id = 0;         // 0: the hub chooses
+  std::string_view range_end;  // "\0": every key >= key
+  int64_t start_revision = 0;  // 0: from now on
+  int64_t watch_id = 0;        // 0: the hub chooses
   bool prev_kv = false;
-  bool no_put = false;          // filters
+  bool no_put = false;  // filters
   bool no_delete = false;
   bool progress_notify = false;
 };
@@ -55,7 +55,7 @@ struct WatchCreateRequest {
 // What a stream sends. Numbers for the response's fields; texts are etcd's.
 struct WatchMessage {
   int64_t watch_id = 0;
-  int64_t revision = 0;           // header.revision (0 on a cancel by compaction, as etcd sends it)
+  int64_t revision = 0;  // header.revision (0 on a cancel by compaction, as etcd sends it)
   bool created = false;
   bool canceled = false;
   int64_t compact_revision = 0;
@@ -83,7 +83,7 @@ struct HistoryRead {
 
 struct WatchStats {
   uint64_t watchers = 0;
-  uint64_t cursors = 0;       // not live: etcd's "slow watchers"
+  uint64_t cursors = 0;  // not live: etcd's "slow watchers"
   uint64_t streams = 0;
   uint64_t events_total = 0;  // sent
   uint64_t pending_events = 0;
@@ -99,14 +99,14 @@ class WatchHub {
   // A stream that is not ready gets no events: its watchers become cursors when one comes. Ready at open.
   void set_ready(StreamId stream, bool ready);
 
-  // Queues the reply (created, or created and canceled with etcd's reason and watch_id -1). No event of the watcher comes
-  // before it.
+  // Queues the reply (created, or created and canceled with etcd's reason and watch_id -1). No event of the watcher
+  // comes before it.
   void create(StreamId stream, const WatchCreateRequest& request);
   void cancel(StreamId stream, int64_t watch_id);  // unknown ids are ignored, as in etcd
   // One answer with watch_id -1 as soon as every watcher of the stream is caught up and has started.
   void request_progress(StreamId stream);
-  // The notify interval is over: a progress message for every caught-up watcher that asked for them and was sent nothing
-  // since the last tick.
+  // The notify interval is over: a progress message for every caught-up watcher that asked for them and was sent
+  // nothing since the last tick.
   void progress_tick();                 // all streams
   void progress_tick(StreamId stream);  // one, for those who spread the ticks
 

@@ -18,7 +18,8 @@ std::string event_bytes(const KeyRecord& record, const KeyRecord* prev = nullptr
 
 // A hub on a Store; storage answers reads when told to.
 struct Watched {
-  explicit Watched(KeyspaceOptions options = {}, WatchLimits limits = {}) : store(options), hub(&store.keyspace, limits) {
+  explicit Watched(KeyspaceOptions options = {}, WatchLimits limits = {})
+      : store(options), hub(&store.keyspace, limits) {
     stream = hub.open_stream();
   }
   ApplyResult apply(const Command& command) {
@@ -127,7 +128,8 @@ TEST(Encode, KeyValueAndEventAreCanonicalProtobuf) {
   r.value = "vv";
   std::string kv;
   append_key_value(kv, to_key_value(r));
-  EXPECT_EQ(kv, std::string("\x0a\x01k\x10\x02\x18\xac\x02\x20\x07\x2a\x02vv\x30\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 25));
+  EXPECT_EQ(kv, std::string(
+                    "\x0a\x01k\x10\x02\x18\xac\x02\x20\x07\x2a\x02vv\x30\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 25));
   std::string zero;
   append_key_value(zero, {});
   EXPECT_EQ(zero, "");
@@ -435,8 +437,11 @@ class WatchRandom : public testing::TestWithParam<int> {};
 
 TEST_P(WatchRandom, EveryWatcherSeesItsHistoryOnceAndInOrder) {
   std::mt19937_64 rng(static_cast<uint64_t>(GetParam()));
-  Watched w({.cache_bytes_max = GetParam() % 3 ? 0 : size_t{2} << 20},
-            {.stream_bytes_max = 2000, .scan_bytes = 800, .reads_in_flight_max = 3, .records_per_read_max = 4, .riders_per_step_max = 5});
+  Watched w({.cache_bytes_max = GetParam() % 3 ? 0 : size_t{2} << 20}, {.stream_bytes_max = 2000,
+                                                                        .scan_bytes = 800,
+                                                                        .reads_in_flight_max = 3,
+                                                                        .records_per_read_max = 4,
+                                                                        .riders_per_step_max = 5});
   Reference ref;
   std::vector<StreamId> streams{w.stream};
   for (int i = 0; i < 4; ++i) streams.push_back(w.hub.open_stream());
@@ -524,23 +529,32 @@ TEST_P(WatchRandom, EveryWatcherSeesItsHistoryOnceAndInOrder) {
     auto list = expected(f);
     ASSERT_LE(f.got.size(), list.size());
     if (whole) {
-      ASSERT_EQ(f.got.size(), list.size()) << "watcher " << f.id << " of [" << f.key << "," << f.end << ") from " << f.start;
+      ASSERT_EQ(f.got.size(), list.size())
+          << "watcher " << f.id << " of [" << f.key << "," << f.end << ") from " << f.start;
     }
     for (size_t i = 0; i < f.got.size(); ++i) {
       // prev_kv may be left out where it was compacted away at the time
       bool same = f.got[i] == (f.prev_kv ? list[i]->with : list[i]->without);
-      bool left_out = f.prev_kv && f.got[i] == list[i]->without && list[i]->position.main <= w.store.keyspace.compact_revision();
+      bool left_out =
+          f.prev_kv && f.got[i] == list[i]->without && list[i]->position.main <= w.store.keyspace.compact_revision();
       ASSERT_TRUE(same || left_out) << "event " << i << " at " << list[i]->position.main << " of watcher " << f.id;
     }
     if (!f.got.empty() && f.got.size() < list.size()) {
-      EXPECT_NE(list[f.got.size() - 1]->position.main, list[f.got.size()]->position.main) << "a revision was torn apart";
+      EXPECT_NE(list[f.got.size() - 1]->position.main, list[f.got.size()]->position.main)
+          << "a revision was torn apart";
     }
   };
 
   for (int step = 0; step < 6000 && !HasFatalFailure(); ++step) {
     StreamId s = streams[rng() % streams.size()];
     switch (rng() % 24) {
-      case 0: case 1: case 2: case 3: case 4: case 5: case 6: {
+      case 0:
+      case 1:
+      case 2:
+      case 3:
+      case 4:
+      case 5:
+      case 6: {
         std::string k = key(), v(rng() % 60, 'v');
         apply(put(k, v));
         break;
@@ -555,7 +569,8 @@ TEST_P(WatchRandom, EveryWatcherSeesItsHistoryOnceAndInOrder) {
         apply(del(a, b));
         break;
       }
-      case 9: case 10: {
+      case 9:
+      case 10: {
         std::vector<std::string> keys;
         for (int i = 0; i < 6; ++i) keys.push_back(key());
         std::sort(keys.begin(), keys.end());
@@ -569,7 +584,8 @@ TEST_P(WatchRandom, EveryWatcherSeesItsHistoryOnceAndInOrder) {
         apply(t);
         break;
       }
-      case 11: case 12: {
+      case 11:
+      case 12: {
         if (followers.size() > 40) break;
         WatchCreateRequest r;
         Follower f;
@@ -599,19 +615,28 @@ TEST_P(WatchRandom, EveryWatcherSeesItsHistoryOnceAndInOrder) {
         w.hub.cancel(it->first.first, it->first.second);
         break;
       }
-      case 14: w.hub.set_ready(s, ready[s] = !ready[s]); break;
+      case 14:
+        w.hub.set_ready(s, ready[s] = !ready[s]);
+        break;
       case 15: {
         if (rng() % 5) break;
         int64_t low = std::max<int64_t>(1, w.store.keyspace.compact_revision()), now = w.store.keyspace.revision();
-        if (now - low > 60) apply(CompactRequest{low + static_cast<int64_t>(rng() % static_cast<uint64_t>(now - low - 40))});
+        if (now - low > 60)
+          apply(CompactRequest{low + static_cast<int64_t>(rng() % static_cast<uint64_t>(now - low - 40))});
         break;
       }
-      case 16: w.store.keyspace.compact_slice(5); break;
-      case 17: w.store.keyspace.trim_cache(1 + rng() % 3); break;
+      case 16:
+        w.store.keyspace.compact_slice(5);
+        break;
+      case 17:
+        w.store.keyspace.trim_cache(1 + rng() % 3);
+        break;
       case 18:
         if (rng() % 3 == 0) w.store.checkpoint();
         break;
-      case 19: w.hub.request_progress(s); break;
+      case 19:
+        w.hub.request_progress(s);
+        break;
       case 20:
       case 21: {
         auto more = w.hub.catch_up(1 + rng() % 40);
@@ -630,7 +655,8 @@ TEST_P(WatchRandom, EveryWatcherSeesItsHistoryOnceAndInOrder) {
           }
         }
         break;
-      default: receive();
+      default:
+        receive();
     }
     if (step % 500 == 0) {
       receive();

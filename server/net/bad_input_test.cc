@@ -86,8 +86,7 @@ std::string message(std::string_view body) {
 }
 
 std::string whole_call(uint32_t stream, std::string_view path, std::string_view body = "x") {
-  return frame(kHeaders, kEndHeaders, stream, grpc_headers(path)) +
-         frame(kData, kEndStream, stream, message(body));
+  return frame(kHeaders, kEndHeaders, stream, grpc_headers(path)) + frame(kData, kEndStream, stream, message(body));
 }
 
 const std::string kHello = std::string(kPreface) + frame(kSettings, 0, 0, "");
@@ -113,14 +112,10 @@ struct BadInput : testing::Test {
       ++echoes;
       call->reply(request);
     });
-    router.add_unary("/t.S/Big", [](CallRef call, Bytes) {
-      call->reply(Bytes::copy(std::string(100'000, 'b')));
-    });
-    router.add_stream("/t.S/Hold", MethodKind::kBidi,
-                      [](ServerCall&) { return std::make_unique<CallHandler>(); });
+    router.add_unary("/t.S/Big", [](CallRef call, Bytes) { call->reply(Bytes::copy(std::string(100'000, 'b'))); });
+    router.add_stream("/t.S/Hold", MethodKind::kBidi, [](ServerCall&) { return std::make_unique<CallHandler>(); });
     router.set_http([](HttpRequest request, HttpReplyPtr reply) {
-      reply->send(
-          HttpResponse::text(200, request.method + " " + request.path + " " + request.body));
+      reply->send(HttpResponse::text(200, request.method + " " + request.path + " " + request.body));
     });
   }
   ~BadInput() override {
@@ -187,8 +182,7 @@ TEST_F(BadInput, GarbageIsAnsweredAndClosed) {
 // Every prefix of a good connection, cut at every byte; and every single byte of it flipped.
 TEST_F(BadInput, CutAndFlippedAtEveryByte) {
   start();
-  std::string good = kHello + whole_call(1, "/t.S/Echo") +
-                     frame(kHeaders, kEndHeaders, 3, grpc_headers("/t.S/Hold")) +
+  std::string good = kHello + whole_call(1, "/t.S/Echo") + frame(kHeaders, kEndHeaders, 3, grpc_headers("/t.S/Hold")) +
                      frame(kData, 0, 3, message("abc")) + frame(kPing, 0, 0, "12345678") +
                      frame(kWindowUpdate, 0, 0, number(1000)) + frame(kReset, 0, 3, number(8));
   for (size_t cut = 0; cut <= good.size(); ++cut) {
@@ -228,8 +222,7 @@ TEST_F(BadInput, FrameSoup) {
     }
     void on_half_close(ServerCall& call) override { call.finish(Status()); }
   };
-  router.add_stream("/t.S/Busy", MethodKind::kBidi,
-                    [](ServerCall&) { return std::make_unique<Busy>(); });
+  router.add_stream("/t.S/Busy", MethodKind::kBidi, [](ServerCall&) { return std::make_unique<Busy>(); });
   start();
   std::mt19937 random(29);
   const std::string_view paths[] = {"/t.S/Echo", "/t.S/Busy", "/t.S/Hold", "/t.S/Big", "/none"};
@@ -255,8 +248,7 @@ TEST_F(BadInput, FrameSoup) {
           peer.send(frame(kReset, 0, stream, number(random() % 14)));
           break;
         case 5:
-          peer.send(
-              frame(kWindowUpdate, 0, random() % 2 ? 0 : stream, number(1 + random() % 100'000)));
+          peer.send(frame(kWindowUpdate, 0, random() % 2 ? 0 : stream, number(1 + random() % 100'000)));
           break;
         case 6:
           peer.send(frame(kSettings, 0, 0, std::string("\0\4", 2) + number(random() % 100'000)));
@@ -299,11 +291,9 @@ TEST_F(BadInput, SilentConnectionsAreClosed) {
 TEST_F(BadInput, NotGrpc) {
   start();
   RawPeer peer(dial());
-  peer.send(kHello + frame(kHeaders, kEndHeaders | kEndStream, 1,
-                           hpack({{":method", "GET"},
-                                  {":scheme", "http"},
-                                  {":path", "/health"},
-                                  {":authority", "x"}})));
+  peer.send(kHello +
+            frame(kHeaders, kEndHeaders | kEndStream, 1,
+                  hpack({{":method", "GET"}, {":scheme", "http"}, {":path", "/health"}, {":authority", "x"}})));
   loop.settle();
   // The answer's fields travel Huffman-coded.
   EXPECT_GT(peer.received.size(), 60u);
@@ -315,8 +305,7 @@ TEST_F(BadInput, WrongMessageFraming) {
   start();
   auto status_after = [&](const std::string& data, uint8_t flags) {
     RawPeer peer(dial());
-    peer.send(kHello + frame(kHeaders, kEndHeaders, 1, grpc_headers("/t.S/Echo")) +
-              frame(kData, flags, 1, data));
+    peer.send(kHello + frame(kHeaders, kEndHeaders, 1, grpc_headers("/t.S/Echo")) + frame(kData, flags, 1, data));
     loop.settle();
     std::string received = peer.received;
     peer.hang_up();
@@ -405,8 +394,7 @@ TEST_F(BadInput, ResetsTooFast) {
   peer.send(kHello);
   uint32_t stream = 1;
   for (; stream < 2000 && !peer.closed; stream += 2) {
-    peer.send(frame(kHeaders, kEndHeaders, stream, grpc_headers("/t.S/Hold")) +
-              frame(kReset, 0, stream, number(8)));
+    peer.send(frame(kHeaders, kEndHeaders, stream, grpc_headers("/t.S/Hold")) + frame(kReset, 0, stream, number(8)));
     loop.settle();
   }
   EXPECT_EQ(goaway_code(peer.received), kEnhanceYourCalm);
@@ -417,14 +405,10 @@ TEST_F(BadInput, ResetsTooFast) {
 
 TEST_F(BadInput, ControlFramesTooFast) {
   for (uint8_t type : {kSettings, kPing, kPriority, kData}) {
-    start({.control_frames_per_second_max = 10,
-           .control_frames_burst_max = 100,
-           .ping_min_interval = 0});
+    start({.control_frames_per_second_max = 10, .control_frames_burst_max = 100, .ping_min_interval = 0});
     RawPeer peer(dial());
     peer.send(kHello + frame(kHeaders, kEndHeaders, 1, grpc_headers("/t.S/Hold")));
-    std::string payload = type == kPing       ? std::string(8, 'p')
-                          : type == kPriority ? std::string(4, '\0') + "\x10"
-                                              : "";
+    std::string payload = type == kPing ? std::string(8, 'p') : type == kPriority ? std::string(4, '\0') + "\x10" : "";
     uint32_t stream = type == kData || type == kPriority ? 1 : 0;
     for (int i = 0; i < 500 && !peer.closed; ++i) {
       peer.send(frame(type, 0, stream, payload));
@@ -460,8 +444,7 @@ TEST_F(BadInput, UnfinishedRequestsAreBounded) {
   peer.send(kHello);
   std::string half = std::string("\0\0\x10\0\0", 5) + std::string(10'000, 'h');  // 1 MiB announced
   for (uint32_t i = 0; i < 1000; ++i) {
-    peer.send(frame(kHeaders, kEndHeaders, 2 * i + 1, grpc_headers("/t.S/Echo")) +
-              frame(kData, 0, 2 * i + 1, half));
+    peer.send(frame(kHeaders, kEndHeaders, 2 * i + 1, grpc_headers("/t.S/Echo")) + frame(kData, 0, 2 * i + 1, half));
     loop.settle();
   }
   EXPECT_LE(server->stats().calls_open, 110u);
@@ -513,8 +496,7 @@ TEST_F(BadInput, ReadsLate) {
   loop.settle();
   peer.end().set_handler(nullptr);
   for (uint32_t i = 0; i < 100; ++i) {
-    peer.send(whole_call(2 * i + 1, "/t.S/Big") +
-              frame(kWindowUpdate, 0, 2 * i + 1, number(1'000'000)));
+    peer.send(whole_call(2 * i + 1, "/t.S/Big") + frame(kWindowUpdate, 0, 2 * i + 1, number(1'000'000)));
     loop.settle();
   }
   EXPECT_LT(router.find("/t.S/Big")->stats.messages_sent, 30u);
@@ -597,8 +579,7 @@ TEST_F(BadHttp, Requests) {
   EXPECT_TRUE(closed);
   EXPECT_TRUE(ask("GET / HTTP/1.0\r\n\r\n").ends_with("GET / "));
   EXPECT_TRUE(closed);
-  EXPECT_TRUE(ask("PUT /k HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nvalue")
-                  .ends_with("PUT /k value"));
+  EXPECT_TRUE(ask("PUT /k HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nvalue").ends_with("PUT /k value"));
   EXPECT_TRUE(ask("POST /k HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
                   "chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
                   .ends_with("POST /k abcde"));
@@ -610,8 +591,7 @@ TEST_F(BadHttp, Requests) {
 TEST_F(BadHttp, Pipelined) {
   start();
   std::string many;
-  for (int i = 0; i < 1000; ++i)
-    many += "GET /" + std::to_string(i) + " HTTP/1.1\r\nHost: a\r\n\r\n";
+  for (int i = 0; i < 1000; ++i) many += "GET /" + std::to_string(i) + " HTTP/1.1\r\nHost: a\r\n\r\n";
   std::string got = ask(many);
   EXPECT_TRUE(got.ends_with("GET /999 "));
 }
@@ -621,8 +601,7 @@ TEST_F(BadHttp, PipelineBehindASlowAnswerIsBounded) {
   router.set_http([&](HttpRequest, HttpReplyPtr reply) { held = std::move(reply); });
   start();
   RawPeer peer(dial());
-  std::string request =
-      "GET / HTTP/1.1\r\nHost: a\r\nX-Fill: " + std::string(2000, 'f') + "\r\n\r\n";
+  std::string request = "GET / HTTP/1.1\r\nHost: a\r\nX-Fill: " + std::string(2000, 'f') + "\r\n\r\n";
   for (int i = 0; i < 1000; ++i) {
     peer.send(request);
     loop.settle();
@@ -641,16 +620,12 @@ TEST_F(BadHttp, Refusals) {
   EXPECT_TRUE(ask("NONSENSE\r\n\r\n").starts_with("HTTP/1.1 400 ")) << ask("NONSENSE\r\n\r\n");
   EXPECT_TRUE(closed);
   EXPECT_TRUE(ask("GET / HTTP/1.1\r\nbad header\r\n\r\n").starts_with("HTTP/1.1 400 "));
-  EXPECT_TRUE(ask("GET / HTTP/1.1\r\nX: " + std::string(5000, 'x') + "\r\n\r\n")
-                  .starts_with("HTTP/1.1 431 "));
+  EXPECT_TRUE(ask("GET / HTTP/1.1\r\nX: " + std::string(5000, 'x') + "\r\n\r\n").starts_with("HTTP/1.1 431 "));
   EXPECT_TRUE(ask("GET /" + std::string(5000, 'x')).starts_with("HTTP/1.1 431 "));
   EXPECT_TRUE(ask("POST / HTTP/1.1\r\nContent-Length: 1001\r\n\r\n").starts_with("HTTP/1.1 413 "));
-  EXPECT_TRUE(ask("POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n")
-                  .starts_with("HTTP/1.1 4"));
-  EXPECT_TRUE(ask("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n")
-                  .starts_with("HTTP/1.1 413 "));
-  EXPECT_TRUE(ask("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
-                  .starts_with("HTTP/1.1 400 "));
+  EXPECT_TRUE(ask("POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n").starts_with("HTTP/1.1 4"));
+  EXPECT_TRUE(ask("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n").starts_with("HTTP/1.1 413 "));
+  EXPECT_TRUE(ask("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n").starts_with("HTTP/1.1 400 "));
   others_are_served();
 }
 

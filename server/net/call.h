@@ -68,8 +68,7 @@ class CallRef {
 
 class ServerCall {
  public:
-  virtual std::string_view path()
-      const = 0;  // "/etcdserverpb.KV/Put"; valid while the call is not done
+  virtual std::string_view path() const = 0;  // "/etcdserverpb.KV/Put"; valid while the call is not done
   // The first value of a request header ("token", "hasleader"; lower case), empty if absent. Valid
   // while not done.
   virtual std::string_view metadata(std::string_view name) const = 0;
@@ -89,13 +88,10 @@ class ServerCall {
   virtual void finish(const Status& status) = 0;
   // The unary answer: one message, then OK.
   virtual void reply(std::span<const Bytes> parts) = 0;
-  void reply(std::initializer_list<Bytes> parts) {
-    reply(std::span<const Bytes>(parts.begin(), parts.size()));
-  }
+  void reply(std::initializer_list<Bytes> parts) { reply(std::span<const Bytes>(parts.begin(), parts.size())); }
   void reply(const Bytes& message) { reply(std::span<const Bytes>(&message, 1)); }
 
-  virtual size_t queued_bytes()
-      const = 0;  // messages not yet handed to the socket, with their headers
+  virtual size_t queued_bytes() const = 0;        // messages not yet handed to the socket, with their headers
   virtual void set_drain_mark(size_t bytes) = 0;  // default kDrainMarkDefaultBytes
   // While paused no on_message comes and the client is held back by flow control.
   virtual void pause_input(bool paused) = 0;

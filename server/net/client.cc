@@ -18,14 +18,11 @@ namespace {
 
 constexpr size_t kGrpcMessageBytesMax = 16 * 1024;  // of a server's grpc-message that we keep
 
-std::string_view view(const uint8_t* data, size_t size) {
-  return {reinterpret_cast<const char*>(data), size};
-}
+std::string_view view(const uint8_t* data, size_t size) { return {reinterpret_cast<const char*>(data), size}; }
 
 nghttp2_nv field(std::string_view name, std::string_view value, uint8_t flags) {
   return {reinterpret_cast<uint8_t*>(const_cast<char*>(name.data())),
-          reinterpret_cast<uint8_t*>(const_cast<char*>(value.data())), name.size(), value.size(),
-          flags};
+          reinterpret_cast<uint8_t*>(const_cast<char*>(value.data())), name.size(), value.size(), flags};
 }
 
 constexpr uint8_t kNoCopy = NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE;
@@ -88,8 +85,7 @@ class WireCall final : public ClientCall, public DeadlineEntry {
   int grpc_status = -1;
   int http_status = 0;
   int32_t stream_id = 0;
-  bool unary = false, have_reply = false, half_closed = false, end_sent = false, deferred = false,
-       ended = false;
+  bool unary = false, have_reply = false, half_closed = false, end_sent = false, deferred = false, ended = false;
 };
 
 struct Client::Impl final : public io::StreamHandler {
@@ -141,8 +137,7 @@ struct Client::Impl final : public io::StreamHandler {
   uint64_t hook = 0;
   io::Nanos last_flush = -1, last_read = 0, ping_sent = 0;
   io::TimerId keepalive_timer = 0;
-  bool dirty = false, blocked = false, broken = false, gone = false, fill_stopped = false,
-       wake_posted = false;
+  bool dirty = false, blocked = false, broken = false, gone = false, fill_stopped = false, wake_posted = false;
   bool failing_posted = false;
 };
 
@@ -152,16 +147,14 @@ struct Client::Impl final : public io::StreamHandler {
 struct ClientCallbacks {
   static Client::Impl& self(void* user) { return *static_cast<Client::Impl*>(user); }
 
-  static int header(nghttp2_session*, const nghttp2_frame* frame, const uint8_t* name,
-                    size_t name_size, const uint8_t* value, size_t value_size, uint8_t,
-                    void* user) {
+  static int header(nghttp2_session*, const nghttp2_frame* frame, const uint8_t* name, size_t name_size,
+                    const uint8_t* value, size_t value_size, uint8_t, void* user) {
     WireCall* call = self(user).call_of(frame->hd.stream_id);
     if (call) self(user).on_header(*call, view(name, name_size), view(value, value_size));
     return 0;
   }
 
-  static int data_chunk(nghttp2_session*, uint8_t, int32_t stream_id, const uint8_t* data,
-                        size_t size, void* user) {
+  static int data_chunk(nghttp2_session*, uint8_t, int32_t stream_id, const uint8_t* data, size_t size, void* user) {
     WireCall* call = self(user).call_of(stream_id);
     if (call) self(user).on_data(*call, view(data, size));
     return 0;
@@ -170,8 +163,7 @@ struct ClientCallbacks {
   static int frame_recv(nghttp2_session*, const nghttp2_frame* frame, void* user) {
     uint8_t type = frame->hd.type;
     if (type == NGHTTP2_GOAWAY) self(user).go_away_seen();
-    if ((type == NGHTTP2_HEADERS || type == NGHTTP2_DATA) &&
-        (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
+    if ((type == NGHTTP2_HEADERS || type == NGHTTP2_DATA) && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
       if (WireCall* call = self(user).call_of(frame->hd.stream_id)) self(user).on_server_end(*call);
     }
     return 0;
@@ -180,15 +172,14 @@ struct ClientCallbacks {
   static int stream_close(nghttp2_session*, int32_t stream_id, uint32_t error, void* user) {
     WireCall* call = self(user).call_of(stream_id);
     if (!call) return 0;
-    self(user).end(
-        *call, error == NGHTTP2_NO_ERROR ? self(user).final_status(*call) : status_of_reset(error));
+    self(user).end(*call, error == NGHTTP2_NO_ERROR ? self(user).final_status(*call) : status_of_reset(error));
     return 0;
   }
 
   // A pooled call may serve another stream already when nghttp2 still has DATA of its former, reset
   // one in hand: hence the checks of the stream number.
-  static ssize_t read_data(nghttp2_session*, int32_t stream_id, uint8_t*, size_t length,
-                           uint32_t* flags, nghttp2_data_source* source, void*) {
+  static ssize_t read_data(nghttp2_session*, int32_t stream_id, uint8_t*, size_t length, uint32_t* flags,
+                           nghttp2_data_source* source, void*) {
     auto& call = *static_cast<WireCall*>(source->ptr);
     if (call.stream_id != stream_id) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     if (call.out.empty() && !call.half_closed) {
@@ -217,8 +208,7 @@ struct ClientCallbacks {
     c.out.append(view(head, kFrameHeadBytes));
     size_t before = call.out.bytes();
     call.out.move_to(c.out, length);
-    if (call.handler && before > kDrainMarkDefaultBytes &&
-        call.out.bytes() <= kDrainMarkDefaultBytes) {
+    if (call.handler && before > kDrainMarkDefaultBytes && call.out.bytes() <= kDrainMarkDefaultBytes) {
       c.drained.push_back(&call);
     }
     return 0;
@@ -280,12 +270,11 @@ Client::Impl::Impl(io::Loop& l, std::unique_ptr<io::Stream> s, ClientOptions o)
   nghttp2_option_set_no_closed_streams(option, 1);
   CHECK(nghttp2_session_client_new2(&h2, ClientCallbacks::table(), this, option) == 0);
   nghttp2_option_del(option);
-  nghttp2_settings_entry settings[] = {
-      {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
-      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, options.stream_window_bytes}};
+  nghttp2_settings_entry settings[] = {{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
+                                       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, options.stream_window_bytes}};
   CHECK(nghttp2_submit_settings(h2, NGHTTP2_FLAG_NONE, settings, std::size(settings)) == 0);
-  CHECK(nghttp2_session_set_local_window_size(
-            h2, NGHTTP2_FLAG_NONE, 0, static_cast<int32_t>(options.connection_window_bytes)) == 0);
+  CHECK(nghttp2_session_set_local_window_size(h2, NGHTTP2_FLAG_NONE, 0,
+                                              static_cast<int32_t>(options.connection_window_bytes)) == 0);
   hook = loop.add_turn_hook([this] {
     if (dirty) flush();
   });
@@ -324,15 +313,13 @@ WireCall& Client::Impl::start(std::string_view path, const CallOptions& call_opt
   ++calls_open;
   if (!broken) submit(*call, path, call_options);
   if (call->stream_id <= 0) {
-    failed.emplace_back(call,
-                        broken ? broken_status : unavailable("no more streams on this connection"));
+    failed.emplace_back(call, broken ? broken_status : unavailable("no more streams on this connection"));
     if (!std::exchange(failing_posted, true)) {
       loop.post([alive = self] {
         if (!*alive) return;
         Impl& me = **alive;
         me.failing_posted = false;
-        for (auto& [broken_call, status] : std::exchange(me.failed, {}))
-          me.end(*broken_call, status);
+        for (auto& [broken_call, status] : std::exchange(me.failed, {})) me.end(*broken_call, status);
       });
     }
     return *call;
@@ -370,10 +357,8 @@ void Client::Impl::submit(WireCall& call, std::string_view path, const CallOptio
     return;
   }
   std::vector<nghttp2_nv> fields(small, small + count);
-  for (const auto& [name, value] : *call_options.metadata)
-    fields.push_back(field(name, value, NGHTTP2_NV_FLAG_NONE));
-  call.stream_id =
-      nghttp2_submit_request(h2, nullptr, fields.data(), fields.size(), &provider, &call);
+  for (const auto& [name, value] : *call_options.metadata) fields.push_back(field(name, value, NGHTTP2_NV_FLAG_NONE));
+  call.stream_id = nghttp2_submit_request(h2, nullptr, fields.data(), fields.size(), &provider, &call);
 }
 
 void Client::Impl::reset(WireCall& call, uint32_t error) {
@@ -391,8 +376,7 @@ void Client::Impl::unlink(WireCall& call) {
   if (calls == &call) calls = call.next;
   --calls_open;
   if (!drained.empty()) std::erase(drained, &call);
-  if (!failed.empty())
-    std::erase_if(failed, [&call](const auto& entry) { return entry.first == &call; });
+  if (!failed.empty()) std::erase_if(failed, [&call](const auto& entry) { return entry.first == &call; });
 }
 
 void Client::Impl::recycle(WireCall& call) {
@@ -407,15 +391,13 @@ void Client::Impl::recycle(WireCall& call) {
   call.http_status = 0;
   call.stream_id = 0;
   call.deadline = 0;
-  call.unary = call.have_reply = call.half_closed = call.end_sent = call.deferred = call.ended =
-      false;
+  call.unary = call.have_reply = call.half_closed = call.end_sent = call.deferred = call.ended = false;
   free_calls.push_back(&call);
 }
 
 void Client::Impl::end(WireCall& call, const Status& status) {
   if (call.ended) return;
-  if (!gone && call.stream_id > 0)
-    nghttp2_session_set_stream_user_data(h2, call.stream_id, nullptr);
+  if (!gone && call.stream_id > 0) nghttp2_session_set_stream_user_data(h2, call.stream_id, nullptr);
   unlink(call);
   if (call.unary) {
     Client::UnaryDone done = std::move(call.done);
@@ -432,8 +414,7 @@ void Client::Impl::on_header(WireCall& call, std::string_view name, std::string_
   if (name == "grpc-status") {
     int code = -1;
     auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), code);
-    bool known =
-        error == std::errc() && end == value.data() + value.size() && code >= 0 && code <= 16;
+    bool known = error == std::errc() && end == value.data() + value.size() && code >= 0 && code <= 16;
     call.grpc_status = known ? code : static_cast<int>(Code::kUnknown);
   } else if (name == "grpc-message") {
     call.grpc_message = percent_decode(value.substr(0, kGrpcMessageBytesMax));
@@ -491,8 +472,7 @@ void Client::Impl::on_readable() {
   io::IoResult got = stream->read(buffer);
   if (got.bytes > 0) {
     last_read = loop.now();
-    ssize_t n =
-        nghttp2_session_mem_recv(h2, reinterpret_cast<const uint8_t*>(buffer.data()), got.bytes);
+    ssize_t n = nghttp2_session_mem_recv(h2, reinterpret_cast<const uint8_t*>(buffer.data()), got.bytes);
     mark_dirty();
     if (n < 0) {
       lost(internal_error(std::string("HTTP/2: ") + nghttp2_strerror(static_cast<int>(n))));
@@ -610,8 +590,7 @@ Client::Client(io::Loop& loop, std::unique_ptr<io::Stream> stream, ClientOptions
     : impl_(std::make_unique<Impl>(loop, std::move(stream), std::move(options))) {}
 Client::~Client() = default;
 
-uint64_t Client::unary(std::string_view path, const Bytes& request, UnaryDone done,
-                       const CallOptions& options) {
+uint64_t Client::unary(std::string_view path, const Bytes& request, UnaryDone done, const CallOptions& options) {
   WireCall& call = impl_->start(path, options);
   call.unary = true;
   call.done = std::move(done);
@@ -626,8 +605,7 @@ void Client::cancel_unary(uint64_t id) {
   if (call && call->unary) call->cancel();
 }
 
-ClientCall& Client::open(std::string_view path, ClientCallHandler* handler,
-                         const CallOptions& options) {
+ClientCall& Client::open(std::string_view path, ClientCallHandler* handler, const CallOptions& options) {
   WireCall& call = impl_->start(path, options);
   call.handler = handler;
   return call;
@@ -635,9 +613,7 @@ ClientCall& Client::open(std::string_view path, ClientCallHandler* handler,
 
 bool Client::broken() const { return impl_->broken; }
 
-void Client::on_broken(std::function<void(const Status&)> callback) {
-  impl_->broken_callback = std::move(callback);
-}
+void Client::on_broken(std::function<void(const Status&)> callback) { impl_->broken_callback = std::move(callback); }
 
 size_t Client::open_calls() const { return impl_->calls_open; }
 

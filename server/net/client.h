@@ -47,9 +47,8 @@ class ClientCallHandler {
  public:
   virtual ~ClientCallHandler() = default;
   virtual void on_message(ClientCall&, Bytes) {}
-  virtual void on_end(ClientCall&, const Status&) {
-  }                                        // exactly once, the last call; not after cancel()
-  virtual void on_drained(ClientCall&) {}  // queued_bytes() fell to kDrainMarkDefaultBytes or below
+  virtual void on_end(ClientCall&, const Status&) {}  // exactly once, the last call; not after cancel()
+  virtual void on_drained(ClientCall&) {}             // queued_bytes() fell to kDrainMarkDefaultBytes or below
 };
 
 // A streaming call. Valid from open() until on_end() or cancel().
@@ -76,14 +75,11 @@ class Client {
 
   // path must outlive the call's start only. Returns an id for cancel_unary; `done` never runs
   // inside this function.
-  uint64_t unary(std::string_view path, const Bytes& request, UnaryDone done,
-                 const CallOptions& options = {});
+  uint64_t unary(std::string_view path, const Bytes& request, UnaryDone done, const CallOptions& options = {});
   void cancel_unary(uint64_t id);  // `done` is not called; unknown or finished: no effect
-  ClientCall& open(std::string_view path, ClientCallHandler* handler,
-                   const CallOptions& options = {});
+  ClientCall& open(std::string_view path, ClientCallHandler* handler, const CallOptions& options = {});
 
-  bool broken()
-      const;  // connection lost, or the server said to go away: new calls end with kUnavailable
+  bool broken() const;  // connection lost, or the server said to go away: new calls end with kUnavailable
   // Runs once when the connection is lost or told to go away (after the open calls were ended, if
   // lost).
   void on_broken(std::function<void(const Status&)> callback);

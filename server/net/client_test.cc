@@ -91,14 +91,12 @@ TEST_F(ClientTest, GarbageFromTheServer) {
 TEST_F(ClientTest, ResetsAndGoaway) {
   call();
   loop.settle();
-  server->send(kSettings +
-               frame(3, 0, 1, std::string("\0\0\0\x07", 4)));  // RST_STREAM REFUSED_STREAM
+  server->send(kSettings + frame(3, 0, 1, std::string("\0\0\0\x07", 4)));  // RST_STREAM REFUSED_STREAM
   loop.settle();
   EXPECT_EQ(status.code(), Code::kUnavailable);
   call();
   loop.settle();
-  server->send(
-      frame(7, 0, 0, std::string("\0\0\0\x01\0\0\0\0", 8)));  // GOAWAY: stream 1 was the last
+  server->send(frame(7, 0, 0, std::string("\0\0\0\x01\0\0\0\0", 8)));  // GOAWAY: stream 1 was the last
   loop.settle();
   EXPECT_EQ(ends, 2);
   EXPECT_EQ(status.code(), Code::kUnavailable);
@@ -115,8 +113,7 @@ TEST_F(ClientTest, AnswerWithoutStatusOrTooLarge) {
   EXPECT_EQ(status.code(), Code::kInternal);
   call();
   loop.settle();
-  server->send(frame(1, 4, 3, "\x88") +
-               frame(0, 0, 3, std::string("\0\0\0\x10\0", 5) + std::string(100, 'x')));
+  server->send(frame(1, 4, 3, "\x88") + frame(0, 0, 3, std::string("\0\0\0\x10\0", 5) + std::string(100, 'x')));
   loop.settle();
   EXPECT_EQ(ends, 2);
   EXPECT_EQ(status.code(), Code::kResourceExhausted);
@@ -147,15 +144,14 @@ TEST(ClientFuzz, RandomFramesFromTheServer) {
     RawPeer server(std::move(far));
     Client client(loop, std::move(near), {});
     int ends = 0;
-    for (int i = 0; i < 5; ++i)
-      client.unary("/t.S/M", Bytes::literal("x"), [&](const Status&, Bytes) { ++ends; });
+    for (int i = 0; i < 5; ++i) client.unary("/t.S/M", Bytes::literal("x"), [&](const Status&, Bytes) { ++ends; });
     loop.settle();
     server.send(kSettings);
     for (int i = 0; i < 20; ++i) {
       std::string payload(random() % 40, '\0');
       for (char& c : payload) c = static_cast<char>(random() % 2 ? random() : 0x88);
-      server.send(frame(static_cast<uint8_t>(random() % 10),
-                        static_cast<uint8_t>(random() % 2 ? random() : 4), random() % 12, payload));
+      server.send(frame(static_cast<uint8_t>(random() % 10), static_cast<uint8_t>(random() % 2 ? random() : 4),
+                        random() % 12, payload));
       loop.settle();
     }
     server.hang_up();

@@ -74,8 +74,7 @@ void GrpcCall::release() {
   stream_id_ = 0;
   DeadlineEntry::deadline = 0;
   done_ = finished_ = head_sent_ = deferred_ = paused_ = delivering_ = half_closed_ = false;
-  half_close_told_ = have_request_ = is_post_ = is_grpc_ = bad_timeout_ = reset_after_end_ =
-      in_drained_ = false;
+  half_close_told_ = have_request_ = is_post_ = is_grpc_ = bad_timeout_ = reset_after_end_ = in_drained_ = false;
   mine->give(this);
 }
 
@@ -136,8 +135,7 @@ void GrpcCall::on_header(nghttp2_rcbuf* name_buffer, nghttp2_rcbuf* value_buffer
   header_bytes_ += static_cast<uint32_t>(name.size() + value.size() + kHeaderOverheadBytes);
   if (header_bytes_ > limit) {
     // Answered in start(); who goes on and on is not waited for.
-    if (header_bytes_ > limit * 4)
-      session_->go_away(NGHTTP2_ENHANCE_YOUR_CALM, "headers too large");
+    if (header_bytes_ > limit * 4) session_->go_away(NGHTTP2_ENHANCE_YOUR_CALM, "headers too large");
     return;
   }
   if (name == ":path") {
@@ -151,8 +149,7 @@ void GrpcCall::on_header(nghttp2_rcbuf* name_buffer, nghttp2_rcbuf* value_buffer
   } else if (name == "grpc-timeout") {
     auto timeout = parse_grpc_timeout(value);
     bad_timeout_ = !timeout;
-    if (timeout)
-      DeadlineEntry::deadline = session_->core().loop.now() + std::max<io::Nanos>(*timeout, 1);
+    if (timeout) DeadlineEntry::deadline = session_->core().loop.now() + std::max<io::Nanos>(*timeout, 1);
   } else if (!name.empty() && name[0] != ':' && name != "te") {
     nghttp2_rcbuf_incref(name_buffer);
     nghttp2_rcbuf_incref(value_buffer);
@@ -165,14 +162,12 @@ bool GrpcCall::check_request() {
   Core& core = session_->core();
   if (header_bytes_ > core.options.header_bytes_max) {
     finish(Status(Code::kResourceExhausted, "request headers are larger than the limit of " +
-                                                std::to_string(core.options.header_bytes_max) +
-                                                " bytes"));
+                                                std::to_string(core.options.header_bytes_max) + " bytes"));
     return false;
   }
   if (!is_grpc_) {
-    refuse_http("415",
-                Status(Code::kInvalidArgument, "invalid gRPC request content-type \"" +
-                                                   std::string(metadata("content-type")) + "\""));
+    refuse_http("415", Status(Code::kInvalidArgument,
+                              "invalid gRPC request content-type \"" + std::string(metadata("content-type")) + "\""));
     return false;
   }
   if (!is_post_) {
@@ -191,8 +186,8 @@ bool GrpcCall::check_request() {
   }
   std::string_view encoding = metadata("grpc-encoding");
   if (!encoding.empty() && encoding != "identity") {
-    finish(Status(Code::kUnimplemented, "grpc: Decompressor is not installed for grpc-encoding \"" +
-                                            std::string(encoding) + "\""));
+    finish(Status(Code::kUnimplemented,
+                  "grpc: Decompressor is not installed for grpc-encoding \"" + std::string(encoding) + "\""));
     return false;
   }
   return true;
@@ -222,9 +217,7 @@ void GrpcCall::account_held(size_t before) {
   session_->held(static_cast<ptrdiff_t>(held_bytes()) - static_cast<ptrdiff_t>(before));
 }
 
-void GrpcCall::consume(size_t bytes) {
-  nghttp2_session_consume_stream(session_->h2(), stream_id_, bytes);
-}
+void GrpcCall::consume(size_t bytes) { nghttp2_session_consume_stream(session_->h2(), stream_id_, bytes); }
 
 void GrpcCall::on_data(std::string_view bytes, bool last_frame) {
   if (done_) return;  // the stream is about to be reset; what still comes is not read
@@ -239,8 +232,7 @@ void GrpcCall::on_data(std::string_view bytes, bool last_frame) {
   if (!session_) return;
   account_held(before);
   if (!done_ && session_->over_held()) {
-    finish(Status(Code::kResourceExhausted,
-                  "too many bytes of unfinished requests on this connection"));
+    finish(Status(Code::kResourceExhausted, "too many bytes of unfinished requests on this connection"));
   }
 }
 
@@ -257,12 +249,11 @@ void GrpcCall::deliver(std::string_view bytes) {
         break;
       case MessageReader::Step::kTooLarge:
         finish(Status(Code::kResourceExhausted, "grpc: received message larger than max (" +
-                                                    std::to_string(reader_.announced_bytes()) +
-                                                    " vs. " + std::to_string(size_max) + ")"));
+                                                    std::to_string(reader_.announced_bytes()) + " vs. " +
+                                                    std::to_string(size_max) + ")"));
         break;
       case MessageReader::Step::kCompressed:
-        finish(
-            Status(Code::kInternal, "grpc: compressed flag set with identity or empty encoding"));
+        finish(Status(Code::kInternal, "grpc: compressed flag set with identity or empty encoding"));
         break;
     }
   }
@@ -368,8 +359,7 @@ void GrpcCall::finish(const Status& status) {
 }
 
 void GrpcCall::submit_head() {
-  static const nghttp2_nv kHead[] = {constant(":status", "200"),
-                                     constant("content-type", "application/grpc")};
+  static const nghttp2_nv kHead[] = {constant(":status", "200"), constant("content-type", "application/grpc")};
   head_sent_ = true;
   session_->on_data_sent();
   nghttp2_data_provider provider;
@@ -386,9 +376,8 @@ void GrpcCall::submit_trailers_only(const Status& status, const char* http_statu
   head_sent_ = true;
   session_->on_data_sent();
   std::string message = percent_encode_message(status.message());
-  nghttp2_nv fields[] = {
-      copied(":status", http_status), constant("content-type", "application/grpc"),
-      constant("grpc-status", code_text(status.code())), copied("grpc-message", message)};
+  nghttp2_nv fields[] = {copied(":status", http_status), constant("content-type", "application/grpc"),
+                         constant("grpc-status", code_text(status.code())), copied("grpc-message", message)};
   size_t count = message.empty() ? 3 : 4;
   (void)nghttp2_submit_response(session_->h2(), stream_id_, fields, count, nullptr);
 }
@@ -415,8 +404,7 @@ void GrpcCall::submit_trailers() {
     return;
   }
   std::string message = percent_encode_message(status_.message());
-  nghttp2_nv fields[] = {constant("grpc-status", code_text(status_.code())),
-                         copied("grpc-message", message)};
+  nghttp2_nv fields[] = {constant("grpc-status", code_text(status_.code())), copied("grpc-message", message)};
   (void)nghttp2_submit_trailer(session_->h2(), stream_id_, fields, std::size(fields));
 }
 

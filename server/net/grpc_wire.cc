@@ -13,8 +13,7 @@ namespace {
 constexpr size_t kTimeoutDigitsMax = 8;
 constexpr size_t kPartsKept = 64;  // capacity an empty queue keeps
 constexpr size_t kPartsFirst = 4;
-constexpr size_t kBodyReserveBytes =
-    64 * 1024;  // reserved for an announced body before its bytes are here
+constexpr size_t kBodyReserveBytes = 64 * 1024;  // reserved for an announced body before its bytes are here
 
 io::Nanos unit_of(char c) {
   switch (c) {
@@ -66,11 +65,8 @@ std::optional<io::Nanos> parse_grpc_timeout(std::string_view text) {
 }
 
 std::string format_grpc_timeout(io::Nanos timeout) {
-  static constexpr std::pair<io::Nanos, char> kUnits[] = {{1, 'n'},
-                                                          {io::kMicrosecond, 'u'},
-                                                          {io::kMillisecond, 'm'},
-                                                          {io::kSecond, 'S'},
-                                                          {60 * io::kSecond, 'M'}};
+  static constexpr std::pair<io::Nanos, char> kUnits[] = {
+      {1, 'n'}, {io::kMicrosecond, 'u'}, {io::kMillisecond, 'm'}, {io::kSecond, 'S'}, {60 * io::kSecond, 'M'}};
   for (auto [unit, letter] : kUnits) {
     io::Nanos count = (timeout + unit - 1) / unit;
     if (count <= 99'999'999) return std::to_string(std::max<io::Nanos>(count, 0)) + letter;
@@ -99,8 +95,7 @@ std::string percent_decode(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '%' && i + 2 < text.size() && hex_value(text[i + 1]) >= 0 &&
-        hex_value(text[i + 2]) >= 0) {
+    if (text[i] == '%' && i + 2 < text.size() && hex_value(text[i + 1]) >= 0 && hex_value(text[i + 2]) >= 0) {
       out.push_back(static_cast<char>(hex_value(text[i + 1]) * 16 + hex_value(text[i + 2])));
       i += 2;
     } else {
@@ -122,8 +117,7 @@ MessageReader::Step MessageReader::next(std::string_view& in, size_t size_max, B
     header_have_ += static_cast<uint8_t>(n);
     in.remove_prefix(n);
     if (header_have_ < kMessageHeaderBytes) return Step::kNeedMore;
-    size_ = (uint32_t{header_[1]} << 24) | (uint32_t{header_[2]} << 16) |
-            (uint32_t{header_[3]} << 8) | header_[4];
+    size_ = (uint32_t{header_[1]} << 24) | (uint32_t{header_[2]} << 16) | (uint32_t{header_[3]} << 8) | header_[4];
     if (header_[0] != 0) return Step::kCompressed;
     if (size_ > size_max) return Step::kTooLarge;
   }

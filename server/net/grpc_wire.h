@@ -23,9 +23,8 @@ constexpr size_t kMessageHeaderBytes = 5;
 std::optional<io::Nanos> parse_grpc_timeout(std::string_view text);
 std::string format_grpc_timeout(io::Nanos timeout);
 
-std::string percent_encode_message(
-    std::string_view text);                         // bytes outside 0x20..0x7e and '%' as %XX
-std::string percent_decode(std::string_view text);  // malformed escapes are kept as they are
+std::string percent_encode_message(std::string_view text);  // bytes outside 0x20..0x7e and '%' as %XX
+std::string percent_decode(std::string_view text);          // malformed escapes are kept as they are
 
 // Cuts incoming DATA into messages.
 class MessageReader {

@@ -12,8 +12,7 @@ namespace {
 
 constexpr size_t kPageBytes = 4096;
 constexpr size_t kSlotBytes = 5 * kPageBytes;
-constexpr size_t kSlabBytes =
-    205 * kSlotBytes + kPageBytes;  // about 4 MiB: far above what malloc keeps in its heap
+constexpr size_t kSlabBytes = 205 * kSlotBytes + kPageBytes;  // about 4 MiB: far above what malloc keeps in its heap
 constexpr size_t kLargeBytesMin = 16 * 1024;
 
 struct Slabs {
@@ -34,8 +33,7 @@ struct Slabs {
     memory.push_back(slab);
     auto aligned = (reinterpret_cast<uintptr_t>(slab) + kPageBytes - 1) / kPageBytes * kPageBytes;
     char* end = slab + kSlabBytes;
-    for (char* slot = reinterpret_cast<char*>(aligned); slot + kSlotBytes <= end;
-         slot += kSlotBytes) {
+    for (char* slot = reinterpret_cast<char*>(aligned); slot + kSlotBytes <= end; slot += kSlotBytes) {
       free.push_back(slot);
     }
   }
@@ -54,8 +52,7 @@ bool is_large(size_t size) { return size >= kLargeBytesMin && size <= kSlotBytes
 // Slots are page aligned; malloc's own pointers practically never are, so the search through the
 // slabs is rare.
 bool is_slot(const void* pointer) {
-  return reinterpret_cast<uintptr_t>(pointer) % kPageBytes == 0 &&
-         slabs.owns(static_cast<const char*>(pointer));
+  return reinterpret_cast<uintptr_t>(pointer) % kPageBytes == 0 && slabs.owns(static_cast<const char*>(pointer));
 }
 
 void* take(size_t size, void*) { return is_large(size) ? slabs.take() : std::malloc(size); }

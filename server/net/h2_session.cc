@@ -15,9 +15,7 @@ constexpr io::Nanos kPingIntervalWithoutCalls = 7200 * io::kSecond;  // as grpc-
 constexpr uint8_t kOurPing[8] = {'f', 'a', 'i', 'r', 'l', 'e', 'a', 'd'};
 constexpr uint8_t kDrainPing[8] = {'d', 'r', 'a', 'i', 'n', 'i', 'n', 'g'};
 
-Status bad_http2(int error) {
-  return Status(Code::kInternal, std::string("HTTP/2: ") + nghttp2_strerror(error));
-}
+Status bad_http2(int error) { return Status(Code::kInternal, std::string("HTTP/2: ") + nghttp2_strerror(error)); }
 
 }  // namespace
 
@@ -43,8 +41,8 @@ struct H2Callbacks {
     return 0;
   }
 
-  static int header(nghttp2_session*, const nghttp2_frame*, nghttp2_rcbuf* name,
-                    nghttp2_rcbuf* value, uint8_t, void* user) {
+  static int header(nghttp2_session*, const nghttp2_frame*, nghttp2_rcbuf* name, nghttp2_rcbuf* value, uint8_t,
+                    void* user) {
     GrpcCall* call = self(user).headers_call_;
     if (call) call->on_header(name, value);
     return 0;
@@ -79,13 +77,12 @@ struct H2Callbacks {
     return 0;
   }
 
-  static int data_chunk(nghttp2_session* h2, uint8_t flags, int32_t stream_id, const uint8_t* data,
-                        size_t size, void* user) {
+  static int data_chunk(nghttp2_session* h2, uint8_t flags, int32_t stream_id, const uint8_t* data, size_t size,
+                        void* user) {
     H2Session& s = self(user);
     nghttp2_session_consume_connection(h2, size);
     GrpcCall* call = s.closing_ ? nullptr : s.call_of(stream_id);
-    if (call)
-      call->on_data({reinterpret_cast<const char*>(data), size}, flags & NGHTTP2_FLAG_END_STREAM);
+    if (call) call->on_data({reinterpret_cast<const char*>(data), size}, flags & NGHTTP2_FLAG_END_STREAM);
     return 0;
   }
 
@@ -170,8 +167,7 @@ struct H2Callbacks {
 
 H2Session::H2Session(Core& core, Connection& connection)
     : core_(core), connection_(connection), last_taken_(core.loop.now()) {
-  CHECK(nghttp2_session_server_new3(&h2_, H2Callbacks::table(), this, H2Callbacks::options(),
-                                    h2_memory()) == 0);
+  CHECK(nghttp2_session_server_new3(&h2_, H2Callbacks::table(), this, H2Callbacks::options(), h2_memory()) == 0);
   const ServerOptions& o = core_.options;
   nghttp2_settings_entry settings[] = {
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, o.concurrent_streams_max},
@@ -180,8 +176,8 @@ H2Session::H2Session(Core& core, Connection& connection)
       {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
   };
   CHECK(nghttp2_submit_settings(h2_, NGHTTP2_FLAG_NONE, settings, std::size(settings)) == 0);
-  CHECK(nghttp2_session_set_local_window_size(
-            h2_, NGHTTP2_FLAG_NONE, 0, static_cast<int32_t>(o.connection_window_bytes)) == 0);
+  CHECK(nghttp2_session_set_local_window_size(h2_, NGHTTP2_FLAG_NONE, 0,
+                                              static_cast<int32_t>(o.connection_window_bytes)) == 0);
 }
 
 H2Session::~H2Session() {
@@ -190,8 +186,7 @@ H2Session::~H2Session() {
 }
 
 Status H2Session::on_bytes(std::string_view bytes) {
-  ssize_t n =
-      nghttp2_session_mem_recv(h2_, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
+  ssize_t n = nghttp2_session_mem_recv(h2_, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
   if (n < 0) return bad_http2(static_cast<int>(n));
   return Status();
 }
@@ -239,16 +234,15 @@ bool H2Session::finished() const {
 }
 
 bool H2Session::stalled(io::Nanos now) const {
-  return (queued_unary_ > 0 || !waiting_.empty()) &&
-         now - last_taken_ >= core_.options.write_stall_timeout;
+  return (queued_unary_ > 0 || !waiting_.empty()) && now - last_taken_ >= core_.options.write_stall_timeout;
 }
 
 Status H2Session::sweep(io::Nanos now) {
   const ServerOptions& o = core_.options;
   if (draining_ && !final_goaway_) {  // the client did not answer our ping within a sweep
     final_goaway_ = true;
-    nghttp2_submit_goaway(h2_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(h2_),
-                          NGHTTP2_NO_ERROR, nullptr, 0);
+    nghttp2_submit_goaway(h2_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(h2_), NGHTTP2_NO_ERROR,
+                          nullptr, 0);
     mark_dirty();
   }
   if (ping_sent_ != 0) {
@@ -312,19 +306,17 @@ bool H2Session::allow_control_frame(const nghttp2_frame_hd& head) {
     default:
       break;
   }
-  return control_frames_.allow(core_.loop.now(), o.control_frames_per_second_max,
-                               o.control_frames_burst_max);
+  return control_frames_.allow(core_.loop.now(), o.control_frames_per_second_max, o.control_frames_burst_max);
 }
 
 // The rules of grpc-go's keepalive enforcement: a strike for a ping that comes too soon after the
 // last one, forgiven by whatever we sent meanwhile; the third ends the connection.
 void H2Session::on_ping(const nghttp2_frame& frame) {
   if (frame.hd.flags & NGHTTP2_FLAG_ACK) {
-    if (draining_ && std::memcmp(frame.ping.opaque_data, kDrainPing, sizeof(kDrainPing)) == 0 &&
-        !final_goaway_) {
+    if (draining_ && std::memcmp(frame.ping.opaque_data, kDrainPing, sizeof(kDrainPing)) == 0 && !final_goaway_) {
       final_goaway_ = true;
-      nghttp2_submit_goaway(h2_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(h2_),
-                            NGHTTP2_NO_ERROR, nullptr, 0);
+      nghttp2_submit_goaway(h2_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(h2_), NGHTTP2_NO_ERROR,
+                            nullptr, 0);
     }
     return;
   }

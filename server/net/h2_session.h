@@ -91,10 +91,8 @@ class GrpcCall final : public ServerCall, public DeadlineEntry {
   uint32_t header_bytes_ = 0;
   int32_t stream_id_ = 0;
   bool done_ = false, finished_ = false, head_sent_ = false, deferred_ = false;
-  bool paused_ = false, delivering_ = false, half_closed_ = false, half_close_told_ = false,
-       have_request_ = false;
-  bool is_post_ = false, is_grpc_ = false, bad_timeout_ = false, reset_after_end_ = false,
-       in_drained_ = false;
+  bool paused_ = false, delivering_ = false, half_closed_ = false, half_close_told_ = false, have_request_ = false;
+  bool is_post_ = false, is_grpc_ = false, bad_timeout_ = false, reset_after_end_ = false, in_drained_ = false;
 };
 
 class H2Session final : public Session {

@@ -53,9 +53,8 @@ class HttpReply {
   virtual void send_chunk(Bytes chunk) = 0;
   virtual void end() = 0;
   virtual size_t queued_bytes() const = 0;
-  virtual bool alive() const = 0;  // the client is still there and the answer is not complete
-  virtual void on_gone(
-      std::function<void()> callback) = 0;  // the client left before the answer was complete
+  virtual bool alive() const = 0;                            // the client is still there and the answer is not complete
+  virtual void on_gone(std::function<void()> callback) = 0;  // the client left before the answer was complete
 };
 using HttpReplyPtr = std::unique_ptr<HttpReply>;
 

@@ -41,18 +41,16 @@ std::string http_date(int64_t unix_ms) {
   int64_t seconds = unix_ms / 1000, days = seconds / 86400, rest = seconds % 86400;
   int64_t shifted = days + 719468;  // from 1 March of year 0
   int64_t era = shifted / 146097, day_of_era = shifted % 146097;
-  int64_t year_of_era =
-      (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+  int64_t year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
   int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
   int64_t month = (5 * day_of_year + 2) / 153;
   int day = static_cast<int>(day_of_year - (153 * month + 2) / 5 + 1);
   int64_t calendar_month = month < 10 ? month + 3 : month - 9;
   int64_t year = year_of_era + era * 400 + (calendar_month <= 2);
   char text[64];
-  int n = std::snprintf(text, sizeof text, "%s, %02d %s %04d %02d:%02d:%02d GMT", kDays[days % 7],
-                        day, kMonths[calendar_month - 1], static_cast<int>(year),
-                        static_cast<int>(rest / 3600), static_cast<int>(rest / 60 % 60),
-                        static_cast<int>(rest % 60));
+  int n = std::snprintf(text, sizeof text, "%s, %02d %s %04d %02d:%02d:%02d GMT", kDays[days % 7], day,
+                        kMonths[calendar_month - 1], static_cast<int>(year), static_cast<int>(rest / 3600),
+                        static_cast<int>(rest / 60 % 60), static_cast<int>(rest % 60));
   return std::string(text, static_cast<size_t>(n));
 }
 
@@ -124,9 +122,7 @@ class Http1Session final : public Session {
   bool fill(OutQueue& out) override;
   void after_flush() override;
   bool finished() const override { return close_ && !reply_ && out_.empty(); }
-  bool stalled(io::Nanos) const override {
-    return false;
-  }  // a full socket is the connection's to see
+  bool stalled(io::Nanos) const override { return false; }  // a full socket is the connection's to see
   Status sweep(io::Nanos now) override;
   void drain() override;
   void lost(const Status& reason) override;
@@ -259,8 +255,7 @@ void Http1Session::continue_100() {
   if (told_continue_) return;
   auto expect = parser_->get().find(beast_http::field::expect);
   told_continue_ = true;
-  if (expect == parser_->get().end() ||
-      lower({expect->value().data(), expect->value().size()}) != "100-continue")
+  if (expect == parser_->get().end() || lower({expect->value().data(), expect->value().size()}) != "100-continue")
     return;
   out_.push_back(Bytes::literal("HTTP/1.1 100 Continue\r\n\r\n"));
   out_bytes_ += out_.back().size();
@@ -274,8 +269,7 @@ HttpRequest Http1Session::take_request() {
   request.target = std::string(message.target());
   std::string_view target = request.target;
   // Absolute form, as proxies send it.
-  if (size_t scheme = target.find("://");
-      scheme != std::string_view::npos && !target.starts_with('/')) {
+  if (size_t scheme = target.find("://"); scheme != std::string_view::npos && !target.starts_with('/')) {
     size_t slash = target.find('/', scheme + 3);
     target = slash == std::string_view::npos ? std::string_view("/") : target.substr(slash);
   }
@@ -326,11 +320,10 @@ void Http1Session::begin(const HttpResponse& response, bool chunked) {
   head_written_ = true;
   if (core_.draining) keep_alive_ = false;
   if (chunked && http10_) keep_alive_ = false;  // the end of the body is the end of the connection
-  std::string head = "HTTP/1.1 " + std::to_string(response.status) + " " +
-                     std::string(reason_of(response.status)) + "\r\n";
+  std::string head =
+      "HTTP/1.1 " + std::to_string(response.status) + " " + std::string(reason_of(response.status)) + "\r\n";
   bool bodyless = response.status == 204 || response.status == 304 || response.status < 200;
-  if (!response.content_type.empty() && !bodyless)
-    head += "Content-Type: " + response.content_type + "\r\n";
+  if (!response.content_type.empty() && !bodyless) head += "Content-Type: " + response.content_type + "\r\n";
   for (const auto& [name, value] : response.headers) head += name + ": " + value + "\r\n";
   if (chunked) {
     if (!http10_) head += "Transfer-Encoding: chunked\r\n";

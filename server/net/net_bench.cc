@@ -42,23 +42,17 @@ void BM_UnaryBothSides(benchmark::State& state) {
       next(client);
     });
   };
-  for (int64_t i = 0; i < state.range(0); ++i)
-    next(*clients[static_cast<size_t>(i) % clients.size()]);
+  for (int64_t i = 0; i < state.range(0); ++i) next(*clients[static_cast<size_t>(i) % clients.size()]);
   for (auto _ : state) {
     loop.turn();
     loop.turn();
   }
   state.SetItemsProcessed(calls);
-  state.counters["time_per_call"] = benchmark::Counter(
-      static_cast<double>(calls), benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+  state.counters["time_per_call"] =
+      benchmark::Counter(static_cast<double>(calls), benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
   for (auto& client : clients) client.reset();
 }
-BENCHMARK(BM_UnaryBothSides)
-    ->Args({1, 1})
-    ->Args({16, 1})
-    ->Args({256, 1})
-    ->Args({256, 16})
-    ->Args({256, 64});
+BENCHMARK(BM_UnaryBothSides)->Args({1, 1})->Args({16, 1})->Args({256, 1})->Args({256, 16})->Args({256, 64});
 
 // The server alone: batches of request frames recorded from a real client on a fresh connection,
 // replayed in time.
@@ -109,8 +103,7 @@ void BM_UnaryServerOnly(benchmark::State& state) {
     Bytes request = Bytes::copy(std::string(kRequestBytes, 'q'));
     for (int i = 0; i < kCallsPerConnection; i += batch) {
       for (int j = 0; j < batch; ++j) {
-        client.unary("/etcdserverpb.KV/Put", request,
-                     [](const Status& s, Bytes) { CHECK(s.is_ok()); });
+        client.unary("/etcdserverpb.KV/Put", request, [](const Status& s, Bytes) { CHECK(s.is_ok()); });
       }
       loop.settle();
       recorded.push_back(std::exchange(said, {}));
@@ -137,8 +130,8 @@ void BM_UnaryServerOnly(benchmark::State& state) {
     peer->received.clear();
   }
   state.SetItemsProcessed(calls);
-  state.counters["time_per_call"] = benchmark::Counter(
-      static_cast<double>(calls), benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+  state.counters["time_per_call"] =
+      benchmark::Counter(static_cast<double>(calls), benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
   peer.reset();
 }
 BENCHMARK(BM_UnaryServerOnly)->Arg(1)->Arg(16)->Arg(256);

@@ -16,8 +16,7 @@ namespace fairlead::net {
 
 constexpr size_t kChunkBytes = 16 * 1024;
 constexpr size_t kFreeChunksMax = 256;
-constexpr size_t kShareBytesMin =
-    2048;  // below it a copy is cheaper than one more piece in the writev
+constexpr size_t kShareBytesMin = 2048;  // below it a copy is cheaper than one more piece in the writev
 
 class OutQueue {
  public:

@@ -51,8 +51,7 @@ TEST(GrpcMessage, EncodesAndDecodes) {
 }
 
 TEST(MessageReader, AnyCut) {
-  std::vector<std::string> messages = {
-      "", "a", std::string(1000, 'b'), "", std::string(70'000, 'c'), "end"};
+  std::vector<std::string> messages = {"", "a", std::string(1000, 'b'), "", std::string(70'000, 'c'), "end"};
   std::string wire;
   for (const std::string& m : messages) {
     wire.push_back(0);
@@ -69,8 +68,7 @@ TEST(MessageReader, AnyCut) {
       at += piece.size();
       while (!piece.empty()) {
         Bytes message;
-        if (reader.next(piece, 100'000, message) == MessageReader::Step::kMessage)
-          got.push_back(message.to_string());
+        if (reader.next(piece, 100'000, message) == MessageReader::Step::kMessage) got.push_back(message.to_string());
       }
     }
     ASSERT_EQ(got.size(), messages.size());
@@ -105,8 +103,7 @@ TEST(OutQueue, KeepsTheOrder) {
       got.append(buffer, result.bytes);
     };
     for (int i = 0; i < 300; ++i) {
-      std::string piece(random() % (random() % 4 == 0 ? 30'000 : 300),
-                        static_cast<char>('a' + random() % 26));
+      std::string piece(random() % (random() % 4 == 0 ? 30'000 : 300), static_cast<char>('a' + random() % 26));
       expected += piece;
       if (random() % 2) {
         queue.append(std::string_view(piece));
@@ -137,8 +134,7 @@ TEST(MessageQueue, PartsAndSplits) {
       std::vector<Bytes> parts;
       std::string whole;
       for (size_t n = random() % 4; n > 0; --n) {
-        std::string part(random() % 2 ? random() % 5000 : random() % 3,
-                         static_cast<char>('A' + random() % 26));
+        std::string part(random() % 2 ? random() % 5000 : random() % 3, static_cast<char>('A' + random() % 26));
         whole += part;
         parts.push_back(Bytes::copy(part));
       }

@@ -43,19 +43,16 @@ struct Real : testing::Test {
 };
 
 TEST_F(Real, ManyCallsOverTcpAndUnixSocket) {
-  for (std::string address :
-       {std::string("127.0.0.1:0"), "unix:" + testing::TempDir() + "net_real_test.sock"}) {
+  for (std::string address : {std::string("127.0.0.1:0"), "unix:" + testing::TempDir() + "net_real_test.sock"}) {
     std::string taken = listen(address);
     std::vector<std::unique_ptr<Client>> clients;
     for (int i = 0; i < 4; ++i) {
-      clients.push_back(
-          std::make_unique<Client>(*world.loop, world.net->connect(taken), ClientOptions{}));
+      clients.push_back(std::make_unique<Client>(*world.loop, world.net->connect(taken), ClientOptions{}));
     }
     int good = 0, left = 20'000;
     std::function<void(Client&, int)> next = [&](Client& client, int n) {
       if (left-- <= 0) return;
-      Bytes request =
-          Bytes::copy(std::string(static_cast<size_t>(n % 100 == 0 ? 300'000 : n % 500), 'r'));
+      Bytes request = Bytes::copy(std::string(static_cast<size_t>(n % 100 == 0 ? 300'000 : n % 500), 'r'));
       client.unary("/t.S/Echo", request, [&, request, n](const Status& status, Bytes reply) {
         good += status.is_ok() && reply == request;
         next(client, n + 1);
@@ -79,8 +76,7 @@ TEST_F(Real, ThousandsOfIdleConnections) {
   struct Silent final : io::StreamHandler {
     explicit Silent(io::Stream* s) : stream(s) {}
     void on_connected() override {
-      std::string_view hello[] = {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-                                  std::string_view("\0\0\0\4\0\0\0\0\0", 9)};
+      std::string_view hello[] = {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", std::string_view("\0\0\0\4\0\0\0\0\0", 9)};
       (void)stream->writev(hello);
     }
     void on_readable() override {
@@ -101,8 +97,7 @@ TEST_F(Real, ThousandsOfIdleConnections) {
   }
   Client client(*world.loop, world.net->connect(address), {});
   bool answered = false;
-  client.unary("/t.S/Echo", Bytes::literal("x"),
-               [&](const Status& s, Bytes) { answered = s.is_ok(); });
+  client.unary("/t.S/Echo", Bytes::literal("x"), [&](const Status& s, Bytes) { answered = s.is_ok(); });
   EXPECT_TRUE(until([&] { return answered; }));
   EXPECT_EQ(server->stats().connections_open, idle.size() + 1);
   idle.clear();

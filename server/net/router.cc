@@ -6,8 +6,7 @@ namespace fairlead::net {
 
 Router::Route& Router::add(std::string path, MethodKind kind) {
   size_t slash = path.rfind('/');
-  CHECK(path.size() > 2 && path[0] == '/' && slash > 0 && slash != std::string::npos,
-        "a gRPC path is /service/method");
+  CHECK(path.size() > 2 && path[0] == '/' && slash > 0 && slash != std::string::npos, "a gRPC path is /service/method");
   auto route = std::make_unique<Route>();
   route->service = path.substr(1, slash - 1);
   route->method = path.substr(slash + 1);
@@ -40,8 +39,7 @@ Router::Route* Router::find(std::string_view path) {
 std::string Router::unknown_text(std::string_view path) const {
   if (path.starts_with('/')) path.remove_prefix(1);
   size_t slash = path.rfind('/');
-  if (slash == std::string_view::npos)
-    return "malformed method name: \"" + std::string(path) + "\"";
+  if (slash == std::string_view::npos) return "malformed method name: \"" + std::string(path) + "\"";
   std::string service(path.substr(0, slash)), method(path.substr(slash + 1));
   for (const auto& route : routes_) {
     if (route->service == service) return "unknown method " + method + " for service " + service;

@@ -52,8 +52,7 @@ bool RateLimit::allow(io::Nanos now, uint32_t per_second, uint32_t burst) {
   if (tokens_ < 0) {
     tokens_ = burst;
   } else {
-    double earned =
-        static_cast<double>(now - since_) / static_cast<double>(io::kSecond) * per_second;
+    double earned = static_cast<double>(now - since_) / static_cast<double>(io::kSecond) * per_second;
     tokens_ = std::min<double>(burst, tokens_ + earned);
   }
   since_ = now;
@@ -69,8 +68,8 @@ Core::Core(io::World& w, ServerOptions o)
       pool(new CallPool),
       deadlines(loop,
                 [](DeadlineEntry& entry) {
-                  static_cast<GrpcCall&>(entry).cancel(
-                      Status(Code::kDeadlineExceeded, "context deadline exceeded"), true);
+                  static_cast<GrpcCall&>(entry).cancel(Status(Code::kDeadlineExceeded, "context deadline exceeded"),
+                                                       true);
                 }),
       self(std::make_shared<Core*>(this)) {}
 
@@ -205,24 +204,20 @@ void Server::Impl::stop() {
   while (!connections.empty()) connections.back()->abort(unavailable("server stopped"));
 }
 
-Server::Server(io::World& world, ServerOptions options)
-    : impl_(std::make_unique<Impl>(world, std::move(options))) {}
+Server::Server(io::World& world, ServerOptions options) : impl_(std::make_unique<Impl>(world, std::move(options))) {}
 Server::~Server() = default;
 
 Result<std::string> Server::listen(const std::string& address, Router& router) {
   auto listener = impl_->core.world.net->listen(
-      address, [impl = impl_.get(), &router](std::unique_ptr<io::Stream> stream) {
-        impl->accept(std::move(stream), router);
-      });
+      address,
+      [impl = impl_.get(), &router](std::unique_ptr<io::Stream> stream) { impl->accept(std::move(stream), router); });
   if (!listener.is_ok()) return listener.status();
   std::string taken = listener.value()->address();
   impl_->listeners.push_back(std::move(listener).value());
   return taken;
 }
 
-void Server::serve(std::unique_ptr<io::Stream> stream, Router& router) {
-  impl_->accept(std::move(stream), router);
-}
+void Server::serve(std::unique_ptr<io::Stream> stream, Router& router) { impl_->accept(std::move(stream), router); }
 
 void Server::drain(std::function<void()> done) {
   impl_->listeners.clear();

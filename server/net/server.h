@@ -27,12 +27,10 @@ namespace fairlead::net {
 
 struct ServerOptions {
   // --- gRPC
-  size_t message_bytes_max =
-      2 * 1024 * 1024;  // one request message; etcd: max-request-bytes + 512 KiB
+  size_t message_bytes_max = 2 * 1024 * 1024;   // one request message; etcd: max-request-bytes + 512 KiB
   uint32_t concurrent_streams_max = 16 * 1024;  // per connection
-  size_t header_bytes_max =
-      16 * 1024;  // of one request, names and values and 32 a field (RFC 9113, 6.5.2)
-  uint32_t stream_window_bytes = 256 * 1024;  // what a client may send on a stream ahead of us
+  size_t header_bytes_max = 16 * 1024;          // of one request, names and values and 32 a field (RFC 9113, 6.5.2)
+  uint32_t stream_window_bytes = 256 * 1024;    // what a client may send on a stream ahead of us
   uint32_t connection_window_bytes = 2 * 1024 * 1024;
   // Unread answers of one connection: above it, further calls wait undecided until the client has
   // read.
@@ -42,28 +40,24 @@ struct ServerOptions {
   size_t connection_partial_bytes_max = 16 * 1024 * 1024;
   uint32_t resets_per_second_max = 1000;  // RST_STREAM by the client (CVE-2023-44487); 0 = no limit
   uint32_t resets_burst_max = 10000;
-  uint32_t control_frames_per_second_max =
-      1000;  // SETTINGS, PRIORITY, empty DATA frames; 0 = no limit
+  uint32_t control_frames_per_second_max = 1000;  // SETTINGS, PRIORITY, empty DATA frames; 0 = no limit
   uint32_t control_frames_burst_max = 10000;
 
   // --- keepalive, as etcd's --grpc-keepalive-*
-  io::Nanos ping_min_interval =
-      5 * io::kSecond;  // more often: GOAWAY too_many_pings; 0 = not policed
-  io::Nanos ping_interval = 7200 * io::kSecond;  // our own pings on a silent connection; 0 = none
+  io::Nanos ping_min_interval = 5 * io::kSecond;  // more often: GOAWAY too_many_pings; 0 = not policed
+  io::Nanos ping_interval = 7200 * io::kSecond;   // our own pings on a silent connection; 0 = none
   io::Nanos ping_timeout = 20 * io::kSecond;
 
   // --- HTTP/1.1
   size_t http_header_bytes_max = 16 * 1024;
   size_t http_body_bytes_max = 4 * 1024 * 1024;
-  size_t http_pipeline_bytes_max = 64 * 1024;  // waiting behind the request that is being answered
-  io::Nanos http_request_timeout =
-      30 * io::kSecond;                             // from the first byte to the last of a request
-  io::Nanos http_idle_timeout = 300 * io::kSecond;  // between requests
+  size_t http_pipeline_bytes_max = 64 * 1024;         // waiting behind the request that is being answered
+  io::Nanos http_request_timeout = 30 * io::kSecond;  // from the first byte to the last of a request
+  io::Nanos http_idle_timeout = 300 * io::kSecond;    // between requests
 
   // --- both
   io::Nanos first_bytes_timeout = 60 * io::kSecond;  // for the bytes that tell the protocol
-  io::Nanos write_stall_timeout =
-      60 * io::kSecond;  // a client that takes nothing of what waits for it is dropped
+  io::Nanos write_stall_timeout = 60 * io::kSecond;  // a client that takes nothing of what waits for it is dropped
   size_t connections_max = 65536;
 };
 

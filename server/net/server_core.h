@@ -55,8 +55,7 @@ struct Core {
   CallPool* pool;
   Deadlines deadlines;
   std::vector<Connection*> dirty;
-  std::vector<std::unique_ptr<CallHandler>>
-      graveyard;  // handlers of ended calls, until the end of the turn
+  std::vector<std::unique_ptr<CallHandler>> graveyard;  // handlers of ended calls, until the end of the turn
   std::function<void(Connection&)> on_dead;
   bool draining = false;
   io::Nanos last_flush = -1;
@@ -83,7 +82,7 @@ class Session {
 
 constexpr size_t kFillBytes = 512 * 1024;
 constexpr size_t kTurnWriteBytesMax =
-    4 * 1024 * 1024;  // of one connection, so that it does not keep the others waiting
+    4 * 1024 * 1024;                             // of one connection, so that it does not keep the others waiting
 constexpr size_t kReadBufferBytes = 256 * 1024;  // one for all sessions of a thread
 constexpr io::Nanos kSweepInterval = io::kSecond;
 constexpr io::Nanos kLingerTimeout = 2 * io::kSecond;  // for the client to read our last words

@@ -35,8 +35,7 @@ struct Fixture : testing::Test {
     Status status;
     std::string reply;
   };
-  std::shared_ptr<Answer> call(std::string_view path, std::string_view request,
-                               CallOptions options = {}) {
+  std::shared_ptr<Answer> call(std::string_view path, std::string_view request, CallOptions options = {}) {
     auto answer = std::make_shared<Answer>();
     client->unary(
         path, Bytes::copy(request),
@@ -211,9 +210,7 @@ TEST_F(Fixture, DeadlineEndsTheCallOnBothSides) {
   EXPECT_FALSE(answer->done);
   loop.advance(200 * io::kMillisecond);
   EXPECT_EQ(answer->status, Status(Code::kDeadlineExceeded, "context deadline exceeded"));
-  EXPECT_FALSE(
-      cancelled
-          .is_ok());  // by the server's own timer or by the client's reset, whichever was first
+  EXPECT_FALSE(cancelled.is_ok());  // by the server's own timer or by the client's reset, whichever was first
   EXPECT_TRUE(held->done());
   EXPECT_EQ(server->stats().calls_open, 0u);
 }
@@ -281,11 +278,10 @@ TEST_F(Fixture, CancelledStreamTellsTheServer) {
 }
 
 TEST_F(Fixture, RefusedStreamAndEarlyEnd) {
-  router.add_stream("/t.S/Refuse", MethodKind::kBidi,
-                    [](ServerCall& call) -> std::unique_ptr<CallHandler> {
-                      call.finish(Status(Code::kPermissionDenied, "no"));
-                      return nullptr;
-                    });
+  router.add_stream("/t.S/Refuse", MethodKind::kBidi, [](ServerCall& call) -> std::unique_ptr<CallHandler> {
+    call.finish(Status(Code::kPermissionDenied, "no"));
+    return nullptr;
+  });
   start();
   connect();
   Collector got;
@@ -305,11 +301,9 @@ TEST_F(Fixture, OversizeAndCompressedMessages) {
   auto packed = call("/t.S/Echo", "x", {.metadata = &gzip});
   loop.settle();
   EXPECT_EQ(good->status, Status());
-  EXPECT_EQ(bad->status, Status(Code::kResourceExhausted,
-                                "grpc: received message larger than max (1001 vs. 1000)"));
+  EXPECT_EQ(bad->status, Status(Code::kResourceExhausted, "grpc: received message larger than max (1001 vs. 1000)"));
   EXPECT_EQ(packed->status,
-            Status(Code::kUnimplemented,
-                   "grpc: Decompressor is not installed for grpc-encoding \"gzip\""));
+            Status(Code::kUnimplemented, "grpc: Decompressor is not installed for grpc-encoding \"gzip\""));
 }
 
 TEST_F(Fixture, SlowReaderIsBackpressureNotMemory) {
@@ -428,8 +422,7 @@ TEST_F(Fixture, RawProtocolByItsFirstBytes) {
     taken = std::move(stream);
     first = std::move(bytes);
   });
-  router.set_http(
-      [](HttpRequest, HttpReplyPtr reply) { reply->send(HttpResponse::text(200, "page")); });
+  router.set_http([](HttpRequest, HttpReplyPtr reply) { reply->send(HttpResponse::text(200, "page")); });
   start();
   RawPeer peer(dial());
   peer.send("FLP");

@@ -79,8 +79,7 @@ struct Pipe {
 
 class PipeEnd final : public io::Stream {
  public:
-  PipeEnd(TestLoop& loop, std::shared_ptr<Pipe> pipe, int side)
-      : loop_(loop), pipe_(std::move(pipe)), side_(side) {
+  PipeEnd(TestLoop& loop, std::shared_ptr<Pipe> pipe, int side) : loop_(loop), pipe_(std::move(pipe)), side_(side) {
     pipe_->ends[side_] = this;
     loop_.ends_.push_back(this);
   }
@@ -114,8 +113,7 @@ class PipeEnd final : public io::Stream {
       return result;
     }
     for (std::string_view part : parts) {
-      size_t n =
-          std::min(part.size(), pipe_->capacity - std::min(pipe_->capacity, pipe_->waiting(other)));
+      size_t n = std::min(part.size(), pipe_->capacity - std::min(pipe_->capacity, pipe_->waiting(other)));
       pipe_->data[other].append(part.substr(0, n));
       result.bytes += n;
       if (n < part.size()) {
@@ -131,9 +129,7 @@ class PipeEnd final : public io::Stream {
   std::string peer_address() const override { return "test:" + std::to_string(side_); }
   std::string local_address() const override { return "test"; }
 
-  bool readable() const {
-    return handler_ && !paused_ && (pipe_->waiting(side_) > 0 || pipe_->eof[side_]);
-  }
+  bool readable() const { return handler_ && !paused_ && (pipe_->waiting(side_) > 0 || pipe_->eof[side_]); }
   bool run() {  // true: a callback ran
     if (!readable()) return false;
     handler_->on_readable();
@@ -180,13 +176,12 @@ inline bool TestLoop::turn() {
   }
   auto hooks = hooks_;
   for (auto& hook : hooks) hook.second();
-  return ran || !posts_.empty() || std::any_of(ends_.begin(), ends_.end(), [](const PipeEnd* end) {
-           return end->readable();
-         });
+  return ran || !posts_.empty() ||
+         std::any_of(ends_.begin(), ends_.end(), [](const PipeEnd* end) { return end->readable(); });
 }
 
-inline std::pair<std::unique_ptr<PipeEnd>, std::unique_ptr<PipeEnd>> make_pipe(
-    TestLoop& loop, size_t capacity = 256 * 1024) {
+inline std::pair<std::unique_ptr<PipeEnd>, std::unique_ptr<PipeEnd>> make_pipe(TestLoop& loop,
+                                                                               size_t capacity = 256 * 1024) {
   auto pipe = std::make_shared<Pipe>();
   pipe->capacity = capacity;
   return {std::make_unique<PipeEnd>(loop, pipe, 0), std::make_unique<PipeEnd>(loop, pipe, 1)};

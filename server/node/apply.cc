@@ -36,7 +36,9 @@ void Node::apply_committed() {
   stats_.apply.observe(seconds / static_cast<double>(count));
   if (seconds * 1e9 > static_cast<double>(config_.slow_apply)) {
     ++stats_.slow_applies;
-    world_.log->warn("apply request took too long", {{"took-ms", static_cast<int64_t>(seconds * 1000)}, {"entries", count}, {"expected-duration-ms", config_.slow_apply / io::kMillisecond}});
+    world_.log->warn("apply request took too long", {{"took-ms", static_cast<int64_t>(seconds * 1000)},
+                                                     {"entries", count},
+                                                     {"expected-duration-ms", config_.slow_apply / io::kMillisecond}});
   }
 }
 
@@ -54,7 +56,9 @@ bool Node::apply_entry(const raft::Entry& entry) {
       if (mine) answer(envelope->request, Status(), nullptr);
       return true;
     default:
-      CHECK(false, "a committed entry is of a kind that this version does not know: a later version was running; go back to it");
+      CHECK(
+          false,
+          "a committed entry is of a kind that this version does not know: a later version was running; go back to it");
   }
   return true;
 }
@@ -74,7 +78,8 @@ bool Node::apply_command(const raft::Entry& entry, std::string_view payload, uin
     go_on_soon();
     return false;
   }
-  if (PLANTED(kApplyTwice) && store_->identity().start_counter > 1 && entry.index == store_->state().applied + 1 && apply_cold_.empty())
+  if (PLANTED(kApplyTwice) && store_->identity().start_counter > 1 && entry.index == store_->state().applied + 1 &&
+      apply_cold_.empty())
     keyspace_->apply(*command, entry.index, apply_cold_, result_);
   if (!apply_cold_.empty()) apply_cold_.clear();
   hub_->applied(result_);
@@ -89,7 +94,8 @@ void Node::fetch_for_apply(std::vector<mvcc::Position> positions) {
   stats_.cold_reads += positions.size();
   std::vector<mvcc::Position> wanted = positions;
   store_->read(store_->pin(), std::move(positions),
-               [this, wanted = std::move(wanted), alive = alive_, generation = generation_](Result<storage::Store::Records> records) {
+               [this, wanted = std::move(wanted), alive = alive_,
+                generation = generation_](Result<storage::Store::Records> records) {
                  if (!*alive || generation != generation_) return;
                  // Damage: this member cannot go on applying; it must be replaced.
                  if (!records.is_ok()) return fatal(records.status());
@@ -110,7 +116,8 @@ void Node::apply_attributes(std::string_view payload) {
   it->second.client_urls = member->client_urls;
   it->second.store = member->store;
   it->second.start_counter = member->start_counter;
-  world_.log->info("published a member's attributes", {{"member-id", member->id.value}, {"name", member->name}, {"start-counter", member->start_counter}});
+  world_.log->info("published a member's attributes",
+                   {{"member-id", member->id.value}, {"name", member->name}, {"start-counter", member->start_counter}});
 }
 
 // The leader's clock beside the replicated leases.

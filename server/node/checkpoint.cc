@@ -4,8 +4,8 @@
 
 namespace fairlead::node {
 
-// docs/formats/segments.md, "Life of a checkpoint". Applied state must be durable in the own log first: a checkpoint never
-// runs ahead of it.
+// docs/formats/segments.md, "Life of a checkpoint". Applied state must be durable in the own log first: a checkpoint
+// never runs ahead of it.
 void Node::maybe_checkpoint() {
   if (checkpoint_running_ || installing_ || install_seq_.value != 0 || store_->busy() || fatal_told_) return;
   if (applied_ == store_->state().applied && !retry_) return;
@@ -65,7 +65,8 @@ void Node::release_log(Index applied) {
   log_floor_ = applied;
   if (log_->bytes_total() > config_.checkpoint_log_bytes + config_.log_keep_bytes) start = applied + 1;
   Index slowest = raft_->slowest_active_match();
-  if (start > slowest + 1 && log_->bytes_total() <= 2 * (config_.checkpoint_log_bytes + config_.log_keep_bytes)) start = slowest + 1;
+  if (start > slowest + 1 && log_->bytes_total() <= 2 * (config_.checkpoint_log_bytes + config_.log_keep_bytes))
+    start = slowest + 1;
   // A member that is being sent a snapshot goes on from its end: without the entries behind that it would need another.
   bool room = log_->bytes_total() <= kSnapshotLogFactorMax * (config_.checkpoint_log_bytes + config_.log_keep_bytes);
   for (const auto& [to, sender] : senders_)
@@ -126,7 +127,8 @@ void Node::switch_to_snapshot(std::unique_ptr<mvcc::Keyspace> keyspace, const st
   log_floor_ = applied_;
   stats_.proposals_applied = applied_.value;
   lease_clock_.clear();
-  for (const mvcc::Keyspace::LeaseInfo& lease : keyspace_->leases()) lease_clock_.granted(lease.id, lease.ttl, now_ms());
+  for (const mvcc::Keyspace::LeaseInfo& lease : keyspace_->leases())
+    lease_clock_.granted(lease.id, lease.ttl, now_ms());
   if (soft_.role == raft::Role::kLeader) lease_clock_.promote(now_ms());
   raft_->installed_snapshot(state.applied, state.applied_term, config);
   install_told_ = false;

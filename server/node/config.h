@@ -14,7 +14,7 @@ namespace fairlead::node {
 
 struct Config {
   std::string name = "default";
-  bool name_given = false;        // on the command line: then it must be the directory's
+  bool name_given = false;  // on the command line: then it must be the directory's
   std::string data_dir;
   std::vector<std::string> peer_listen_addresses;
   std::vector<std::string> advertise_client_urls;
@@ -40,7 +40,7 @@ struct Config {
   io::Nanos checkpoint_interval = 300 * io::kSecond;
   size_t log_first_segment_bytes = 1 << 20;
   size_t log_segment_bytes = 64 << 20;
-  size_t log_keep_bytes = 64 << 20;   // of released entries kept for followers that lag a little
+  size_t log_keep_bytes = 64 << 20;  // of released entries kept for followers that lag a little
 
   // The simulator's only: sees each message of a peer before Raft does, and may hand it in late, twice, or not at all.
   using Deliver = std::function<void(raft::Message)>;

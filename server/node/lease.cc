@@ -5,7 +5,7 @@
 namespace fairlead::node {
 namespace {
 
-constexpr io::Nanos kLeaseTick = 500 * io::kMillisecond;        // etcd's scan
+constexpr io::Nanos kLeaseTick = 500 * io::kMillisecond;  // etcd's scan
 constexpr size_t kRevokesPerTick = mvcc::kRevokesDueMax / 2;
 constexpr io::Nanos kRevokingRetry = 50 * io::kMillisecond;
 constexpr io::Nanos kLeaderRetry = 50 * io::kMillisecond;
@@ -80,10 +80,14 @@ void Node::keep_alive_here(int64_t id, std::function<void(const Status&, int64_t
     if (!status.is_ok()) return done(status, 0);
     mvcc::LeaseClock::Renewal renewal = lease_clock_.renew(id, now_ms());
     switch (renewal.state) {
-      case mvcc::LeaseClock::Renewal::State::kRenewed: return done(Status(), renewal.ttl);
-      case mvcc::LeaseClock::Renewal::State::kNotFound: return done(Status(), 0);
-      case mvcc::LeaseClock::Renewal::State::kNotLeader: return done(err_leader_changed(), 0);
-      case mvcc::LeaseClock::Renewal::State::kRevoking: break;
+      case mvcc::LeaseClock::Renewal::State::kRenewed:
+        return done(Status(), renewal.ttl);
+      case mvcc::LeaseClock::Renewal::State::kNotFound:
+        return done(Status(), 0);
+      case mvcc::LeaseClock::Renewal::State::kNotLeader:
+        return done(err_leader_changed(), 0);
+      case mvcc::LeaseClock::Renewal::State::kRevoking:
+        break;
     }
     // Its end has been proposed: the answer waits for the outcome, which comes or is given up within seconds.
     world_.loop->add_timer(world_.loop->now() + kRevokingRetry, [this, id, done, alive = alive_] {
@@ -97,17 +101,18 @@ void Node::lease_time_to_live(int64_t id, bool keys, std::function<void(const St
   std::string payload;
   put_varint(payload, zigzag(id));
   put_varint(payload, keys);
-  call_leader(kTimeToLive, std::move(payload), [id, done = std::move(done)](const Status& status, std::string_view reply) {
-    if (!status.is_ok()) return done(status, nullptr);
-    Reader in(reply);
-    LeaseTimeToLive out;
-    out.id = id;
-    out.ttl = unzigzag(in.varint());
-    out.granted_ttl = unzigzag(in.varint());
-    for (uint64_t n = in.varint(); in.ok() && n > 0; --n) out.keys.emplace_back(in.lengthed());
-    if (!in.ok()) return done(internal_error("a reply from the leader is malformed"), nullptr);
-    done(Status(), &out);
-  });
+  call_leader(kTimeToLive, std::move(payload),
+              [id, done = std::move(done)](const Status& status, std::string_view reply) {
+                if (!status.is_ok()) return done(status, nullptr);
+                Reader in(reply);
+                LeaseTimeToLive out;
+                out.id = id;
+                out.ttl = unzigzag(in.varint());
+                out.granted_ttl = unzigzag(in.varint());
+                for (uint64_t n = in.varint(); in.ok() && n > 0; --n) out.keys.emplace_back(in.lengthed());
+                if (!in.ok()) return done(internal_error("a reply from the leader is malformed"), nullptr);
+                done(Status(), &out);
+              });
 }
 
 void Node::time_to_live_here(int64_t id, bool keys, std::function<void(const Status&, const LeaseTimeToLive*)> done) {
@@ -166,7 +171,11 @@ void Node::answer_app(MemberId to, uint8_t kind, uint64_t call, const Status& st
   put_fixed(head, static_cast<uint8_t>(status.code()));
   put_lengthed(head, status.message());
   head += payload;
-  if (head.size() > peer::kHeadBytesMax) return answer_app(to, kind, call, {Code::kResourceExhausted, "etcdserver: the lease has too many keys to list on this member; ask the leader"}, {});
+  if (head.size() > peer::kHeadBytesMax)
+    return answer_app(
+        to, kind, call,
+        {Code::kResourceExhausted, "etcdserver: the lease has too many keys to list on this member; ask the leader"},
+        {});
   transport_->send_app(to, head);
 }
 
@@ -195,9 +204,10 @@ void Node::on_app(MemberId from, std::string_view head) {
       if (*alive) answer_app(from, kind, call, status, payload);
     });
   } else if (kind == kTimeToLive) {
-    time_to_live_here(id, keys, [this, from, kind, call, alive = alive_](const Status& status, const LeaseTimeToLive* ttl) {
-      if (*alive) answer_app(from, kind, call, status, ttl ? encode_ttl(*ttl) : std::string());
-    });
+    time_to_live_here(id, keys,
+                      [this, from, kind, call, alive = alive_](const Status& status, const LeaseTimeToLive* ttl) {
+                        if (*alive) answer_app(from, kind, call, status, ttl ? encode_ttl(*ttl) : std::string());
+                      });
   }
 }
 

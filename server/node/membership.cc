@@ -78,7 +78,8 @@ ClusterId bootstrap_cluster_id(std::vector<MemberId> members) {
   return ClusterId(sha1_prefix(joined));
 }
 
-Result<MemberMap> bootstrap_members(const std::map<std::string, std::vector<std::string>>& initial_cluster, std::string_view token) {
+Result<MemberMap> bootstrap_members(const std::map<std::string, std::vector<std::string>>& initial_cluster,
+                                    std::string_view token) {
   MemberMap out;
   for (const auto& [name, urls] : initial_cluster) {
     Member m;

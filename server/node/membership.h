@@ -15,8 +15,8 @@ namespace fairlead::node {
 
 struct Member {
   MemberId id;
-  std::string name;                      // empty until the member has started and published itself
-  std::vector<std::string> peer_urls;    // sorted
+  std::string name;                    // empty until the member has started and published itself
+  std::vector<std::string> peer_urls;  // sorted
   std::vector<std::string> client_urls;
   bool is_learner = false;
   // Amnesia guard: the random identity of the member's data directory and how often it was started, as the member
@@ -39,6 +39,7 @@ ClusterId bootstrap_cluster_id(std::vector<MemberId> members);
 using MemberMap = std::map<MemberId, Member>;
 
 // name -> peer URLs of --initial-cluster, turned into members without attributes. Refuses two members with equal URLs.
-Result<MemberMap> bootstrap_members(const std::map<std::string, std::vector<std::string>>& initial_cluster, std::string_view token);
+Result<MemberMap> bootstrap_members(const std::map<std::string, std::vector<std::string>>& initial_cluster,
+                                    std::string_view token);
 
 }  // namespace fairlead::node

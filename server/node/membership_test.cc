@@ -13,7 +13,8 @@ TEST(Membership, IdentitiesAreEtcds) {
 }
 
 TEST(Membership, UrlsAreSortedBeforeHashing) {
-  EXPECT_EQ(bootstrap_member_id({"http://b:1", "http://a:1"}, "t"), bootstrap_member_id({"http://a:1", "http://b:1"}, "t"));
+  EXPECT_EQ(bootstrap_member_id({"http://b:1", "http://a:1"}, "t"),
+            bootstrap_member_id({"http://a:1", "http://b:1"}, "t"));
   EXPECT_NE(bootstrap_member_id({"http://a:1"}, "t"), bootstrap_member_id({"http://a:1"}, "u"));
 }
 
@@ -29,7 +30,8 @@ TEST(Membership, RecordsSurviveEncodingAndDamageIsRefused) {
   auto back = decode_member(bytes);
   ASSERT_TRUE(back.is_ok());
   EXPECT_EQ(*back, m);
-  for (size_t n = 0; n < bytes.size(); ++n) EXPECT_FALSE(decode_member(std::string_view(bytes).substr(0, n)).is_ok()) << n;
+  for (size_t n = 0; n < bytes.size(); ++n)
+    EXPECT_FALSE(decode_member(std::string_view(bytes).substr(0, n)).is_ok()) << n;
   bytes[0] = 9;
   EXPECT_FALSE(decode_member(bytes).is_ok());
 }

@@ -55,11 +55,16 @@ Result<std::unique_ptr<Node>> Node::open(const io::World& world, Config config) 
 
 Status Node::first_start_args(storage::OpenArgs& args) {
   if (!config_.initial_cluster_new)
-    return failed_precondition("the data directory " + config_.data_dir + " is empty and --initial-cluster-state is existing: a member that lost its data must not come back under its old identity; remove it and add a new one, or restore the directory");
+    return failed_precondition(
+        "the data directory " + config_.data_dir +
+        " is empty and --initial-cluster-state is existing: a member that lost its data must not come back under its "
+        "old identity; remove it and add a new one, or restore the directory");
   ASSIGN_OR_RETURN(members_, bootstrap_members(config_.initial_cluster, config_.initial_cluster_token));
   auto own = config_.initial_cluster.find(config_.name);
   if (own == config_.initial_cluster.end())
-    return invalid_argument("couldn't find local name \"" + config_.name + "\" in the initial cluster configuration: --name must be one of the names in --initial-cluster");
+    return invalid_argument(
+        "couldn't find local name \"" + config_.name +
+        "\" in the initial cluster configuration: --name must be one of the names in --initial-cluster");
   std::vector<MemberId> ids;
   for (const auto& [id, member] : members_) ids.push_back(id);
   args.member = bootstrap_member_id(own->second, config_.initial_cluster_token);
@@ -71,15 +76,24 @@ Status Node::first_start_args(storage::OpenArgs& args) {
 // A directory of another member or cluster is refused by name.
 Status Node::check_identity(const storage::Identity& identity) {
   auto it = members_.find(identity.member);
-  if (it == members_.end()) return failed_precondition("the data directory " + config_.data_dir + " belongs to member " + hex(identity.member.value) + ", which is not part of its own cluster any more: it was removed; start with an empty directory as a new member");
+  if (it == members_.end())
+    return failed_precondition("the data directory " + config_.data_dir + " belongs to member " +
+                               hex(identity.member.value) +
+                               ", which is not part of its own cluster any more: it was removed; start with an empty "
+                               "directory as a new member");
   if (config_.name_given && !it->second.name.empty() && it->second.name != config_.name)
-    return failed_precondition("the data directory " + config_.data_dir + " belongs to member \"" + it->second.name + "\" (" + hex(identity.member.value) + ") of cluster " + hex(identity.cluster.value) + ", but this process was started as \"" + config_.name + "\": point --data-dir at this member's own directory");
+    return failed_precondition("the data directory " + config_.data_dir + " belongs to member \"" + it->second.name +
+                               "\" (" + hex(identity.member.value) + ") of cluster " + hex(identity.cluster.value) +
+                               ", but this process was started as \"" + config_.name +
+                               "\": point --data-dir at this member's own directory");
   if (config_.token_given && !config_.initial_cluster.empty() && config_.initial_cluster.contains(config_.name)) {
     Result<MemberMap> wanted = bootstrap_members(config_.initial_cluster, config_.initial_cluster_token);
     MemberId own = bootstrap_member_id(config_.initial_cluster[config_.name], config_.initial_cluster_token);
     // The same peer URLs under another token give another id: the directory is left over from another cluster.
     if (wanted.is_ok() && own != identity.member && it->second.peer_urls == wanted->at(own).peer_urls)
-      return failed_precondition("the data directory " + config_.data_dir + " belongs to cluster " + hex(identity.cluster.value) + " which was made with another --initial-cluster-token; use an empty directory for the new cluster");
+      return failed_precondition(
+          "the data directory " + config_.data_dir + " belongs to cluster " + hex(identity.cluster.value) +
+          " which was made with another --initial-cluster-token; use an empty directory for the new cluster");
   }
   return {};
 }
@@ -110,14 +124,16 @@ Status Node::recover() {
   applied_ = state.applied;
   applied_term_ = state.applied_term;
   log_floor_ = opened.log.start - 1;
-  for (const mvcc::Keyspace::LeaseInfo& lease : keyspace_->leases()) lease_clock_.granted(lease.id, lease.ttl, now_ms());
+  for (const mvcc::Keyspace::LeaseInfo& lease : keyspace_->leases())
+    lease_clock_.granted(lease.id, lease.ttl, now_ms());
 
   raft::Options options;
   options.id = store_->identity().member;
   options.start_counter = store_->identity().start_counter;
   options.seed = world_.random->next();
   options.heartbeat_ticks = 1;
-  options.election_ticks = static_cast<uint32_t>(std::max<io::Nanos>(3, config_.election_timeout / config_.heartbeat_interval));
+  options.election_ticks =
+      static_cast<uint32_t>(std::max<io::Nanos>(3, config_.election_timeout / config_.heartbeat_interval));
   options.memory_bytes_max = config_.recent_entries_bytes;
   raft::Restored restored;
   restored.hard_state = opened.log.hard_state;
@@ -131,9 +147,14 @@ Status Node::recover() {
   request_base_ = store_->identity().start_counter << 40;
   log_->set_callbacks([this](raft::WriteSeq upto) { on_durable(upto); }, [this](Status why) { fatal(why); });
   world_.log->info(opened.first_start ? "started with a new data directory" : "recovered the data directory",
-                   {{"data-dir", config_.data_dir}, {"cluster-id", hex(cluster_id().value)}, {"member-id", hex(member_id().value)},
-                    {"applied-index", applied_.value}, {"last-index", raft_->last_index().value}, {"revision", keyspace_->revision()},
-                    {"start-counter", store_->identity().start_counter}, {"log-io", world_.disk->log_mode()}});
+                   {{"data-dir", config_.data_dir},
+                    {"cluster-id", hex(cluster_id().value)},
+                    {"member-id", hex(member_id().value)},
+                    {"applied-index", applied_.value},
+                    {"last-index", raft_->last_index().value},
+                    {"revision", keyspace_->revision()},
+                    {"start-counter", store_->identity().start_counter},
+                    {"log-io", world_.disk->log_mode()}});
   return {};
 }
 
@@ -196,7 +217,8 @@ void Node::start() {
     auto progress = std::make_shared<std::function<void()>>();
     *progress = [this, weak = std::weak_ptr(progress)] {
       hub_->progress_tick();
-      if (auto self = weak.lock()) progress_timer_ = world_.loop->add_timer(world_.loop->now() + config_.watch_progress_interval, *self);
+      if (auto self = weak.lock())
+        progress_timer_ = world_.loop->add_timer(world_.loop->now() + config_.watch_progress_interval, *self);
     };
     progress_tick_ = progress;
     progress_timer_ = world_.loop->add_timer(world_.loop->now() + config_.watch_progress_interval, *progress);
@@ -212,18 +234,20 @@ void Node::publish() {
   self.client_urls = config_.advertise_client_urls;
   self.store = store_->identity().store;
   self.start_counter = store_->identity().start_counter;
-  propose_entry(kEntryAttributes, encode_member(self), false, [this, alive = alive_](const Status& status, const mvcc::ApplyResult*) {
-    if (!*alive || stopping_) return;
-    if (!status.is_ok()) {
-      world_.log->warn("could not publish this member to the cluster; trying again", {{"error", status.message()}});
-      world_.loop->add_timer(world_.loop->now() + kPublishRetry, [this, alive] {
-        if (*alive) publish();
+  propose_entry(
+      kEntryAttributes, encode_member(self), false,
+      [this, alive = alive_](const Status& status, const mvcc::ApplyResult*) {
+        if (!*alive || stopping_) return;
+        if (!status.is_ok()) {
+          world_.log->warn("could not publish this member to the cluster; trying again", {{"error", status.message()}});
+          world_.loop->add_timer(world_.loop->now() + kPublishRetry, [this, alive] {
+            if (*alive) publish();
+          });
+          return;
+        }
+        published_ = true;
+        if (on_published_) on_published_();
       });
-      return;
-    }
-    published_ = true;
-    if (on_published_) on_published_();
-  });
 }
 
 // ---- peers
@@ -248,7 +272,9 @@ void Node::make_transport() {
     if (!up) fail_app_calls(id, MemberId(), err_connection_lost());
   };
   callbacks.on_refused = [this](MemberId by, const peer::Verdict& verdict) { on_refused(by, verdict); };
-  callbacks.on_snapshot_channel = [this](std::unique_ptr<peer::Channel> channel) { receive_snapshot(std::move(channel)); };
+  callbacks.on_snapshot_channel = [this](std::unique_ptr<peer::Channel> channel) {
+    receive_snapshot(std::move(channel));
+  };
   transport_ = std::make_unique<peer::Transport>(world_, member_id(), std::move(callbacks));
   for (const auto& [id, member] : members_)
     if (id != member_id()) transport_->set_peer(id, addresses_of(member.peer_urls));
@@ -270,28 +296,37 @@ peer::Hello Node::own_hello(MemberId to, peer::ChannelKind kind) const {
 peer::Verdict Node::judge(const peer::Hello& theirs) {
   using peer::Refusal;
   if (theirs.cluster != cluster_id())
-    return {Refusal::kCluster, "this is cluster " + hex(cluster_id().value) + ", not " + hex(theirs.cluster.value) + ": check --initial-cluster, its token and the peer URLs"};
+    return {Refusal::kCluster, "this is cluster " + hex(cluster_id().value) + ", not " + hex(theirs.cluster.value) +
+                                   ": check --initial-cluster, its token and the peer URLs"};
   if (std::binary_search(removed_.begin(), removed_.end(), theirs.from))
-    return {Refusal::kRemoved, "the member has been permanently removed from the cluster: its data directory cannot be used again"};
+    return {Refusal::kRemoved,
+            "the member has been permanently removed from the cluster: its data directory cannot be used again"};
   auto it = members_.find(theirs.from);
   if (it == members_.end()) return {Refusal::kUnknown, "member " + hex(theirs.from.value) + " is not known here (yet)"};
   if (PLANTED(kAmnesiacVoter)) return {};
   const Member& known = it->second;
   auto logged = logged_stores_.find(theirs.from);
-  if ((known.started() && known.store != theirs.store) || (logged != logged_stores_.end() && logged->second != theirs.store))
-    return {Refusal::kAmnesia, "member " + hex(theirs.from.value) + " has already been bootstrapped: it was known with another data directory, so it lost what it acknowledged; remove it and add it again as a new member"};
+  if ((known.started() && known.store != theirs.store) ||
+      (logged != logged_stores_.end() && logged->second != theirs.store))
+    return {Refusal::kAmnesia, "member " + hex(theirs.from.value) +
+                                   " has already been bootstrapped: it was known with another data directory, so it "
+                                   "lost what it acknowledged; remove it and add it again as a new member"};
   uint64_t& newest = live_start_counters_[theirs.from];
   newest = std::max(newest, known.store == theirs.store ? known.start_counter : 0);
   if (theirs.start_counter < newest)
-    return {Refusal::kOldStart, "the same data directory was started again elsewhere: two processes must not share it, nor may a copy of it come back beside the original"};
+    return {Refusal::kOldStart,
+            "the same data directory was started again elsewhere: two processes must not share it, nor may a copy of "
+            "it come back beside the original"};
   newest = std::max(newest, theirs.start_counter);
   return {};
 }
 
-// Who a member said it is counts from the moment it is in the log: after a start, what was committed long ago may not be
-// applied yet, and a member that lost its data must find nobody who has forgotten it.
+// Who a member said it is counts from the moment it is in the log: after a start, what was committed long ago may not
+// be applied yet, and a member that lost its data must find nobody who has forgotten it.
 void Node::note_attributes(const raft::Entry& entry) {
-  if (entry.type != raft::EntryType::kNormal || entry.data.empty() || static_cast<uint8_t>(entry.data.data()[0]) != kEntryAttributes) return;
+  if (entry.type != raft::EntryType::kNormal || entry.data.empty() ||
+      static_cast<uint8_t>(entry.data.data()[0]) != kEntryAttributes)
+    return;
   Result<Envelope> envelope = decode_envelope(entry.data.view());
   if (!envelope.is_ok()) return;
   Result<Member> member = decode_member(envelope->payload);
@@ -302,10 +337,13 @@ void Node::on_refused(MemberId by, const peer::Verdict& verdict) {
   using peer::Refusal;
   std::string text = "refused by peer " + hex(by.value) + ": " + verdict.text;
   switch (verdict.refusal) {
-    case Refusal::kRemoved: case Refusal::kAmnesia: case Refusal::kOldStart:
+    case Refusal::kRemoved:
+    case Refusal::kAmnesia:
+    case Refusal::kOldStart:
       return fatal(failed_precondition(text));
     default:
-      world_.log->warn("a peer refused this member", {{"peer", by.value}, {"reason", refusal_name(verdict.refusal)}, {"error", verdict.text}});
+      world_.log->warn("a peer refused this member",
+                       {{"peer", by.value}, {"reason", refusal_name(verdict.refusal)}, {"error", verdict.text}});
   }
 }
 

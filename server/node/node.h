@@ -1,12 +1,12 @@
 // One member: the only place where Raft, keyspace, storage and peers meet.
 //
-// Threads: the loop owns everything; every callback given to a call runs on the loop, exactly once. It never runs inside the
-// call, but for range() and read_txn() of serializable requests, which are answered at once where they can be. open()
-// blocks and is for the start.
+// Threads: the loop owns everything; every callback given to a call runs on the loop, exactly once. It never runs
+// inside the call, but for range() and read_txn() of serializable requests, which are answered at once where they can
+// be. open() blocks and is for the start.
 //
-// Turns: work that came in during a turn is collected; the turn hook then proposes all of it as one batch, starts one read
-// barrier for all linearizable reads, submits the log write, sends, applies, and hands watch batches out. Make the Node
-// before the net::Server, so that answers of a turn leave in it.
+// Turns: work that came in during a turn is collected; the turn hook then proposes all of it as one batch, starts one
+// read barrier for all linearizable reads, submits the log write, sends, applies, and hands watch batches out. Make the
+// Node before the net::Server, so that answers of a turn leave in it.
 //
 // Errors are etcd's, to the letter, where a client sees them. What ends the process (a failed write of log, manifest or
 // directory; being refused as removed or amnesiac) is told once to on_fatal.
@@ -41,20 +41,20 @@
 
 namespace fairlead::node {
 
-constexpr size_t kProposalsMax = 50'000;             // accepted and not yet answered
+constexpr size_t kProposalsMax = 50'000;  // accepted and not yet answered
 constexpr size_t kProposalBytesMax = 256 << 20;
-constexpr size_t kProposeBatchBytesMax = 8 << 20;    // of one turn; the rest goes in the next
-constexpr size_t kReadsMax = 200'000;                // linearizable reads waiting for their barrier
-constexpr size_t kPagedRangesMax = 64;               // each costs one page a turn
-constexpr io::Nanos kTurnApplyMax = 5 * io::kMillisecond;   // then the rest waits for the next turn
-constexpr size_t kTurnApplyKeys = 2000;              // of one entry, a delete of very many keys
+constexpr size_t kProposeBatchBytesMax = 8 << 20;          // of one turn; the rest goes in the next
+constexpr size_t kReadsMax = 200'000;                      // linearizable reads waiting for their barrier
+constexpr size_t kPagedRangesMax = 64;                     // each costs one page a turn
+constexpr io::Nanos kTurnApplyMax = 5 * io::kMillisecond;  // then the rest waits for the next turn
+constexpr size_t kTurnApplyKeys = 2000;                    // of one entry, a delete of very many keys
 constexpr size_t kTurnCompactKeys = 2000;
-constexpr io::Nanos kIdleCheckpoint = 5 * io::kSecond;  // without a new entry: the tail goes to disk, its memory back
-constexpr io::Nanos kCheckpointRetry = 1 * io::kSecond;    // after a failed one
+constexpr io::Nanos kIdleCheckpoint = 5 * io::kSecond;   // without a new entry: the tail goes to disk, its memory back
+constexpr io::Nanos kCheckpointRetry = 1 * io::kSecond;  // after a failed one
 constexpr size_t kIdleCheckpointTailBytes = 1 << 20;
 constexpr size_t kTurnHistoryRecords = 4000;
-constexpr size_t kSnapshotLogFactorMax = 4;          // times its usual limit, the log may grow while a snapshot is on its way
-constexpr size_t kRangeDirectKeys = 1000;            // larger ranges go page by page
+constexpr size_t kSnapshotLogFactorMax = 4;  // times its usual limit, the log may grow while a snapshot is on its way
+constexpr size_t kRangeDirectKeys = 1000;    // larger ranges go page by page
 
 // The result lives until the callback returns. Null together with an error that is not apply's own.
 using ApplyDone = std::function<void(const Status& status, const mvcc::ApplyResult* result)>;
@@ -72,7 +72,7 @@ class WatchSink {
 
 struct LeaseTimeToLive {
   int64_t id = 0;
-  int64_t ttl = -1;          // seconds left; -1: no such lease
+  int64_t ttl = -1;  // seconds left; -1: no such lease
   int64_t granted_ttl = 0;
   std::vector<std::string> keys;
 };
@@ -82,7 +82,7 @@ struct NodeStatus {
   MemberId member;
   MemberId leader;
   Term term;
-  Index raft_index;     // committed
+  Index raft_index;  // committed
   Index applied;
   bool is_learner = false;
   int64_t revision = 1;
@@ -137,7 +137,7 @@ class Node {
   bool has_leader() const { return raft_->leader().value != 0; }
   bool is_leader() const { return raft_->is_leader(); }
   Status transfer_leader(MemberId to) { return raft_->transfer_leader(to); }
-  bool published() const { return published_; }   // own attributes are in the replicated state
+  bool published() const { return published_; }  // own attributes are in the replicated state
   bool ready() const { return published_ && !stopping_; }
   void on_published(std::function<void()> callback) { on_published_ = std::move(callback); }
 
@@ -154,7 +154,7 @@ class Node {
   Index applied() const { return applied_; }
   ClusterId cluster_id() const { return store_->identity().cluster; }
   MemberId member_id() const { return store_->identity().member; }
-  uint64_t state_hash() const;   // keyspace and members; equal on members at equal applied index
+  uint64_t state_hash() const;  // keyspace and members; equal on members at equal applied index
   // Hands the longest turn since the last call out.
   uint64_t take_turn_longest_ns() { return std::exchange(stats_.turn_longest_ns, 0); }
   void checkpoint_now() { checkpoint_wanted_ = true; }
@@ -163,7 +163,7 @@ class Node {
   friend class SnapshotSender;
   friend class SnapshotReceiver;
 
-  struct Pending {           // a proposal of ours
+  struct Pending {  // a proposal of ours
     ApplyDone done;
     size_t bytes = 0;
     bool leader_only = false;  // dropped, not kept or forwarded, when this member does not lead
@@ -175,7 +175,7 @@ class Node {
   struct ReadBatch {
     ReadId id;
     io::Nanos deadline = 0;
-    std::optional<Index> index;   // once the barrier is through
+    std::optional<Index> index;  // once the barrier is through
     std::vector<Done> waiting;
   };
   struct RangeJob;
@@ -237,7 +237,8 @@ class Node {
   void page_range(std::shared_ptr<RangeJob> job);
   void finish_range_job(std::shared_ptr<RangeJob> job, const Status& status);
   void run_txn(std::shared_ptr<TxnJob> job);
-  void fetch(const storage::Pin& pin, std::vector<mvcc::Position> missing, std::shared_ptr<mvcc::ColdRecords> into, Done done);
+  void fetch(const storage::Pin& pin, std::vector<mvcc::Position> missing, std::shared_ptr<mvcc::ColdRecords> into,
+             Done done);
   void fail_reads(const Status& why);
   void close_range_jobs();
 
@@ -277,9 +278,10 @@ class Node {
   mvcc::LeaseClock lease_clock_;
 
   MemberMap members_;
-  std::vector<MemberId> removed_;   // tombstones, sorted
+  std::vector<MemberId> removed_;  // tombstones, sorted
   std::map<MemberId, uint64_t> live_start_counters_;
-  std::map<MemberId, StoreId> logged_stores_;   // from attributes in the own log, applied yet or not: see note_attributes()
+  std::map<MemberId, StoreId>
+      logged_stores_;  // from attributes in the own log, applied yet or not: see note_attributes()
   raft::SoftState soft_;
   Stats stats_;
 
@@ -298,23 +300,23 @@ class Node {
   std::deque<std::pair<raft::WriteSeq, io::Nanos>> writes_in_flight_;  // write seq, when submitted
 
   // proposals
-  uint64_t request_base_ = 0;     // start counter in the high bits: ids of an earlier start never match
+  uint64_t request_base_ = 0;  // start counter in the high bits: ids of an earlier start never match
   uint64_t next_request_ = 1;
-  std::unordered_map<uint64_t, Pending> pending_;       // looked up by id only
+  std::unordered_map<uint64_t, Pending> pending_;  // looked up by id only
   std::deque<std::pair<io::Nanos, uint64_t>> deadlines_;
   size_t pending_bytes_ = 0;
-  std::deque<NewProposal> new_proposals_;               // not yet given to Raft
-  bool proposals_fresh_ = false;                        // some came since the last propose_new()
+  std::deque<NewProposal> new_proposals_;  // not yet given to Raft
+  bool proposals_fresh_ = false;           // some came since the last propose_new()
   std::map<raft::ForwardId, std::vector<NewProposal>> forwarded_;
   bool published_ = false;
   std::function<void()> on_published_;
 
   // apply
   std::deque<raft::Entries> to_apply_;
-  size_t to_apply_offset_ = 0;    // in the front run
+  size_t to_apply_offset_ = 0;  // in the front run
   Index applied_;
   Term applied_term_;
-  bool apply_waits_ = false;      // parked at an entry, or a snapshot is being switched in
+  bool apply_waits_ = false;  // parked at an entry, or a snapshot is being switched in
   mvcc::ColdRecords apply_cold_;
   mvcc::ApplyResult result_;
 
@@ -326,7 +328,7 @@ class Node {
   std::map<uint64_t, std::shared_ptr<RangeJob>> range_jobs_;
   std::map<uint64_t, std::shared_ptr<TxnJob>> txn_jobs_;
   uint64_t next_job_ = 1;
-  uint64_t generation_ = 0;       // of the keyspace: raised by an install
+  uint64_t generation_ = 0;  // of the keyspace: raised by an install
 
   // watches
   std::map<mvcc::StreamId, WatchSink*> sinks_;
@@ -353,21 +355,21 @@ class Node {
   io::Nanos last_checkpoint_ = 0;
   io::Nanos last_apply_ = 0;
   uint64_t log_bytes_after_checkpoint_ = 0;
-  Index log_floor_;               // applied index of the checkpoint before the last
+  Index log_floor_;                               // applied index of the checkpoint before the last
   std::optional<storage::CheckpointArgs> retry_;  // of the checkpoint that is running, or failed and is tried again
   std::map<MemberId, std::unique_ptr<SnapshotSender>> senders_;
   std::unique_ptr<SnapshotReceiver> receiver_;
   bool installing_ = false;
-  bool install_told_ = true;      // the sender of the last installed snapshot knows
-  raft::WriteSeq install_seq_;    // the write that restarts the log behind an installed snapshot, if it needs one
+  bool install_told_ = true;    // the sender of the last installed snapshot knows
+  raft::WriteSeq install_seq_;  // the write that restarts the log behind an installed snapshot, if it needs one
 };
 
 // etcd's errors that come from the cluster, not from the keyspace.
-Status err_timeout();               // Unavailable "etcdserver: request timed out"
-Status err_too_many_requests();     // ResourceExhausted "etcdserver: too many requests"
-Status err_stopped();               // Unavailable "etcdserver: server stopped"
-Status err_no_leader();             // Unavailable "etcdserver: no leader"
-Status err_leader_changed();        // Unavailable "etcdserver: leader changed"
-Status err_connection_lost();       // Unavailable "etcdserver: request timed out, possibly due to connection lost"
+Status err_timeout();            // Unavailable "etcdserver: request timed out"
+Status err_too_many_requests();  // ResourceExhausted "etcdserver: too many requests"
+Status err_stopped();            // Unavailable "etcdserver: server stopped"
+Status err_no_leader();          // Unavailable "etcdserver: no leader"
+Status err_leader_changed();     // Unavailable "etcdserver: leader changed"
+Status err_connection_lost();    // Unavailable "etcdserver: request timed out, possibly due to connection lost"
 
 }  // namespace fairlead::node

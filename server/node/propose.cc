@@ -22,7 +22,9 @@ void Node::propose_command(const mvcc::Command& command, bool leader_only, Apply
   payload.clear();
   mvcc::append_command(payload, command);
   if (payload.size() > config_.request_bytes_max) {
-    world_.loop->post([done = std::move(done)] { done({Code::kInvalidArgument, "etcdserver: request is too large"}, nullptr); });
+    world_.loop->post([done = std::move(done)] {
+      done({Code::kInvalidArgument, "etcdserver: request is too large"}, nullptr);
+    });
     return;
   }
   propose_entry(kEntryCommand, payload, leader_only, std::move(done));
@@ -30,8 +32,10 @@ void Node::propose_command(const mvcc::Command& command, bool leader_only, Apply
 
 void Node::propose_entry(uint8_t kind, std::string_view payload, bool leader_only, ApplyDone done) {
   Status refused;
-  if (stopping_) refused = err_stopped();
-  else if (pending_.size() >= kProposalsMax || pending_bytes_ + payload.size() > kProposalBytesMax) refused = err_too_many_requests();
+  if (stopping_)
+    refused = err_stopped();
+  else if (pending_.size() >= kProposalsMax || pending_bytes_ + payload.size() > kProposalBytesMax)
+    refused = err_too_many_requests();
   if (!refused.is_ok()) {
     ++stats_.proposals_failed;
     world_.loop->post([done = std::move(done), refused] { done(refused, nullptr); });
@@ -129,7 +133,8 @@ void Node::expire() {
   while (!deadlines_.empty() && !pending_.contains(deadlines_.front().second)) deadlines_.pop_front();
   std::erase_if(new_proposals_, [this](const NewProposal& p) { return !pending_.contains(p.id); });
   std::erase_if(forwarded_, [this](const auto& f) {
-    return std::none_of(f.second.begin(), f.second.end(), [this](const NewProposal& p) { return pending_.contains(p.id); });
+    return std::none_of(f.second.begin(), f.second.end(),
+                        [this](const NewProposal& p) { return pending_.contains(p.id); });
   });
   std::vector<Done> late;
   // Also those that know their index and wait for it to be applied: deadlines rise from batch to batch.

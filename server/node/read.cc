@@ -7,13 +7,13 @@ namespace fairlead::node {
 
 struct Node::RangeJob {
   uint64_t id = 0;
-  Bytes owner;                 // keeps the request's views alive
+  Bytes owner;  // keeps the request's views alive
   mvcc::RangeRequest request;
   RangeDone done;
   mvcc::ColdRecords cold;
   mvcc::RangeResult result;
   std::optional<mvcc::RangeCursor> cursor;
-  storage::Pin pin;            // with the cursor: its revision stays on disk
+  storage::Pin pin;  // with the cursor: its revision stays on disk
   std::function<bool()> wanted;
   bool over = false;
 };
@@ -29,8 +29,10 @@ struct Node::TxnJob {
 
 void Node::linearizable(Done ready) {
   Status refused;
-  if (stopping_) refused = err_stopped();
-  else if (reads_waiting_ >= kReadsMax) refused = err_too_many_requests();
+  if (stopping_)
+    refused = err_stopped();
+  else if (reads_waiting_ >= kReadsMax)
+    refused = err_too_many_requests();
   if (!refused.is_ok()) {
     world_.loop->post([ready = std::move(ready), refused] { ready(refused); });
     return;
@@ -111,24 +113,27 @@ void Node::run_range(std::shared_ptr<RangeJob> job) {
   const mvcc::RangeRequest& r = job->request;
   bool newest = r.revision <= 0 && !mvcc::needs_whole(r);
   bool few = newest && (r.count_only || (r.limit > 0 && static_cast<uint64_t>(r.limit) <= kRangeDirectKeys));
-  if (!few && !r.range_end.empty() && keyspace_->count(r.key, r.range_end) > kRangeDirectKeys) return page_range(std::move(job));
+  if (!few && !r.range_end.empty() && keyspace_->count(r.key, r.range_end) > kRangeDirectKeys)
+    return page_range(std::move(job));
   std::vector<mvcc::Position> missing;
   job->result = {};
   Status status = keyspace_->range(r, job->cold, job->result, missing);
   if (missing.empty() || !status.is_ok()) return finish_range_job(std::move(job), status);
   if (job->id == 0) range_jobs_.emplace(job->id = next_job_++, job);
   // Asked again for the state as it is then: still one instant after the request came.
-  fetch(store_->pin(), std::move(missing), std::shared_ptr<mvcc::ColdRecords>(job, &job->cold), [this, job](const Status& s) {
-    if (job->over) return;
-    if (!s.is_ok()) return finish_range_job(job, s);
-    run_range(job);
-  });
+  fetch(store_->pin(), std::move(missing), std::shared_ptr<mvcc::ColdRecords>(job, &job->cold),
+        [this, job](const Status& s) {
+          if (job->over) return;
+          if (!s.is_ok()) return finish_range_job(job, s);
+          run_range(job);
+        });
 }
 
 void Node::page_range(std::shared_ptr<RangeJob> job) {
   if (job->over) return;
   if (installing_) return finish_range_job(std::move(job), err_leader_changed());
-  if (job->wanted && !job->wanted()) return finish_range_job(std::move(job), Status(Code::kCancelled, "etcdserver: request canceled"));
+  if (job->wanted && !job->wanted())
+    return finish_range_job(std::move(job), Status(Code::kCancelled, "etcdserver: request canceled"));
   if (!job->cursor) {
     if (paged_ranges_ >= kPagedRangesMax) return finish_range_job(std::move(job), err_too_many_requests());
     Result<mvcc::RangeCursor> cursor = mvcc::RangeCursor::open(*keyspace_, job->request);
@@ -142,11 +147,12 @@ void Node::page_range(std::shared_ptr<RangeJob> job) {
   if (!page.missing.empty()) {
     // What is not flushed yet is in memory, so what is missing lies in the segments of now.
     job->pin = store_->pin();
-    return fetch(job->pin, std::move(page.missing), std::shared_ptr<mvcc::ColdRecords>(job, &job->cold), [this, job](const Status& s) {
-      if (job->over) return;
-      if (!s.is_ok()) return finish_range_job(job, s);
-      page_range(job);
-    });
+    return fetch(job->pin, std::move(page.missing), std::shared_ptr<mvcc::ColdRecords>(job, &job->cold),
+                 [this, job](const Status& s) {
+                   if (job->over) return;
+                   if (!s.is_ok()) return finish_range_job(job, s);
+                   page_range(job);
+                 });
   }
   job->cold.clear();
   mvcc::KeyValues& all = job->result.kvs;
@@ -207,16 +213,18 @@ void Node::run_txn(std::shared_ptr<TxnJob> job) {
     return job->done(status, status.is_ok() ? &result : nullptr);
   }
   if (job->id == 0) txn_jobs_.emplace(job->id = next_job_++, job);
-  fetch(store_->pin(), std::move(missing), std::shared_ptr<mvcc::ColdRecords>(job, &job->cold), [this, job](const Status& s) {
-    if (job->over) return;
-    if (s.is_ok()) return run_txn(job);
-    job->over = true;
-    txn_jobs_.erase(job->id);
-    job->done(s, nullptr);
-  });
+  fetch(store_->pin(), std::move(missing), std::shared_ptr<mvcc::ColdRecords>(job, &job->cold),
+        [this, job](const Status& s) {
+          if (job->over) return;
+          if (s.is_ok()) return run_txn(job);
+          job->over = true;
+          txn_jobs_.erase(job->id);
+          job->done(s, nullptr);
+        });
 }
 
-void Node::fetch(const storage::Pin& pin, std::vector<mvcc::Position> missing, std::shared_ptr<mvcc::ColdRecords> into, Done done) {
+void Node::fetch(const storage::Pin& pin, std::vector<mvcc::Position> missing, std::shared_ptr<mvcc::ColdRecords> into,
+                 Done done) {
   stats_.cold_reads += missing.size();
   std::vector<mvcc::Position> wanted = missing;
   store_->read(pin, std::move(missing),

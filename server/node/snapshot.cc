@@ -46,7 +46,10 @@ void SnapshotSender::start() {
     });
     return;
   }
-  node_.world_.log->info("sending a snapshot", {{"to", to_.value}, {"applied-index", info_.applied.value}, {"bytes", info_.bytes}, {"files", info_.files.size()}});
+  node_.world_.log->info("sending a snapshot", {{"to", to_.value},
+                                                {"applied-index", info_.applied.value},
+                                                {"bytes", info_.bytes},
+                                                {"files", info_.files.size()}});
   channel_->start();
   watch_idle();
 }
@@ -59,7 +62,9 @@ void SnapshotSender::watch_idle() {
   });
 }
 
-peer::Hello SnapshotSender::own_hello(peer::Channel&) { return node_.transport_->hello(to_, peer::ChannelKind::kSnapshot); }
+peer::Hello SnapshotSender::own_hello(peer::Channel&) {
+  return node_.transport_->hello(to_, peer::ChannelKind::kSnapshot);
+}
 
 peer::Verdict SnapshotSender::judge(peer::Channel&, const peer::Hello& theirs) {
   if (theirs.from != to_) return {peer::Refusal::kNotMe, "another member answers at this address: check the peer URLs"};
@@ -80,7 +85,8 @@ void SnapshotSender::on_frame(peer::Channel&, uint8_t type, std::string_view hea
   if (type == kWant) {
     auto file = in.fixed<uint64_t>();
     auto offset = in.fixed<uint64_t>();
-    if (!in.ok() || file >= info_.files.size() || offset >= info_.files[file].size_bytes) return finish(false, "the receiver asked for what is not there");
+    if (!in.ok() || file >= info_.files.size() || offset >= info_.files[file].size_bytes)
+      return finish(false, "the receiver asked for what is not there");
     send_piece(file, offset);
   } else if (type == kDone) {
     finish(true, "");
@@ -108,7 +114,8 @@ void SnapshotSender::finish(bool sent, const std::string& why) {
   bury(*node_.world_.loop, std::move(channel_));
   if (sent) {
     ++node_.stats_.snapshots_sent;
-    node_.world_.log->info("a snapshot was installed by a peer", {{"peer", to_.value}, {"applied-index", info_.applied.value}});
+    node_.world_.log->info("a snapshot was installed by a peer",
+                           {{"peer", to_.value}, {"applied-index", info_.applied.value}});
     node_.raft_->snapshot_sent(to_, info_.applied);
   } else {
     node_.world_.log->warn("a snapshot could not be sent", {{"to", to_.value}, {"error", why}});
@@ -126,7 +133,9 @@ SnapshotReceiver::~SnapshotReceiver() {
   bury(*node_.world_.loop, std::move(channel_));
 }
 
-peer::Hello SnapshotReceiver::own_hello(peer::Channel& c) { return node_.transport_->hello(c.theirs().from, peer::ChannelKind::kSnapshot); }
+peer::Hello SnapshotReceiver::own_hello(peer::Channel& c) {
+  return node_.transport_->hello(c.theirs().from, peer::ChannelKind::kSnapshot);
+}
 
 void SnapshotReceiver::take(std::unique_ptr<peer::Channel> channel) {
   bury(*node_.world_.loop, std::move(channel_));

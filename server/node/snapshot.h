@@ -1,6 +1,6 @@
-// A snapshot from the leader to a member that lags behind its log: files of a pinned manifest over a connection of their
-// own, asked for piece by piece by the receiver, which makes the transfer flow-controlled and resumable: after a broken
-// connection the receiver goes on where it was as long as the sender offers the same manifest.
+// A snapshot from the leader to a member that lags behind its log: files of a pinned manifest over a connection of
+// their own, asked for piece by piece by the receiver, which makes the transfer flow-controlled and resumable: after a
+// broken connection the receiver goes on where it was as long as the sender offers the same manifest.
 //
 //   sender   -> offer   head: applied, applied term, sender's term; body: shared manifest
 //   receiver -> want    head: file, offset
@@ -79,7 +79,7 @@ class SnapshotReceiver final : public peer::ChannelHandler {
   Node& node_;
   std::unique_ptr<peer::Channel> channel_;
   std::unique_ptr<storage::Receiver> files_;
-  std::string manifest_;       // of files_: the same offer goes on where it was
+  std::string manifest_;  // of files_: the same offer goes on where it was
   Index applied_;
   bool writing_ = false;
   bool installing_ = false;

@@ -25,22 +25,22 @@ struct Histogram {
 };
 
 struct Stats {
-  uint64_t proposals_failed = 0;    // dropped, refused or timed out
-  uint64_t proposals_committed = 0; // highest index known committed
-  uint64_t proposals_applied = 0;   // highest index applied
+  uint64_t proposals_failed = 0;     // dropped, refused or timed out
+  uint64_t proposals_committed = 0;  // highest index known committed
+  uint64_t proposals_applied = 0;    // highest index applied
   uint64_t leader_changes_seen = 0;
   uint64_t elections_won = 0;
   uint64_t read_indexes_failed = 0;
   uint64_t slow_applies = 0;
-  uint64_t cold_reads = 0;          // values fetched from segments for a reply or an apply
-  uint64_t apply_parks = 0;         // entries that waited for a cold value
+  uint64_t cold_reads = 0;   // values fetched from segments for a reply or an apply
+  uint64_t apply_parks = 0;  // entries that waited for a cold value
   uint64_t checkpoints = 0;
   uint64_t snapshots_sent = 0;
   uint64_t snapshots_installed = 0;
   uint64_t leases_expired = 0;
-  uint64_t turn_longest_ns = 0;     // since the last scrape
-  Histogram<20> apply{.first_bound_seconds = 0.0001};       // one entry
-  Histogram<14> checkpoint{.first_bound_seconds = 0.001};   // as etcd's backend commit
+  uint64_t turn_longest_ns = 0;                            // since the last scrape
+  Histogram<20> apply{.first_bound_seconds = 0.0001};      // one entry
+  Histogram<14> checkpoint{.first_bound_seconds = 0.001};  // as etcd's backend commit
 };
 
 }  // namespace fairlead::node

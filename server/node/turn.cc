@@ -52,7 +52,8 @@ void Node::on_tick() {
   if (paused || stalled) raft_->stalled();
   if (paused) {
     last_tick_ = now - config_.heartbeat_interval;  // missed ticks are not made up for
-    world_.log->warn("the process did not run for longer than an election timeout", {{"took-ms", (now - last_turn_) / io::kMillisecond}});
+    world_.log->warn("the process did not run for longer than an election timeout",
+                     {{"took-ms", (now - last_turn_) / io::kMillisecond}});
   }
   while (last_tick_ + config_.heartbeat_interval <= now) {
     last_tick_ += config_.heartbeat_interval;
@@ -70,7 +71,8 @@ void Node::drain_ready() {
     for (const raft::Message& m : ready.messages) {
       if (transport_->send(m)) continue;
       // Never sent, so certainly not appended: these may go again.
-      if (const auto* propose = std::get_if<raft::Propose>(&m.body)) on_forwarded({propose->id, raft::ProposeError::kNotLeader, {}, {}});
+      if (const auto* propose = std::get_if<raft::Propose>(&m.body))
+        on_forwarded({propose->id, raft::ProposeError::kNotLeader, {}, {}});
     }
     for (raft::Entries& run : ready.committed)
       if (!run.empty()) to_apply_.push_back(std::move(run));

@@ -39,7 +39,8 @@ void Node::read_history() {
     if (!read.scan) {
       std::vector<mvcc::Position> positions = read.positions;
       store_->read(pin, read.positions,
-                   [this, id = read.id, positions, alive = alive_, generation = generation_](Result<storage::Store::Records> records) {
+                   [this, id = read.id, positions, alive = alive_,
+                    generation = generation_](Result<storage::Store::Records> records) {
                      if (!*alive || generation != generation_) return;
                      mvcc::ColdRecords cold;
                      Status status = records.status();
@@ -53,28 +54,30 @@ void Node::read_history() {
       continue;
     }
     // The hub's end is exclusive, the store's inclusive.
-    mvcc::Position last = read.to.sub > 0 ? mvcc::Position{read.to.main, read.to.sub - 1} : mvcc::Position{read.to.main - 1, INT64_MAX};
-    store_->scan(pin, read.from, last, read.bytes_max,
-                 [this, id = read.id, to = read.to, alive = alive_, generation = generation_](Result<storage::ScanResult> scan) {
-                   if (!*alive || generation != generation_) return;
-                   std::vector<mvcc::ColdRecords::Entry> records;
-                   Status status = scan.status();
-                   if (status.is_ok()) {
-                     for (Bytes& bytes : scan->records) {
-                       std::string_view in = bytes.view();
-                       Result<mvcc::KeyRecord> record = mvcc::decode_key_record(in);
-                       if (!record.is_ok()) {
-                         status = record.status();
-                         break;
-                       }
-                       records.push_back({std::move(bytes), *record});
-                     }
-                   }
-                   if (!status.is_ok()) {
-                     return history_failed(id, status);
-                   }
-                   hub_->feed_scan(id, records, scan->done ? to : scan->next);
-                 });
+    mvcc::Position last =
+        read.to.sub > 0 ? mvcc::Position{read.to.main, read.to.sub - 1} : mvcc::Position{read.to.main - 1, INT64_MAX};
+    store_->scan(
+        pin, read.from, last, read.bytes_max,
+        [this, id = read.id, to = read.to, alive = alive_, generation = generation_](Result<storage::ScanResult> scan) {
+          if (!*alive || generation != generation_) return;
+          std::vector<mvcc::ColdRecords::Entry> records;
+          Status status = scan.status();
+          if (status.is_ok()) {
+            for (Bytes& bytes : scan->records) {
+              std::string_view in = bytes.view();
+              Result<mvcc::KeyRecord> record = mvcc::decode_key_record(in);
+              if (!record.is_ok()) {
+                status = record.status();
+                break;
+              }
+              records.push_back({std::move(bytes), *record});
+            }
+          }
+          if (!status.is_ok()) {
+            return history_failed(id, status);
+          }
+          hub_->feed_scan(id, records, scan->done ? to : scan->next);
+        });
   }
 }
 

@@ -14,9 +14,16 @@ constexpr size_t kWritePartsMax = 256;
 constexpr size_t kInputKeptBytes = 4 << 20;
 }  // namespace
 
-Channel::Channel(io::Loop& loop, std::unique_ptr<io::Stream> stream, bool dialed, std::string first, ChannelHandler* handler)
-    : loop_(loop), stream_(std::move(stream)), handler_(handler), dialed_(dialed), magic_seen_(dialed), in_(std::move(first)),
-      in_end_(in_.size()), heard_at_(loop.now()) {}
+Channel::Channel(io::Loop& loop, std::unique_ptr<io::Stream> stream, bool dialed, std::string first,
+                 ChannelHandler* handler)
+    : loop_(loop),
+      stream_(std::move(stream)),
+      handler_(handler),
+      dialed_(dialed),
+      magic_seen_(dialed),
+      in_(std::move(first)),
+      in_end_(in_.size()),
+      heard_at_(loop.now()) {}
 
 Channel::~Channel() {
   loop_.cancel_timer(handshake_timer_);
@@ -141,21 +148,24 @@ void Channel::on_readable() {
   if (ended && !closed_) close(end);
 }
 
-// Room behind in_end_ for one read. The buffer is kept between turns: filling a new one with zeros costs more than reading.
+// Room behind in_end_ for one read. The buffer is kept between turns: filling a new one with zeros costs more than
+// reading.
 size_t Channel::make_room() {
   if (in_offset_ > 0 && in_.size() - in_end_ < kReadChunkBytes) {
     std::memmove(in_.data(), in_.data() + in_offset_, in_end_ - in_offset_);
     in_end_ -= in_offset_;
     in_offset_ = 0;
   }
-  if (in_.size() - in_end_ < kReadChunkBytes) in_.resize(std::max(in_end_ + kReadChunkBytes, in_.size() + in_.size() / 2));
+  if (in_.size() - in_end_ < kReadChunkBytes)
+    in_.resize(std::max(in_end_ + kReadChunkBytes, in_.size() + in_.size() / 2));
   return in_.size() - in_end_;
 }
 
 void Channel::parse() {
   if (!magic_seen_) {
     if (in_end_ < kMagic.size()) return;
-    if (std::string_view(in_).substr(0, kMagic.size()) != kMagic) return close(invalid_argument("not a member's connection"));
+    if (std::string_view(in_).substr(0, kMagic.size()) != kMagic)
+      return close(invalid_argument("not a member's connection"));
     magic_seen_ = true;
     in_offset_ = kMagic.size();
   }

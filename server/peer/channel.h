@@ -1,13 +1,13 @@
 // Frames over one stream between two members, behind the handshake of hello.h.
 //
-// Frame: u32 head length | u32 body length | u32 body crc | u8 type, 3 zero bytes | u32 crc of the 16 bytes before and of
-// the head | head | body. All little-endian, CRC32C. A frame that does not check out closes the connection: TCP's own
-// checksum is weak, and what Raft must not forget passes here.
+// Frame: u32 head length | u32 body length | u32 body crc | u8 type, 3 zero bytes | u32 crc of the 16 bytes before and
+// of the head | head | body. All little-endian, CRC32C. A frame that does not check out closes the connection: TCP's
+// own checksum is weak, and what Raft must not forget passes here.
 //
 // Bounds: head kHeadBytesMax, body kBodyBytesMax, unsent bytes kQueueBytesMax (send() then refuses), bytes read a turn
 // kReadBytesPerTurnMax, handshake kHandshakeTimeout.
-// Threads: the loop. Callbacks come from the stream's readiness, never from send() or flush(). A channel may be destroyed
-// inside its own callback only through its owner's post().
+// Threads: the loop. Callbacks come from the stream's readiness, never from send() or flush(). A channel may be
+// destroyed inside its own callback only through its owner's post().
 #pragma once
 
 #include <deque>
@@ -30,10 +30,10 @@ constexpr io::Nanos kHandshakeTimeout = 4 * io::kSecond;
 enum FrameType : uint8_t {
   kFrameHello = 1,
   kFrameVerdict = 2,
-  kFrameMessage = 3,   // head and body of codec.h
-  kFramePing = 4,      // head: anything; answered by a pong with the same head
+  kFrameMessage = 3,  // head and body of codec.h
+  kFramePing = 4,     // head: anything; answered by a pong with the same head
   kFramePong = 5,
-  kFrameApp = 6,       // node's own calls between members; head: theirs
+  kFrameApp = 6,         // node's own calls between members; head: theirs
   kFrameFirstFree = 16,  // snapshot.h's
 };
 
@@ -62,7 +62,7 @@ class Channel final : public io::StreamHandler {
 
   // False (and nothing queued) when the channel is closed, too much is unsent, or head or body are above their limits.
   bool send(uint8_t type, std::string_view head, Bytes body = {}, uint32_t body_crc = 0);
-  void flush();   // one writev as far as the socket takes it
+  void flush();  // one writev as far as the socket takes it
   void close(const Status& why);
   void abandon();  // closed without a callback: the owner is done with it
 
@@ -95,20 +95,20 @@ class Channel final : public io::StreamHandler {
   const bool dialed_;
   bool magic_seen_;
   bool hello_seen_ = false;
-  bool approved_ = false;   // the other side's verdict
+  bool approved_ = false;  // the other side's verdict
   bool established_ = false;
   bool closed_ = false;
   bool close_when_flushed_ = false;
   Hello theirs_;
   io::TimerId handshake_timer_ = 0;
-  io::TimerId first_timer_ = 0;   // parses what came with the stream
+  io::TimerId first_timer_ = 0;  // parses what came with the stream
 
-  std::string in_;          // a buffer: [in_offset_, in_end_) is unparsed input
+  std::string in_;  // a buffer: [in_offset_, in_end_) is unparsed input
   size_t in_offset_ = 0;
   size_t in_end_ = 0;
   io::Nanos heard_at_;
   std::deque<Bytes> out_;
-  size_t out_offset_ = 0;   // sent of out_.front()
+  size_t out_offset_ = 0;  // sent of out_.front()
   size_t queued_bytes_ = 0;
   uint64_t sent_bytes_ = 0;
   uint64_t received_bytes_ = 0;

@@ -12,26 +12,51 @@ constexpr uint64_t kEntriesMax = 1 << 20;
 
 // Kind numbers are format: the order of Message::body's alternatives, frozen here.
 enum Kind : uint8_t {
-  kAppend = 0, kAppendReply, kHeartbeat, kHeartbeatReply, kVote, kVoteReply, kTimeoutNow, kPropose, kProposeReply,
-  kReadIndex, kReadIndexReply,
+  kAppend = 0,
+  kAppendReply,
+  kHeartbeat,
+  kHeartbeatReply,
+  kVote,
+  kVoteReply,
+  kTimeoutNow,
+  kPropose,
+  kProposeReply,
+  kReadIndex,
+  kReadIndexReply,
 };
-static_assert(std::variant_size_v<decltype(Message::body)> == kReadIndexReply + 1, "a new kind needs a number and a codec");
+static_assert(std::variant_size_v<decltype(Message::body)> == kReadIndexReply + 1,
+              "a new kind needs a number and a codec");
 
 void put(std::string& out, uint64_t v) { put_varint(out, v); }
 template <typename Tag>
-void put(std::string& out, StrongId<Tag, uint64_t> id) { put_varint(out, id.value); }
+void put(std::string& out, StrongId<Tag, uint64_t> id) {
+  put_varint(out, id.value);
+}
 template <typename Id>
-Id take(Reader& in) { return Id(in.varint()); }
+Id take(Reader& in) {
+  return Id(in.varint());
+}
 
-void write(std::string& o, const Append& m) { put(o, m.prev_index), put(o, m.prev_term), put(o, m.commit), put(o, m.match), put(o, m.read_id), put(o, m.entries.size()); }
-void write(std::string& o, const AppendReply& m) { put(o, m.index), put(o, m.rejected), put(o, m.lost), put(o, m.hint_index), put(o, m.hint_term), put(o, m.read_id); }
-void write(std::string& o, const Heartbeat& m) { put(o, m.commit), put(o, m.match), put(o, m.read_id), put(o, m.reply_wanted); }
+void write(std::string& o, const Append& m) {
+  put(o, m.prev_index), put(o, m.prev_term), put(o, m.commit), put(o, m.match), put(o, m.read_id),
+      put(o, m.entries.size());
+}
+void write(std::string& o, const AppendReply& m) {
+  put(o, m.index), put(o, m.rejected), put(o, m.lost), put(o, m.hint_index), put(o, m.hint_term), put(o, m.read_id);
+}
+void write(std::string& o, const Heartbeat& m) {
+  put(o, m.commit), put(o, m.match), put(o, m.read_id), put(o, m.reply_wanted);
+}
 void write(std::string& o, const HeartbeatReply& m) { put(o, m.read_id); }
-void write(std::string& o, const Vote& m) { put(o, m.pre), put(o, m.transfer), put(o, m.last_index), put(o, m.last_term); }
+void write(std::string& o, const Vote& m) {
+  put(o, m.pre), put(o, m.transfer), put(o, m.last_index), put(o, m.last_term);
+}
 void write(std::string& o, const VoteReply& m) { put(o, m.pre), put(o, m.granted); }
 void write(std::string&, const TimeoutNow&) {}
 void write(std::string& o, const Propose& m) { put(o, m.id), put(o, m.data.size()); }
-void write(std::string& o, const ProposeReply& m) { put(o, m.id), put(o, static_cast<uint64_t>(m.error)), put(o, m.term), put(o, m.first_index); }
+void write(std::string& o, const ProposeReply& m) {
+  put(o, m.id), put(o, static_cast<uint64_t>(m.error)), put(o, m.term), put(o, m.first_index);
+}
 void write(std::string& o, const ReadIndex& m) { put(o, m.read_id); }
 void write(std::string& o, const ReadIndexReply& m) { put(o, m.read_id), put(o, m.index); }
 
@@ -75,7 +100,8 @@ Result<Entries> decode_entries(const Bytes& body, Index first, uint64_t count) {
 
 Result<Message> read_append(Message m, Reader& in, const Bytes& body) {
   Append a;
-  a.prev_index = take<Index>(in), a.prev_term = take<Term>(in), a.commit = take<Index>(in), a.match = take<Index>(in), a.read_id = take<ReadId>(in);
+  a.prev_index = take<Index>(in), a.prev_term = take<Term>(in), a.commit = take<Index>(in), a.match = take<Index>(in),
+  a.read_id = take<ReadId>(in);
   uint64_t count = in.varint();
   if (!in.ok()) return malformed();
   if (count != 0) {
@@ -103,13 +129,15 @@ Result<Message> read_small(Message m, Kind kind, Reader& in) {
   switch (kind) {
     case kAppendReply: {
       AppendReply r;
-      r.index = take<Index>(in), r.rejected = in.varint() != 0, r.lost = in.varint() != 0, r.hint_index = take<Index>(in), r.hint_term = take<Term>(in), r.read_id = take<ReadId>(in);
+      r.index = take<Index>(in), r.rejected = in.varint() != 0, r.lost = in.varint() != 0,
+      r.hint_index = take<Index>(in), r.hint_term = take<Term>(in), r.read_id = take<ReadId>(in);
       m.body = r;
       break;
     }
     case kHeartbeat: {
       Heartbeat h;
-      h.commit = take<Index>(in), h.match = take<Index>(in), h.read_id = take<ReadId>(in), h.reply_wanted = in.varint() != 0;
+      h.commit = take<Index>(in), h.match = take<Index>(in), h.read_id = take<ReadId>(in),
+      h.reply_wanted = in.varint() != 0;
       m.body = h;
       break;
     }
@@ -121,7 +149,8 @@ Result<Message> read_small(Message m, Kind kind, Reader& in) {
     }
     case kVote: {
       Vote v;
-      v.pre = in.varint() != 0, v.transfer = in.varint() != 0, v.last_index = take<Index>(in), v.last_term = take<Term>(in);
+      v.pre = in.varint() != 0, v.transfer = in.varint() != 0, v.last_index = take<Index>(in),
+      v.last_term = take<Term>(in);
       m.body = v;
       break;
     }
@@ -131,21 +160,27 @@ Result<Message> read_small(Message m, Kind kind, Reader& in) {
       m.body = v;
       break;
     }
-    case kTimeoutNow: m.body = TimeoutNow{}; break;
+    case kTimeoutNow:
+      m.body = TimeoutNow{};
+      break;
     case kProposeReply: {
       ProposeReply p;
-      p.id = take<ForwardId>(in), p.error = static_cast<ProposeError>(in.varint()), p.term = take<Term>(in), p.first_index = take<Index>(in);
+      p.id = take<ForwardId>(in), p.error = static_cast<ProposeError>(in.varint()), p.term = take<Term>(in),
+      p.first_index = take<Index>(in);
       m.body = p;
       break;
     }
-    case kReadIndex: m.body = ReadIndex{take<ReadId>(in)}; break;
+    case kReadIndex:
+      m.body = ReadIndex{take<ReadId>(in)};
+      break;
     case kReadIndexReply: {
       ReadIndexReply r;
       r.read_id = take<ReadId>(in), r.index = take<Index>(in);
       m.body = r;
       break;
     }
-    default: return malformed();
+    default:
+      return malformed();
   }
   if (!in.ok()) return malformed();
   return m;

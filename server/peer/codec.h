@@ -1,9 +1,9 @@
-// Raft messages as bytes. A message is a small head and, for entries, a body that is encoded (and its checksum computed)
-// once and shared between followers.
+// Raft messages as bytes. A message is a small head and, for entries, a body that is encoded (and its checksum
+// computed) once and shared between followers.
 //
 // Layout: the head of every kind is a sequence of varints in the order of the struct's fields; codec.cc is the
-// specification. The body of an Append or Propose is, for each entry: type u8 | varint term | varint length | data; entry
-// indexes follow from prev_index.
+// specification. The body of an Append or Propose is, for each entry: type u8 | varint term | varint length | data;
+// entry indexes follow from prev_index.
 #pragma once
 
 #include <string>

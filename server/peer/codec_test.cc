@@ -49,7 +49,8 @@ std::string all_of(const Message& m) {
   std::string out = to_string(m);
   if (auto* a = std::get_if<Append>(&m.body)) {
     out += " match " + std::to_string(a->match.value);
-    for (const Entry& e : a->entries) out += "|" + std::to_string(static_cast<int>(e.type)) + std::to_string(e.index.value) + e.data.to_string();
+    for (const Entry& e : a->entries)
+      out += "|" + std::to_string(static_cast<int>(e.type)) + std::to_string(e.index.value) + e.data.to_string();
   }
   if (auto* h = std::get_if<Heartbeat>(&m.body)) out += " match " + std::to_string(h->match.value);
   if (auto* p = std::get_if<Propose>(&m.body)) {
@@ -77,7 +78,8 @@ TEST(Codec, EntriesAreEncodedOnceForAllFollowers) {
   MessageEncoder encoder;
   Entries run = run_of(Index(1), Term(1), 20);
   auto to = [&](uint64_t id, Entries entries) {
-    return encoder.encode({MemberId(1), MemberId(id), Term(1), Append{Index(), Term(), Index(), Index(), ReadId(), std::move(entries)}});
+    return encoder.encode(
+        {MemberId(1), MemberId(id), Term(1), Append{Index(), Term(), Index(), Index(), ReadId(), std::move(entries)}});
   };
   EncodedMessage second = to(2, run), third = to(3, run), other = to(3, run.slice(0, 5));
   EXPECT_EQ(second.body.data(), third.body.data());

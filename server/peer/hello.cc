@@ -44,14 +44,22 @@ Result<Hello> decode_hello(std::string_view bytes) {
 
 std::string_view refusal_name(Refusal refusal) {
   switch (refusal) {
-    case Refusal::kNone: return "none";
-    case Refusal::kCluster: return "cluster-mismatch";
-    case Refusal::kNotMe: return "wrong-address";
-    case Refusal::kUnknown: return "unknown-member";
-    case Refusal::kRemoved: return "removed-member";
-    case Refusal::kAmnesia: return "data-lost";
-    case Refusal::kOldStart: return "started-again";
-    case Refusal::kFormat: return "no-common-format";
+    case Refusal::kNone:
+      return "none";
+    case Refusal::kCluster:
+      return "cluster-mismatch";
+    case Refusal::kNotMe:
+      return "wrong-address";
+    case Refusal::kUnknown:
+      return "unknown-member";
+    case Refusal::kRemoved:
+      return "removed-member";
+    case Refusal::kAmnesia:
+      return "data-lost";
+    case Refusal::kOldStart:
+      return "started-again";
+    case Refusal::kFormat:
+      return "no-common-format";
   }
   return "?";
 }

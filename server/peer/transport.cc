@@ -29,7 +29,8 @@ struct Transport::Peer final : ChannelHandler {
   void on_established(Channel&) override {
     redial_pause = kRedialMin;
     stats.connected_at = transport.world_.loop->now();
-    transport.world_.log->info("established a connection to a peer", {{"remote-peer-id", id.value}, {"address", channel->peer_address()}});
+    transport.world_.log->info("established a connection to a peer",
+                               {{"remote-peer-id", id.value}, {"address", channel->peer_address()}});
     transport.callbacks_.on_connected(id, true);
   }
   void on_frame(Channel& c, uint8_t type, std::string_view head, const Bytes& body) override {
@@ -56,7 +57,8 @@ struct Transport::Peer final : ChannelHandler {
     stats.sent_bytes += c.sent_bytes();
     stats.received_bytes += c.received_bytes();
     if (was_connected)
-      transport.world_.log->warn("lost the connection to a peer", {{"remote-peer-id", id.value}, {"error", why.message()}});
+      transport.world_.log->warn("lost the connection to a peer",
+                                 {{"remote-peer-id", id.value}, {"error", why.message()}});
     else
       transport.world_.log->debug("cannot connect to a peer", {{"remote-peer-id", id.value}, {"error", why.message()}});
     transport.bury(std::move(channel));
@@ -76,7 +78,8 @@ struct Transport::Pending final : ChannelHandler {
     if (theirs.to != transport.self_)
       return {Refusal::kNotMe, "this address belongs to another member: check the peer URLs"};
     Verdict verdict = transport.callbacks_.judge(theirs);
-    if (verdict.refusal == Refusal::kNone && theirs.kind == ChannelKind::kMessages && !transport.peers_.contains(theirs.from))
+    if (verdict.refusal == Refusal::kNone && theirs.kind == ChannelKind::kMessages &&
+        !transport.peers_.contains(theirs.from))
       return {Refusal::kUnknown, "this member is not known here (yet)"};
     return verdict;
   }
@@ -90,7 +93,9 @@ struct Transport::Pending final : ChannelHandler {
     transport.bury_pending(this);
   }
   void on_frame(Channel&, uint8_t, std::string_view, const Bytes&) override {}
-  void on_refused(Channel& c, const Verdict& verdict) override { transport.callbacks_.on_refused(c.theirs().from, verdict); }
+  void on_refused(Channel& c, const Verdict& verdict) override {
+    transport.callbacks_.on_refused(c.theirs().from, verdict);
+  }
   void on_closed(Channel&, const Status& why) override {
     transport.world_.log->debug("an incoming peer connection ended in its handshake", {{"error", why.message()}});
     if (channel) transport.bury(std::move(channel));

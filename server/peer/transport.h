@@ -1,8 +1,8 @@
 // Connections to all other members.
 //
-// One message connection per pair: the member with the lower id dials, and dials again with a growing, jittered pause; the
-// other waits for it. A new accepted connection takes the place of an old one (which is then half dead). Messages to a
-// member without a connection are dropped, as Raft allows; nothing is queued for the absent.
+// One message connection per pair: the member with the lower id dials, and dials again with a growing, jittered pause;
+// the other waits for it. A new accepted connection takes the place of an old one (which is then half dead). Messages
+// to a member without a connection are dropped, as Raft allows; nothing is queued for the absent.
 //
 // Threads: the loop. Messages leave in flush(), which node calls once at the end of its turn.
 // Bounds: channel.h; reconnect pause between kRedialMin and kRedialMax.
@@ -24,15 +24,15 @@ namespace fairlead::peer {
 constexpr io::Nanos kRedialMin = 20 * io::kMillisecond;
 constexpr io::Nanos kRedialMax = 500 * io::kMillisecond;
 constexpr io::Nanos kPingInterval = 1 * io::kSecond;
-constexpr io::Nanos kSilenceMax = 4 * io::kSecond;   // then a connection counts as dead, pings and all
+constexpr io::Nanos kSilenceMax = 4 * io::kSecond;  // then a connection counts as dead, pings and all
 
 struct PeerStats {
   bool connected = false;
   uint64_t sent_bytes = 0;
   uint64_t received_bytes = 0;
-  uint64_t send_failures = 0;      // messages dropped: no connection, or too much unsent
-  uint64_t receive_failures = 0;   // connections ended by a damaged or impossible frame
-  double round_trip_seconds = 0;   // last ping
+  uint64_t send_failures = 0;     // messages dropped: no connection, or too much unsent
+  uint64_t receive_failures = 0;  // connections ended by a damaged or impossible frame
+  double round_trip_seconds = 0;  // last ping
   io::Nanos connected_at = 0;
 };
 
@@ -60,7 +60,7 @@ class Transport {
   // A stream that was accepted on the peer port and begins with kMagic.
   void accept(std::unique_ptr<io::Stream> stream, std::string first);
 
-  bool send(const raft::Message& message);  // false: dropped
+  bool send(const raft::Message& message);            // false: dropped
   bool send_app(MemberId to, std::string_view head);  // false: no connection, or too much unsent
   void flush();
   bool connected(MemberId id) const;
@@ -73,7 +73,7 @@ class Transport {
 
  private:
   struct Peer;
-  struct Pending;   // an accepted connection that has not said who it is
+  struct Pending;  // an accepted connection that has not said who it is
   friend struct Peer;
   friend struct Pending;
 

@@ -3,8 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include "base/crc32c.h"
 #include "base/codec.h"
+#include "base/crc32c.h"
 #include "server/io/sim/world.h"
 
 namespace fairlead::peer {
@@ -56,16 +56,21 @@ struct Member {
     };
     callbacks.judge = [this](const Hello& theirs) { return judge(theirs); };
     callbacks.on_message = [this](raft::Message m) { messages.push_back(std::move(m)); };
-    callbacks.on_connected = [this](MemberId m, bool up) { events.push_back((up ? "up " : "down ") + std::to_string(m.value)); };
+    callbacks.on_connected = [this](MemberId m, bool up) {
+      events.push_back((up ? "up " : "down ") + std::to_string(m.value));
+    };
     callbacks.on_refused = [this](MemberId by, const Verdict& v) {
-      events.push_back("refused " + std::to_string(by.value) + " " + std::string(refusal_name(v.refusal)) + ": " + v.text);
+      events.push_back("refused " + std::to_string(by.value) + " " + std::string(refusal_name(v.refusal)) + ": " +
+                       v.text);
     };
     callbacks.on_snapshot_channel = [this](std::unique_ptr<Channel> c) { snapshots.push_back(std::move(c)); };
     transport = std::make_unique<Transport>(world, id, std::move(callbacks));
     auto listening = world.net->listen(address_of(number), [this](std::unique_ptr<io::Stream> stream) {
       auto first = std::make_unique<FirstBytes>();
       first->stream = std::move(stream);
-      first->done = [this](std::unique_ptr<io::Stream> s, std::string bytes) { transport->accept(std::move(s), std::move(bytes)); };
+      first->done = [this](std::unique_ptr<io::Stream> s, std::string bytes) {
+        transport->accept(std::move(s), std::move(bytes));
+      };
       first->stream->set_handler(first.get());
       arriving.push_back(std::move(first));
     });
@@ -84,7 +89,8 @@ raft::Message message(uint64_t from, uint64_t to, uint64_t number, size_t bytes 
   using namespace raft;
   if (bytes == 0) return {MemberId(from), MemberId(to), Term(1), HeartbeatReply{ReadId(number)}};
   std::vector<Entry> entries{{Term(1), Index(number), EntryType::kNormal, Bytes::take(std::string(bytes, 'x'))}};
-  return {MemberId(from), MemberId(to), Term(1), Append{Index(number - 1), Term(1), {}, {}, {}, Entries(std::move(entries))}};
+  return {MemberId(from), MemberId(to), Term(1),
+          Append{Index(number - 1), Term(1), {}, {}, {}, Entries(std::move(entries))}};
 }
 
 class TransportTest : public testing::Test {
@@ -167,12 +173,14 @@ TEST_F(TransportTest, TheLowerMemberDialsOneConnectionAPair) {
   EXPECT_TRUE(connected(1, 2) && connected(1, 3) && connected(2, 3));
   for (uint64_t i = 1; i <= 3; ++i) {
     EXPECT_FALSE(m(i).has("down"));
-    for (uint64_t j = 1; j <= 3; ++j) EXPECT_EQ(m(i).count("up " + std::to_string(j)), i == j ? 0u : 1u) << "no flapping";
+    for (uint64_t j = 1; j <= 3; ++j)
+      EXPECT_EQ(m(i).count("up " + std::to_string(j)), i == j ? 0u : 1u) << "no flapping";
   }
 }
 
 TEST_F(TransportTest, EveryRefusalReachesTheRefusedWithItsReason) {
-  for (Refusal refusal : {Refusal::kCluster, Refusal::kUnknown, Refusal::kRemoved, Refusal::kAmnesia, Refusal::kOldStart}) {
+  for (Refusal refusal :
+       {Refusal::kCluster, Refusal::kUnknown, Refusal::kRemoved, Refusal::kAmnesia, Refusal::kOldStart}) {
     for (uint64_t refuser : {1, 2}) {
       SCOPED_TRACE(std::string(refusal_name(refusal)) + " by " + std::to_string(refuser));
       uint64_t refused = 3 - refuser;
@@ -187,7 +195,8 @@ TEST_F(TransportTest, EveryRefusalReachesTheRefusedWithItsReason) {
       sim_.run_for(2 * kSecond);
       EXPECT_FALSE(m(1).transport->connected(MemberId(2)));
       EXPECT_FALSE(m(2).transport->connected(MemberId(1)));
-      EXPECT_TRUE(m(refused).has("refused " + std::to_string(refuser) + " " + std::string(refusal_name(refusal)) + ": because"));
+      EXPECT_TRUE(m(refused).has("refused " + std::to_string(refuser) + " " + std::string(refusal_name(refusal)) +
+                                 ": because"));
       EXPECT_FALSE(m(refuser).has("refused"));
       EXPECT_FALSE(m(refuser).has("up"));
       sim_.end_process(0, io::sim::End::kKill);

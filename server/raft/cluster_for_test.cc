@@ -61,7 +61,8 @@ void TestCluster::start(MemberId id) {
   o.start_counter = ++m.disk.starts;
   o.seed = seed * 1000 + m.disk.starts;
   m.disk.drop_log_before_snapshot();
-  Restored restored{m.disk.hard, m.disk.checkpoint, m.disk.checkpoint_config, m.disk.log_start, m.disk.log_start_term, m.disk.log};
+  Restored restored{m.disk.hard,      m.disk.checkpoint,     m.disk.checkpoint_config,
+                    m.disk.log_start, m.disk.log_start_term, m.disk.log};
   m.applied.resize(m.disk.checkpoint.value);
   m.applied_config = m.disk.checkpoint_config;
   m.raft = std::make_unique<Raft>(o, std::move(restored));
@@ -114,7 +115,8 @@ void TestCluster::check_durable_quorum(const Raft& raft) {
     auto at = members_.find(voter);
     holding += at != members_.end() && at->second->disk.holds(raft.commit(), *term);
   }
-  if (holding < raft.config().quorum()) throw std::runtime_error("committed without a durable quorum: " + str(raft.commit()));
+  if (holding < raft.config().quorum())
+    throw std::runtime_error("committed without a durable quorum: " + str(raft.commit()));
 }
 
 void TestCluster::print_ready(MemberId id, const Ready& r) {
@@ -135,13 +137,15 @@ void TestCluster::print_ready(MemberId id, const Ready& r) {
   if (!r.committed.empty()) log(who + "commit [" + describe(r.committed) + "]");
   // Ids carry the start counter in their upper bits.
   auto low = [](uint64_t v) { return std::to_string(v & 0xFFFFFFFFFF); };
-  for (const ReadReady& read : r.reads) log(who + "reads to " + low(read.read_id.value) + " at index " + str(read.index));
+  for (const ReadReady& read : r.reads)
+    log(who + "reads to " + low(read.read_id.value) + " at index " + str(read.index));
   for (const ProposeReply& p : r.forwarded) {
     log(who + "forwarded " + low(p.id.value) +
         (p.error == ProposeError::kNone ? " at " + str(p.term) + "/" + str(p.first_index)
                                         : " refused " + std::to_string(static_cast<int>(p.error))));
   }
-  for (const ReadLogRequest& read : r.read_log) log(who + "read log " + str(read.from) + ".." + str(read.to_index) + " for " + str(read.to));
+  for (const ReadLogRequest& read : r.read_log)
+    log(who + "read log " + str(read.from) + ".." + str(read.to_index) + " for " + str(read.to));
   for (const SnapshotRequest& s : r.snapshots) log(who + "snapshot wanted for " + str(s.to));
   if (r.transfer_aborted) log(who + "transfer aborted");
 }
@@ -209,7 +213,8 @@ bool TestCluster::apply(MemberId id, size_t entries_max) {
     m.to_apply.pop_front();
     if (e.index.value != m.applied.size() + 1) throw std::runtime_error("applied out of order on member " + str(id));
     auto [truth, is_new] = truth_.try_emplace(e.index, e);
-    if (!(truth->second == e)) throw std::runtime_error("member " + str(id) + " applied something else at " + str(e.index));
+    if (!(truth->second == e))
+      throw std::runtime_error("member " + str(id) + " applied something else at " + str(e.index));
     if (e.type == EntryType::kConfig) m.applied_config = ConfigEntry::decode(e.data)->config;
     m.applied.push_back(std::move(e));
   }
@@ -281,7 +286,9 @@ bool TestCluster::send_snapshot(MemberId from_id) {
     return true;
   }
   log(str(from_id) + "> snapshot to " + str(to_id) + " at " + str(index));
-  at->second->install = TestInstall{from_id, index, from.disk.checkpoint_term,
+  at->second->install = TestInstall{from_id,
+                                    index,
+                                    from.disk.checkpoint_term,
                                     {from.applied.begin(), from.applied.begin() + static_cast<ptrdiff_t>(index.value)},
                                     from.disk.checkpoint_config};
   return true;

@@ -1,9 +1,10 @@
-// A cluster of cores with simulated disks, network and state machines, driven call by call: for the interaction tests and
-// the randomised test. Not part of the library.
+// A cluster of cores with simulated disks, network and state machines, driven call by call: for the interaction tests
+// and the randomised test. Not part of the library.
 //
-// A disk takes writes in order; what is not completed is lost by a crash. The network is one list of messages of which any
-// may be delivered, dropped or repeated. The state machine is the list of all entries ever applied; a checkpoint keeps a
-// prefix of it. After each call the invariants are checked, and that committed entries are on a quorum of the disks.
+// A disk takes writes in order; what is not completed is lost by a crash. The network is one list of messages of which
+// any may be delivered, dropped or repeated. The state machine is the list of all entries ever applied; a checkpoint
+// keeps a prefix of it. After each call the invariants are checked, and that committed entries are on a quorum of the
+// disks.
 #pragma once
 
 #include <deque>
@@ -22,7 +23,7 @@ struct TestDisk {
   HardState hard;
   Index log_start;
   Term log_start_term;
-  std::vector<Entry> log;       // from log_start + 1
+  std::vector<Entry> log;  // from log_start + 1
   Index checkpoint;
   Term checkpoint_term;
   Configuration checkpoint_config;
@@ -55,19 +56,19 @@ struct TestInstall {
 struct TestMember {
   MemberId id;
   TestDisk disk;
-  std::deque<TestWrite> writes;           // handed out, not durable
-  bool hold_writes = false;               // stabilize() leaves them alone
+  std::deque<TestWrite> writes;  // handed out, not durable
+  bool hold_writes = false;      // stabilize() leaves them alone
   bool hold_applies = false;
   std::deque<Entry> to_apply;
-  std::vector<Entry> applied;             // the state machine: entry i has index i + 1
+  std::vector<Entry> applied;  // the state machine: entry i has index i + 1
   Configuration applied_config;
   std::deque<ReadLogRequest> read_log;
   std::deque<MemberId> snapshots;
-  std::optional<TestInstall> install;     // nothing is applied meanwhile
-  std::map<ReadId, Index> reads;          // asked for; what was committed then
+  std::optional<TestInstall> install;  // nothing is applied meanwhile
+  std::map<ReadId, Index> reads;       // asked for; what was committed then
   std::vector<ReadReady> reads_ready;
   std::vector<ProposeReply> forwarded;
-  std::unique_ptr<Raft> raft;             // null: down
+  std::unique_ptr<Raft> raft;  // null: down
 };
 
 class TestCluster {
@@ -90,12 +91,12 @@ class TestCluster {
   bool complete_write(MemberId id);
   bool apply(MemberId id, size_t entries_max = SIZE_MAX);
   bool answer_read_log(MemberId id);
-  bool send_snapshot(MemberId from);          // if the receiver is up and reachable
+  bool send_snapshot(MemberId from);  // if the receiver is up and reachable
   bool finish_install(MemberId to);
   bool deliver(size_t position, bool keep = false);
   bool deliver_all(MemberId to);
-  void checkpoint(MemberId id);               // at what is applied and durable
-  void compact(MemberId id, Index upto);      // drops log entries up to min(upto, checkpoint)
+  void checkpoint(MemberId id);           // at what is applied and durable
+  void compact(MemberId id, Index upto);  // drops log entries up to min(upto, checkpoint)
   void read(MemberId id);
 
   // Goes on until nothing is left to do, members in order.

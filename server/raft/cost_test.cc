@@ -1,6 +1,6 @@
-// What the core costs, without disk, network and apply: three members in one thread, proposals in batches through to commit
-// on all of them. Prints nanoseconds per entry for the leader alone and for the whole cluster; checks only that all is
-// committed (a time limit would fail on a busy machine). RAFT_COST_ENTRIES=2000000 for figures worth quoting.
+// What the core costs, without disk, network and apply: three members in one thread, proposals in batches through to
+// commit on all of them. Prints nanoseconds per entry for the leader alone and for the whole cluster; checks only that
+// all is committed (a time limit would fail on a busy machine). RAFT_COST_ENTRIES=2000000 for figures worth quoting.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -76,7 +76,8 @@ struct Bench {
       settle();
     }
     double all = std::chrono::duration<double, std::nano>(Clock::now() - start).count();
-    std::printf("batch %4zu: leader %6.1f ns/entry, cluster %6.1f ns/entry\n", batch, leader_ns / entries, all / entries);
+    std::printf("batch %4zu: leader %6.1f ns/entry, cluster %6.1f ns/entry\n", batch, leader_ns / entries,
+                all / entries);
   }
 };
 

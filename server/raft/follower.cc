@@ -58,8 +58,8 @@ void Raft::take_entries(const Entries& entries) {
   append_to_log(entries.slice(same, entries.size() - same));
 }
 
-// Committed entries stay in memory until applied: a follower that applies too slowly takes no more. (What is not committed
-// is bounded by the leader.)
+// Committed entries stay in memory until applied: a follower that applies too slowly takes no more. (What is not
+// committed is bounded by the leader.)
 bool Raft::memory_full() const {
   size_t bytes_max = options_.memory_bytes_max;
   return log_.memory_bytes() > bytes_max && log_.bytes_between(applied_ + 1, commit_) > bytes_max;
@@ -76,8 +76,8 @@ void Raft::reject_append(MemberId to, Index prev_index, Term prev_term) {
                        .read_id = std::get<Follower>(state_).read_seen});
 }
 
-// The leader of this term says that we acknowledged everything up to match. Then it is here and like the leader's, also if
-// we have been restarted since; if it is not, our disk went back in time.
+// The leader of this term says that we acknowledged everything up to match. Then it is here and like the leader's, also
+// if we have been restarted since; if it is not, our disk went back in time.
 void Raft::note_match(Index match) {
   auto& self = std::get<Follower>(state_);
   if (match <= log_.last_index()) {
@@ -101,7 +101,8 @@ void Raft::on_heartbeat(const Message& m, const Heartbeat& h) {
   }
 }
 
-// What may leave once it is durable, and what can wait for the end of the turn: one acknowledgement covers many appends.
+// What may leave once it is durable, and what can wait for the end of the turn: one acknowledgement covers many
+// appends.
 void Raft::send_due_replies() {
   if (vote_reply_due_ && hard_durable()) {
     send(vote_reply_due_, VoteReply{.granted = true});

@@ -3,10 +3,11 @@
 //   interaction_test             compares; a difference fails
 //   interaction_test --rewrite   writes what happens now into the scripts, for review with git diff
 //
-// A script is lines: "# comment", "> command", and below a command its output. "> quietly COMMAND" leaves the output out.
-// What a member hands out is printed as "ID> ...". Commands (A, B, ID are members; lists may be empty for "all"):
+// A script is lines: "# comment", "> command", and below a command its output. "> quietly COMMAND" leaves the output
+// out. What a member hands out is printed as "ID> ...". Commands (A, B, ID are members; lists may be empty for "all"):
 //
-//   options NAME=VALUE...    election, heartbeat, message-bytes, inflight, uncommitted-bytes, apply-bytes, memory-bytes;
+//   options NAME=VALUE...    election, heartbeat, message-bytes, inflight, uncommitted-bytes, apply-bytes,
+//   memory-bytes;
 //                            for members made afterwards
 //   members N                voters 1..N, fresh            join ID          a fresh member that knows no configuration
 //   tick ID [N]              timeout ID                    ticks until it campaigns
@@ -19,10 +20,9 @@
 //   propose ID TEXT...       one batch                     forward ID TEXT...
 //   read ID                  transfer A B                  stalled ID
 //   add-voter A ID, add-learner A ID, promote A ID, remove A ID
-//   cut A B, isolate A, heal                               the network; link A B, unlink A B: what the transports report
-//   crash ID, start ID       checkpoint ID                 compact ID INDEX
-//   rewind ID INDEX          (down) its disk goes back in time: log cut behind INDEX
-//   status [ID...]           progress A                    log ID
+//   cut A B, isolate A, heal                               the network; link A B, unlink A B: what the transports
+//   report crash ID, start ID       checkpoint ID                 compact ID INDEX rewind ID INDEX          (down) its
+//   disk goes back in time: log cut behind INDEX status [ID...]           progress A                    log ID
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -112,14 +112,22 @@ class Script {
     std::string name = text.substr(0, equals);
     uint64_t value = std::stoull(text.substr(equals + 1));
     Options& o = cluster_.options;
-    if (name == "election") o.election_ticks = static_cast<uint32_t>(value);
-    else if (name == "heartbeat") o.heartbeat_ticks = static_cast<uint32_t>(value);
-    else if (name == "message-bytes") o.message_bytes_max = value;
-    else if (name == "inflight") o.inflight_messages_max = value;
-    else if (name == "uncommitted-bytes") o.uncommitted_bytes_max = value;
-    else if (name == "apply-bytes") o.apply_bytes_max = value;
-    else if (name == "memory-bytes") o.memory_bytes_max = value;
-    else say("no such option: " + name);
+    if (name == "election")
+      o.election_ticks = static_cast<uint32_t>(value);
+    else if (name == "heartbeat")
+      o.heartbeat_ticks = static_cast<uint32_t>(value);
+    else if (name == "message-bytes")
+      o.message_bytes_max = value;
+    else if (name == "inflight")
+      o.inflight_messages_max = value;
+    else if (name == "uncommitted-bytes")
+      o.uncommitted_bytes_max = value;
+    else if (name == "apply-bytes")
+      o.apply_bytes_max = value;
+    else if (name == "memory-bytes")
+      o.memory_bytes_max = value;
+    else
+      say("no such option: " + name);
   }
 
   bool run_time(const Words& w) {
@@ -131,7 +139,8 @@ class Script {
       }
     } else if (w[0] == "timeout") {
       Raft& r = raft(w);
-      do r.tick(); while (r.role() != Role::kPreCandidate || !r.has_ready());
+      do r.tick();
+      while (r.role() != Role::kPreCandidate || !r.has_ready());
       while (cluster_.ready(id(w, 1))) {
       }
     } else if (w[0] == "expire") {
@@ -178,7 +187,9 @@ class Script {
   static Configuration changed(Configuration config, const std::string& how, MemberId member) {
     std::erase(config.voters, member);
     std::erase(config.learners, member);
-    auto insert = [&](std::vector<MemberId>& ids) { ids.insert(std::upper_bound(ids.begin(), ids.end(), member), member); };
+    auto insert = [&](std::vector<MemberId>& ids) {
+      ids.insert(std::upper_bound(ids.begin(), ids.end(), member), member);
+    };
     if (how == "add-voter" || how == "promote") insert(config.voters);
     if (how == "add-learner") insert(config.learners);
     return config;
@@ -187,26 +198,46 @@ class Script {
   bool run_world(const Words& w) {
     MemberId a = w.size() > 1 ? id(w, 1) : MemberId();
     MemberId b = w.size() > 2 ? id(w, 2) : MemberId();
-    if (w[0] == "deliver") deliver(a, b, false, false);
-    else if (w[0] == "deliver-reversed") deliver(a, b, true, false);
-    else if (w[0] == "deliver-twice") deliver(a, b, false, true);
-    else if (w[0] == "drop") std::erase_if(cluster_.net(), [&](const Message& m) { return m.to == a && (!b || m.from == b); });
-    else if (w[0] == "hold") cluster_.member(a).hold_writes = true;
-    else if (w[0] == "release") cluster_.member(a).hold_writes = false;
-    else if (w[0] == "write") cluster_.complete_write(a);
-    else if (w[0] == "hold-apply") cluster_.member(a).hold_applies = true;
-    else if (w[0] == "release-apply") cluster_.member(a).hold_applies = false;
-    else if (w[0] == "cut") cluster_.cut(a, b);
-    else if (w[0] == "isolate") for (MemberId other : cluster_.ids()) other != a ? cluster_.cut(a, other) : void();
-    else if (w[0] == "heal") cluster_.heal();
-    else if (w[0] == "link") cluster_.announce(a, b, true);
-    else if (w[0] == "unlink") cluster_.announce(a, b, false);
-    else if (w[0] == "crash") cluster_.crash(a);
-    else if (w[0] == "start") cluster_.start(a);
-    else if (w[0] == "checkpoint") cluster_.checkpoint(a);
-    else if (w[0] == "compact") cluster_.compact(a, Index(b.value));
-    else if (w[0] == "rewind") rewind(a, b.value);
-    else return false;
+    if (w[0] == "deliver")
+      deliver(a, b, false, false);
+    else if (w[0] == "deliver-reversed")
+      deliver(a, b, true, false);
+    else if (w[0] == "deliver-twice")
+      deliver(a, b, false, true);
+    else if (w[0] == "drop")
+      std::erase_if(cluster_.net(), [&](const Message& m) { return m.to == a && (!b || m.from == b); });
+    else if (w[0] == "hold")
+      cluster_.member(a).hold_writes = true;
+    else if (w[0] == "release")
+      cluster_.member(a).hold_writes = false;
+    else if (w[0] == "write")
+      cluster_.complete_write(a);
+    else if (w[0] == "hold-apply")
+      cluster_.member(a).hold_applies = true;
+    else if (w[0] == "release-apply")
+      cluster_.member(a).hold_applies = false;
+    else if (w[0] == "cut")
+      cluster_.cut(a, b);
+    else if (w[0] == "isolate")
+      for (MemberId other : cluster_.ids()) other != a ? cluster_.cut(a, other) : void();
+    else if (w[0] == "heal")
+      cluster_.heal();
+    else if (w[0] == "link")
+      cluster_.announce(a, b, true);
+    else if (w[0] == "unlink")
+      cluster_.announce(a, b, false);
+    else if (w[0] == "crash")
+      cluster_.crash(a);
+    else if (w[0] == "start")
+      cluster_.start(a);
+    else if (w[0] == "checkpoint")
+      cluster_.checkpoint(a);
+    else if (w[0] == "compact")
+      cluster_.compact(a, Index(b.value));
+    else if (w[0] == "rewind")
+      rewind(a, b.value);
+    else
+      return false;
     return true;
   }
 
@@ -237,8 +268,9 @@ class Script {
       for (MemberId member : list(w)) status(member);
     } else if (w[0] == "progress") {
       for (const MemberProgress& p : raft(w).progress()) {
-        say(str(p.id.value) + ": " + std::string(progress_state_name(p.state)) + " match " + str(p.match.value) + " next " +
-            str(p.next.value) + (p.learner ? " learner" : "") + (p.active ? "" : " inactive") + (p.lost ? " lost" : ""));
+        say(str(p.id.value) + ": " + std::string(progress_state_name(p.state)) + " match " + str(p.match.value) +
+            " next " + str(p.next.value) + (p.learner ? " learner" : "") + (p.active ? "" : " inactive") +
+            (p.lost ? " lost" : ""));
       }
     } else if (w[0] == "log") {
       std::string line;
@@ -256,8 +288,9 @@ class Script {
     if (!cluster_.is_up(member)) return say(str(member.value) + ": down");
     const Raft& r = raft_at(member);
     say(str(member.value) + ": " + std::string(role_name(r.role())) + " term " + str(r.term().value) + " leader " +
-        str(r.leader().value) + " last " + str(r.last_index().value) + " durable " + str(r.durable_index().value) + " commit " +
-        str(r.commit().value) + " applied " + str(r.applied_index().value) + " (" + r.config().to_string() + ")");
+        str(r.leader().value) + " last " + str(r.last_index().value) + " durable " + str(r.durable_index().value) +
+        " commit " + str(r.commit().value) + " applied " + str(r.applied_index().value) + " (" +
+        r.config().to_string() + ")");
   }
 
   TestCluster cluster_;
@@ -288,7 +321,8 @@ TEST_P(Interaction, Script) {
   for (size_t i = 0; i < std::max(expected.size(), actual.size()); ++i) {
     std::string want = i < expected.size() ? expected[i] : "(end)";
     std::string got = i < actual.size() ? actual[i] : "(end)";
-    ASSERT_EQ(want, got) << path.string() << ":" << i + 1 << " (if the new behaviour is right: raft_interaction_test --rewrite)";
+    ASSERT_EQ(want, got) << path.string() << ":" << i + 1
+                         << " (if the new behaviour is right: raft_interaction_test --rewrite)";
   }
 }
 

@@ -6,7 +6,9 @@ namespace fairlead::raft {
 
 namespace {
 
-std::string at(MemberId member, const std::string& what) { return "member " + std::to_string(member.value) + ": " + what; }
+std::string at(MemberId member, const std::string& what) {
+  return "member " + std::to_string(member.value) + ": " + what;
+}
 std::string str(Index index) { return std::to_string(index.value); }
 
 }  // namespace
@@ -109,7 +111,9 @@ std::string Invariants::check_matching(const Raft& a, const Raft& b) {
   if (top > low + 256) low = top - 256;
   for (Index i = top; i >= low && i > Index(); i = i - 1) {
     bool same = a.term_at(i) == b.term_at(i);
-    if (agree && !same) return at(a.id(), "log and that of " + std::to_string(b.id().value) + " differ below an equal entry, at " + str(i));
+    if (agree && !same)
+      return at(a.id(),
+                "log and that of " + std::to_string(b.id().value) + " differ below an equal entry, at " + str(i));
     agree = agree || same;
   }
   return "";

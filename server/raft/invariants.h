@@ -8,7 +8,8 @@
 //   - a vote that was told is never told otherwise, restarts included (said()).
 //   - a member that starts again remembers the term, vote and log that it counted as durable
 //
-// Call check() after every step of a member, at the very least before it is stopped. Memory grows with the number of committed entries: meant for tests.
+// Call check() after every step of a member, at the very least before it is stopped. Memory grows with the number of
+// committed entries: meant for tests.
 #pragma once
 
 #include <map>

@@ -22,7 +22,9 @@ T quorum_value(std::vector<T>& values) {
 }
 
 // 0: absent, 1: learner, 2: voter.
-int standing(const Configuration& config, MemberId id) { return config.is_voter(id) ? 2 : config.is_learner(id) ? 1 : 0; }
+int standing(const Configuration& config, MemberId id) {
+  return config.is_voter(id) ? 2 : config.is_learner(id) ? 1 : 0;
+}
 
 Status check_one_step(const Configuration& from, const Configuration& to) {
   auto strictly_sorted = [](const std::vector<MemberId>& ids) {
@@ -33,7 +35,8 @@ Status check_one_step(const Configuration& from, const Configuration& to) {
     return invalid_argument("raft: members of a configuration are sorted");
   }
   std::vector<MemberId> all;
-  for (const auto* ids : {&from.voters, &from.learners, &to.voters, &to.learners}) all.insert(all.end(), ids->begin(), ids->end());
+  for (const auto* ids : {&from.voters, &from.learners, &to.voters, &to.learners})
+    all.insert(all.end(), ids->begin(), ids->end());
   std::sort(all.begin(), all.end());
   all.erase(std::unique(all.begin(), all.end()), all.end());
   int steps = 0;
@@ -88,7 +91,8 @@ void Raft::sync_peers() {
   if (self.transferee && !config().is_voter(self.transferee)) abort_transfer();
 }
 
-// --- proposals -----------------------------------------------------------------------------------------------------------
+// --- proposals
+// -----------------------------------------------------------------------------------------------------------
 
 Proposed Raft::propose(std::vector<Bytes> data) {
   CHECK(!data.empty(), "a batch has entries");
@@ -133,7 +137,8 @@ void Raft::on_propose(const Message& m, Propose& p) {
   send(m.from, ProposeReply{p.id, result.error, result.term, result.first_index});
 }
 
-// --- time ------------------------------------------------------------------------------------------------------------------
+// --- time
+// ------------------------------------------------------------------------------------------------------------------
 
 void Raft::tick_leader() {
   auto& self = std::get<Leader>(state_);
@@ -172,7 +177,8 @@ bool Raft::quorum_active() {
   return active >= config().quorum();
 }
 
-// --- answers ---------------------------------------------------------------------------------------------------------------
+// --- answers
+// ---------------------------------------------------------------------------------------------------------------
 
 void Raft::on_append_reply(const Message& m, const AppendReply& r) {
   Progress* peer = find_peer(m.from);
@@ -232,7 +238,8 @@ void Raft::on_heartbeat_reply(const Message& m, const HeartbeatReply& r) {
   note_read_ack(*peer, r.read_id);
 }
 
-// --- commit ----------------------------------------------------------------------------------------------------------------
+// --- commit
+// ----------------------------------------------------------------------------------------------------------------
 
 void Raft::advance_commit() {
   auto& self = std::get<Leader>(state_);
@@ -276,7 +283,8 @@ std::vector<MemberProgress> Raft::progress() const {
   return out;
 }
 
-// --- leader transfer (3.10) ------------------------------------------------------------------------------------------------
+// --- leader transfer (3.10)
+// ------------------------------------------------------------------------------------------------
 
 MemberId Raft::transferee() const {
   auto* self = std::get_if<Leader>(&state_);
@@ -323,7 +331,8 @@ void Raft::abort_transfer() {
   dirty_ = true;
 }
 
-// --- reads (6.4) -------------------------------------------------------------------------------------------------------------
+// --- reads (6.4)
+// -------------------------------------------------------------------------------------------------------------
 
 void Raft::on_read_index(const Message& m, const ReadIndex& r) {
   auto* self = std::get_if<Leader>(&state_);
@@ -337,8 +346,8 @@ void Raft::on_read_index(const Message& m, const ReadIndex& r) {
   self->waiting.push_back({m.from, r.read_id});
 }
 
-// One round for all reads that came since the last one. Its index is the commit index now, which is not below that of any
-// moment at which they were asked.
+// One round for all reads that came since the last one. Its index is the commit index now, which is not below that of
+// any moment at which they were asked.
 void Raft::start_read_round() {
   auto& self = std::get<Leader>(state_);
   bool own = read_requested_ > read_sent_;
@@ -378,7 +387,8 @@ void Raft::finish_reads() {
   }
 }
 
-// --- sending -----------------------------------------------------------------------------------------------------------------
+// --- sending
+// -----------------------------------------------------------------------------------------------------------------
 
 void Raft::send_to_peers() {
   auto& self = std::get<Leader>(state_);

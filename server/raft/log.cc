@@ -20,8 +20,8 @@ std::optional<Term> LogView::term_at(Index index) const {
   if (index < start_index_ || index > last_index_) return std::nullopt;
   if (index == start_index_) return start_term_;
   if (index >= terms_.back().first) return terms_.back().term;  // nearly every question
-  auto above = std::upper_bound(terms_.begin(), terms_.end(), index,
-                                [](Index i, const TermRun& run) { return i < run.first; });
+  auto above =
+      std::upper_bound(terms_.begin(), terms_.end(), index, [](Index i, const TermRun& run) { return i < run.first; });
   return std::prev(above)->term;
 }
 

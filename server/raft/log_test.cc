@@ -124,7 +124,8 @@ class LogModel : public testing::Test {
     if (paper_.start > 0) {
       EXPECT_FALSE(log_.term_at(Index(paper_.start - 1)));
     }
-    for (uint64_t i = paper_.start; i <= paper_.last(); ++i) ASSERT_EQ(log_.term_at(Index(i)), Term(paper_.term(i))) << i;
+    for (uint64_t i = paper_.start; i <= paper_.last(); ++i)
+      ASSERT_EQ(log_.term_at(Index(i)), Term(paper_.term(i))) << i;
     compare_search();
     compare_ranges();
   }
@@ -175,11 +176,20 @@ TEST_F(LogModel, AgreesWithPaper) {
     for (int step = 0; step < 200 && !HasFatalFailure(); ++step) {
       SCOPED_TRACE("seed " + std::to_string(seed) + " step " + std::to_string(step));
       switch (below(12)) {
-        case 0: if (!paper_.terms.empty()) truncate(); break;
-        case 1: compact(); break;
-        case 2: log_.trim_memory(Index(paper_.start + below(paper_.terms.size() + 1)), below(1000)); break;
-        case 3: if (below(10) == 0) reset(); break;
-        default: append();
+        case 0:
+          if (!paper_.terms.empty()) truncate();
+          break;
+        case 1:
+          compact();
+          break;
+        case 2:
+          log_.trim_memory(Index(paper_.start + below(paper_.terms.size() + 1)), below(1000));
+          break;
+        case 3:
+          if (below(10) == 0) reset();
+          break;
+        default:
+          append();
       }
       compare();
     }

@@ -34,7 +34,9 @@ class Inflights {
     items_.clear();
     bytes_ = 0;
   }
-  bool full(size_t messages_max, size_t bytes_max) const { return items_.size() >= messages_max || bytes_ >= bytes_max; }
+  bool full(size_t messages_max, size_t bytes_max) const {
+    return items_.size() >= messages_max || bytes_ >= bytes_max;
+  }
   bool empty() const { return items_.empty(); }
   size_t count() const { return items_.size(); }
   size_t bytes() const { return bytes_; }
@@ -52,18 +54,18 @@ struct Progress {
   MemberId id;
   bool learner = false;
   ProgressState state = ProgressState::kProbe;
-  Index match;            // durable there
-  Index next;             // next entry to send
-  Index acked_max;        // highest match of this leadership: survives a loss of the follower's data
-  Index commit_sent;      // highest commit index told
-  ReadId read_sent;       // highest barrier sent
-  ReadId read_acked;      // highest barrier confirmed
+  Index match;        // durable there
+  Index next;         // next entry to send
+  Index acked_max;    // highest match of this leadership: survives a loss of the follower's data
+  Index commit_sent;  // highest commit index told
+  ReadId read_sent;   // highest barrier sent
+  ReadId read_acked;  // highest barrier confirmed
   Inflights inflights;
-  bool paused = false;    // probe: an Append is on its way
-  Index probe_last;       // its last entry, and their bytes: if it is accepted they need not be sent again
+  bool paused = false;  // probe: an Append is on its way
+  Index probe_last;     // its last entry, and their bytes: if it is accepted they need not be sent again
   size_t probe_bytes = 0;
-  bool reading = false;   // a ReadLogRequest is open
-  bool active = true;     // heard from since the last quorum check
+  bool reading = false;  // a ReadLogRequest is open
+  bool active = true;    // heard from since the last quorum check
   bool lost = false;
   uint32_t quiet_heartbeats = 0;  // since the last answer to an Append
 

@@ -63,7 +63,8 @@ Raft::Raft(const Options& options, Restored restored)
   if (alone) become_candidate(false);  // nobody else could object
 }
 
-// --- roles ---------------------------------------------------------------------------------------------------------------
+// --- roles
+// ---------------------------------------------------------------------------------------------------------------
 
 SoftState Raft::soft_state() const { return {role(), leader_, hard_.term}; }
 
@@ -198,7 +199,8 @@ void Raft::stalled() {
   }
 }
 
-// --- messages --------------------------------------------------------------------------------------------------------------
+// --- messages
+// --------------------------------------------------------------------------------------------------------------
 
 void Raft::step(Message m) {
   if (m.to != id() || m.from == id()) return;
@@ -273,11 +275,14 @@ void Raft::on_timeout_now(const Message&) {
   become_candidate(true);
 }
 
-// --- log ---------------------------------------------------------------------------------------------------------------------
+// --- log
+// ---------------------------------------------------------------------------------------------------------------------
 
 void Raft::append_to_log(const Entries& entries) {
   log_.append(entries);
-  for_each_config(entries, applied_, [&](Index index, const Configuration& config) { configs_.push_back({index, config}); });
+  for_each_config(entries, applied_, [&](Index index, const Configuration& config) {
+    configs_.push_back({index, config});
+  });
 }
 
 // A suffix is replaced: nothing of it is durable any more, and no write in flight can prove more than what is below.
@@ -345,7 +350,8 @@ void Raft::commit_to(Index index) {
   commit_ = index;
 }
 
-// --- output --------------------------------------------------------------------------------------------------------------------
+// --- output
+// --------------------------------------------------------------------------------------------------------------------
 
 ReadId Raft::read() {
   dirty_ = true;

@@ -1,25 +1,29 @@
 // The consensus core: a deterministic state machine. Calls go in (messages, ticks, proposals, completions), one Ready
-// comes out; equal calls give equal outputs. It has no clock, thread, file, socket or randomness of its own: the jitter of
-// election timeouts comes from the seed in Options.
+// comes out; equal calls give equal outputs. It has no clock, thread, file, socket or randomness of its own: the jitter
+// of election timeouts comes from the seed in Options.
 //
 // What is decided here, after the thesis and its later practice:
-//   - Appending and applying are asynchronous, and there is no other mode. A write is handed out with a WriteSeq and counts
+//   - Appending and applying are asynchronous, and there is no other mode. A write is handed out with a WriteSeq and
+//   counts
 //     when log_durable() says so. Nothing that promises durability leaves earlier: a granted vote, a vote request (a
 //     candidate that forgot its term could lead it twice), an append acknowledgement. The core holds these back itself.
-//   - The leader sends entries before its own write is durable (10.2.1); its own copy counts for commit only once durable.
+//   - The leader sends entries before its own write is durable (10.2.1); its own copy counts for commit only once
+//   durable.
 //   - Entries of earlier terms commit only together with one of the leader's own term (3.6.2).
 //   - Pre-vote (9.6), check-quorum and leader stickiness (4.2.3, 6.2) are always on.
-//   - Reads (6.4): one barrier covers all reads asked for since the last; it rides on appends that go out anyway, else on
+//   - Reads (6.4): one barrier covers all reads asked for since the last; it rides on appends that go out anyway, else
+//   on
 //     one heartbeat round; no read is answered before the leader committed in its own term. Followers ask the leader.
-//   - Membership (4.1): one voter or learner at a time; a configuration is in force once appended, and is rolled back if its
+//   - Membership (4.1): one voter or learner at a time; a configuration is in force once appended, and is rolled back
+//   if its
 //     entry is truncated. A change is validated before it is appended, against applied membership, with none pending.
 //
-// Durability bookkeeping. submitted: handed out for writing. durable: known to be on disk, always a prefix of the current
-// log: truncating a suffix lowers it at once, and lowers what every write in flight can still prove, so a late completion
-// of an overwritten write proves nothing about the entries that took their place.
+// Durability bookkeeping. submitted: handed out for writing. durable: known to be on disk, always a prefix of the
+// current log: truncating a suffix lowers it at once, and lowers what every write in flight can still prove, so a late
+// completion of an overwritten write proves nothing about the entries that took their place.
 //
-// Threads: one owner. Errors: what another member may cause (stale, repeated, malformed messages) is ignored or answered;
-// what only we can cause is a CHECK. Units: ticks are the shell's.
+// Threads: one owner. Errors: what another member may cause (stale, repeated, malformed messages) is ignored or
+// answered; what only we can cause is a CHECK. Units: ticks are the shell's.
 //
 // The turn of a shell is described in README.md.
 #pragma once
@@ -50,20 +54,20 @@ struct Options {
   uint32_t heartbeat_ticks = 1;  // less than election_ticks
 
   // Limits. A single entry above a limit in bytes still goes, alone.
-  size_t message_bytes_max = size_t{1} << 20;        // entries of one Append
-  size_t inflight_messages_max = 256;                // unacknowledged Appends per follower
-  size_t inflight_bytes_max = size_t{16} << 20;      // and their entries' bytes
-  size_t uncommitted_bytes_max = size_t{64} << 20;   // beyond it the leader refuses proposals
-  size_t apply_bytes_max = size_t{4} << 20;          // committed entries handed out and not yet applied()
-  size_t memory_bytes_max = size_t{32} << 20;        // entries kept for slow followers once durable and applied
+  size_t message_bytes_max = size_t{1} << 20;       // entries of one Append
+  size_t inflight_messages_max = 256;               // unacknowledged Appends per follower
+  size_t inflight_bytes_max = size_t{16} << 20;     // and their entries' bytes
+  size_t uncommitted_bytes_max = size_t{64} << 20;  // beyond it the leader refuses proposals
+  size_t apply_bytes_max = size_t{4} << 20;         // committed entries handed out and not yet applied()
+  size_t memory_bytes_max = size_t{32} << 20;       // entries kept for slow followers once durable and applied
 };
 
 // What a start found on disk.
 struct Restored {
   HardState hard_state;
-  Index applied;             // of the state machine's checkpoint; 0 = nothing
-  Configuration config;      // as of `applied`; at bootstrap the initial one, the same on all its members
-  Index log_start;           // the entry before the first of `entries` (0 if they begin at 1), and its term
+  Index applied;         // of the state machine's checkpoint; 0 = nothing
+  Configuration config;  // as of `applied`; at bootstrap the initial one, the same on all its members
+  Index log_start;       // the entry before the first of `entries` (0 if they begin at 1), and its term
   Term log_start_term;
   std::vector<Entry> entries;  // consecutive, all durable; must reach from at most applied + 1 to the end of the log
 };
@@ -74,8 +78,8 @@ struct ReadReady {
   Index index;
 };
 
-// A follower needs entries that are no longer in memory: answer with log_entries(), at once or in a later turn. One request
-// per follower at a time.
+// A follower needs entries that are no longer in memory: answer with log_entries(), at once or in a later turn. One
+// request per follower at a time.
 struct ReadLogRequest {
   MemberId to;
   Index from;        // first entry wanted
@@ -98,10 +102,10 @@ struct LogReset {
 struct Ready {
   // Write as one batch, in order of write_seq; then log_durable(write_seq). 0: nothing to write.
   WriteSeq write_seq;
-  std::optional<LogReset> log_reset;     // if set, there are no entries and no truncation in this Ready
-  Index truncate_from;                   // 0 = none: else drop entries from here on before appending
-  std::vector<Entries> to_append;        // consecutive runs
-  std::optional<HardState> hard_state;   // in the same batch, before or behind the entries
+  std::optional<LogReset> log_reset;    // if set, there are no entries and no truncation in this Ready
+  Index truncate_from;                  // 0 = none: else drop entries from here on before appending
+  std::vector<Entries> to_append;       // consecutive runs
+  std::optional<HardState> hard_state;  // in the same batch, before or behind the entries
 
   // Send now, without waiting for the write. What must wait is not in here yet.
   std::vector<Message> messages;
@@ -111,12 +115,12 @@ struct Ready {
   std::vector<Entries> committed;
 
   std::vector<ReadReady> reads;
-  std::vector<ProposeReply> forwarded;   // answers to forward()
+  std::vector<ProposeReply> forwarded;  // answers to forward()
   std::vector<ReadLogRequest> read_log;
   std::vector<SnapshotRequest> snapshots;
 
-  std::optional<SoftState> soft_state;   // if it changed since the last Ready
-  bool transfer_aborted = false;         // transfer_leader() ran out of time, or its target left
+  std::optional<SoftState> soft_state;  // if it changed since the last Ready
+  bool transfer_aborted = false;        // transfer_leader() ran out of time, or its target left
 };
 
 struct Proposed {
@@ -133,8 +137,8 @@ struct MemberProgress {
   ProgressState state = ProgressState::kProbe;
   Index match;
   Index next;
-  bool active = false;   // heard from within the last election timeout
-  bool lost = false;     // its disk went back in time (AppendReply::lost)
+  bool active = false;  // heard from within the last election timeout
+  bool lost = false;    // its disk went back in time (AppendReply::lost)
 };
 
 class Raft {
@@ -150,15 +154,16 @@ class Raft {
 
   // Appends all as one batch of consecutive entries, if this member leads.
   Proposed propose(std::vector<Bytes> data);
-  // Replaces the configuration. Errors (kFailedPrecondition: not leader, another change pending, nothing committed in this
-  // term yet, transfer under way; kInvalidArgument: not exactly one member's step from the current configuration).
+  // Replaces the configuration. Errors (kFailedPrecondition: not leader, another change pending, nothing committed in
+  // this term yet, transfer under way; kInvalidArgument: not exactly one member's step from the current configuration).
   Result<Proposed> propose_config(const Configuration& next, Bytes context);
   // Sends a batch to the leader, the answer comes in Ready::forwarded, or never (then its outcome is unknown).
   // kUnavailable if no leader is known; a leader must propose() instead (CHECK).
   Result<ForwardId> forward(std::vector<Bytes> data);
 
   // A linearizable read: may be served when a ReadReady with at least the returned id came, and its index is applied.
-  // Reads asked for between two ready() share one id. Works on any member, and survives changes of leader; ids only rise.
+  // Reads asked for between two ready() share one id. Works on any member, and survives changes of leader; ids only
+  // rise.
   ReadId read();
 
   // All writes up to seq are on disk.
@@ -179,8 +184,9 @@ class Raft {
   // index is handed out again.
   void installed_snapshot(Index index, Term term, const Configuration& config);
 
-  // Leader: hand leadership to a voter. Refused (kFailedPrecondition: not leader, target no voter, or another transfer).
-  // Proposals are refused until it ends: by a new leader (soft state), or transfer_aborted after an election timeout.
+  // Leader: hand leadership to a voter. Refused (kFailedPrecondition: not leader, target no voter, or another
+  // transfer). Proposals are refused until it ends: by a new leader (soft state), or transfer_aborted after an election
+  // timeout.
   Status transfer_leader(MemberId to);
   // The best target of a transfer: the active voter that has most of the log; 0 = none.
   MemberId transfer_candidate() const;
@@ -224,7 +230,7 @@ class Raft {
   struct WriteInFlight {
     WriteSeq seq;
     HardState hard;
-    Index last;      // the log's end as this write leaves it, lowered by truncation
+    Index last;  // the log's end as this write leaves it, lowered by truncation
     Term last_term;
   };
   struct ConfigAt {
@@ -320,7 +326,7 @@ class Raft {
   std::vector<ConfigAt> configs_;  // applied one first, then those appended above it
   Index commit_;
   Index applied_;
-  Index handed_;                   // last entry handed out for apply
+  Index handed_;  // last entry handed out for apply
   std::deque<Handed> handed_out_;
   size_t handed_bytes_ = 0;
 
@@ -339,11 +345,11 @@ class Raft {
   HardState durable_hard_;
   Index durable_;
   std::deque<WriteInFlight> writes_;
-  MemberId vote_reply_due_;          // granted in this term, held back until durable
+  MemberId vote_reply_due_;  // granted in this term, held back until durable
 
-  ReadId read_requested_;            // newest id given to the shell
-  ReadId read_closed_;               // newest one that was ever sent: a later read must not share it
-  ReadId read_sent_;                 // newest one that is on its way now (round or message)
+  ReadId read_requested_;  // newest id given to the shell
+  ReadId read_closed_;     // newest one that was ever sent: a later read must not share it
+  ReadId read_sent_;       // newest one that is on its way now (round or message)
   ReadId read_done_;
   uint32_t read_retry_elapsed_ = 0;
   ForwardId forward_last_;

@@ -1,5 +1,5 @@
-// A cluster under random delays, losses, repetitions, crashes, cuts, slow disks and slow apply, many seeds. Invariants are
-// checked after every call; at the end the world is healed and the cluster must make progress and agree.
+// A cluster under random delays, losses, repetitions, crashes, cuts, slow disks and slow apply, many seeds. Invariants
+// are checked after every call; at the end the world is healed and the cluster must make progress and agree.
 //
 //   RAFT_SEEDS=n   number of seeds (default 100); RAFT_SEED=s   only this one; RAFT_TRACE=1   print every step
 #include <gtest/gtest.h>
@@ -35,7 +35,8 @@ class RandomRun {
     Configuration config;
     size_t size = 1 + below(5);
     for (size_t i = 1; i <= size; ++i) config.voters.push_back(MemberId(i));
-    for (size_t i = 1; i <= kMembers; ++i) cluster_.add(MemberId(i), config.is_voter(MemberId(i)) ? config : Configuration{});
+    for (size_t i = 1; i <= kMembers; ++i)
+      cluster_.add(MemberId(i), config.is_voter(MemberId(i)) ? config : Configuration{});
   }
 
   void run(int steps) {
@@ -55,13 +56,14 @@ class RandomRun {
 
   // What happens how often differs from seed to seed: a world with everything at once never gets far.
   struct Weights {
-    uint64_t tick, ready, network, write, apply, propose, read, config, transfer, housekeeping, crash, cut, stall, slow, loss;
+    uint64_t tick, ready, network, write, apply, propose, read, config, transfer, housekeeping, crash, cut, stall, slow,
+        loss;
   };
 
   void draw_weights() {
     auto up_to = [&](uint64_t n) { return chance(30) ? 0 : below(n + 1); };
-    w_ = {60 + below(100), 400, 600, 200, 150, 20 + below(60), up_to(30), up_to(6), up_to(3), up_to(20),
-          up_to(4), up_to(6), up_to(1), 30 + below(40), up_to(8)};
+    w_ = {60 + below(100), 400,       600,      200,      150,      20 + below(60), up_to(30), up_to(6),
+          up_to(3),        up_to(20), up_to(4), up_to(6), up_to(1), 30 + below(40), up_to(8)};
   }
 
   void step() {
@@ -118,7 +120,8 @@ class RandomRun {
 
   void propose(MemberId id) {
     std::vector<Bytes> data;
-    for (size_t n = 1 + below(3); n > 0; --n) data.push_back(Bytes::copy("v" + std::to_string(++value_) + std::string(below(60), '.')));
+    for (size_t n = 1 + below(3); n > 0; --n)
+      data.push_back(Bytes::copy("v" + std::to_string(++value_) + std::string(below(60), '.')));
     if (cluster_.raft(id).is_leader()) {
       (void)cluster_.raft(id).propose(std::move(data));
     } else {
@@ -131,7 +134,9 @@ class RandomRun {
     Configuration next = cluster_.raft(id).config();
     MemberId target = any();
     auto remove = [&](std::vector<MemberId>& ids) { return std::erase(ids, target) > 0; };
-    auto insert = [&](std::vector<MemberId>& ids) { ids.insert(std::upper_bound(ids.begin(), ids.end(), target), target); };
+    auto insert = [&](std::vector<MemberId>& ids) {
+      ids.insert(std::upper_bound(ids.begin(), ids.end(), target), target);
+    };
     if (next.is_learner(target)) {
       remove(next.learners);
       if (chance(70)) insert(next.voters);
@@ -221,14 +226,16 @@ TEST(RaftRandom, SafeAndLive) {
     }
     if (HasFailure()) break;
   }
-  std::printf("terms %llu, entries %llu, crashes %llu, snapshots %llu, reads %llu, configurations %llu, transfers %llu, "
-              "forwarded %llu, reads of old entries %llu\n",
-              (unsigned long long)c.elections, (unsigned long long)c.commits, (unsigned long long)c.crashes,
-              (unsigned long long)c.snapshots, (unsigned long long)c.reads, (unsigned long long)c.configs,
-              (unsigned long long)c.transfers, (unsigned long long)c.forwards, (unsigned long long)c.old_entries);
+  std::printf(
+      "terms %llu, entries %llu, crashes %llu, snapshots %llu, reads %llu, configurations %llu, transfers %llu, "
+      "forwarded %llu, reads of old entries %llu\n",
+      (unsigned long long)c.elections, (unsigned long long)c.commits, (unsigned long long)c.crashes,
+      (unsigned long long)c.snapshots, (unsigned long long)c.reads, (unsigned long long)c.configs,
+      (unsigned long long)c.transfers, (unsigned long long)c.forwards, (unsigned long long)c.old_entries);
   if (only || HasFailure()) return;
   // A run in which something never happened proves nothing about it.
-  for (uint64_t n : {c.elections, c.commits, c.crashes, c.snapshots, c.reads, c.configs, c.transfers, c.forwards, c.old_entries}) {
+  for (uint64_t n :
+       {c.elections, c.commits, c.crashes, c.snapshots, c.reads, c.configs, c.transfers, c.forwards, c.old_entries}) {
     EXPECT_GT(n, 0u);
   }
 }

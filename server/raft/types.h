@@ -19,8 +19,8 @@ namespace fairlead::raft {
 
 // One submitted log write. Rises by one per Ready that has something to write; 0 = none.
 using WriteSeq = StrongId<struct WriteSeqTag, uint64_t>;
-// A proposal that a follower sent to the leader. Never used twice by one member, restarts included: the start counter is
-// in its upper bits.
+// A proposal that a follower sent to the leader. Never used twice by one member, restarts included: the start counter
+// is in its upper bits.
 using ForwardId = StrongId<struct ForwardIdTag, uint64_t>;
 
 enum class EntryType : uint8_t {
@@ -62,9 +62,7 @@ class Entries {
   Entries slice(size_t offset, size_t count) const;
   // True if both are the same part of the same block: equal without looking at the contents (a key for caches of
   // encodings; never an order).
-  bool same_block(const Entries& o) const {
-    return block_ == o.block_ && offset_ == o.offset_ && count_ == o.count_;
-  }
+  bool same_block(const Entries& o) const { return block_ == o.block_ && offset_ == o.offset_ && count_ == o.count_; }
   size_t size_bytes() const;  // sum of size_bytes(): walks the run
 
  private:
@@ -107,19 +105,20 @@ struct ConfigEntry {
   static Result<ConfigEntry> decode(const Bytes& data);
 };
 
-// --- messages ----------------------------------------------------------------------------------------------------------
+// --- messages
+// ----------------------------------------------------------------------------------------------------------
 //
 // Any message may be lost, repeated, delayed or reordered, but a Propose must not be repeated: its entries would be
-// appended twice. The transport's streams see to that, and a shell never sends one again. Message::term is the sender's term, except for a pre-vote and
-// a granted pre-vote reply, where it is the term that the candidate would campaign in.
+// appended twice. The transport's streams see to that, and a shell never sends one again. Message::term is the sender's
+// term, except for a pre-vote and a granted pre-vote reply, where it is the term that the candidate would campaign in.
 
 // Leader to follower: entries after (prev_index, prev_term). Also a probe when entries is empty.
 struct Append {
   Index prev_index{};
   Term prev_term{};
-  Index commit{};      // the leader's; the follower takes at most what this message proves to match
-  Index match{};       // what the leader knows this follower acknowledged (see AppendReply::lost)
-  ReadId read_id{};    // the leader's newest read barrier
+  Index commit{};    // the leader's; the follower takes at most what this message proves to match
+  Index match{};     // what the leader knows this follower acknowledged (see AppendReply::lost)
+  ReadId read_id{};  // the leader's newest read barrier
   Entries entries{};
 };
 
@@ -133,7 +132,7 @@ struct AppendReply {
   bool lost = false;
   Index hint_index{};
   Term hint_term{};
-  ReadId read_id{};    // highest barrier of this term seen
+  ReadId read_id{};  // highest barrier of this term seen
 };
 
 // Leader to follower, without log check: so commit never exceeds what the follower is known to match. A reply is wanted
@@ -145,7 +144,7 @@ struct Heartbeat {
   bool reply_wanted = false;
 };
 struct HeartbeatReply {
-  ReadId read_id{};    // highest barrier of this term seen
+  ReadId read_id{};  // highest barrier of this term seen
 };
 
 // Candidate to voter. pre: asks whether a vote would be given, and changes nothing (9.6).
@@ -163,20 +162,20 @@ struct VoteReply {
 // Leader to its successor: campaign at once (3.10).
 struct TimeoutNow {};
 
-// Follower to leader: propose these for me. The core of the leader appends them as one batch; a shell that wants to check
-// them first (quota, time stamps) takes the message before step() and answers itself.
+// Follower to leader: propose these for me. The core of the leader appends them as one batch; a shell that wants to
+// check them first (quota, time stamps) takes the message before step() and answers itself.
 struct Propose {
   ForwardId id{};
   std::vector<Bytes> data{};
 };
 enum class ProposeError : uint8_t {
   kNone = 0,
-  kNotLeader = 1,      // the receiver does not lead
-  kTransferring = 2,   // leadership is being handed over
-  kTooMuchPending = 3, // the limit of uncommitted bytes is reached: slow down
+  kNotLeader = 1,       // the receiver does not lead
+  kTransferring = 2,    // leadership is being handed over
+  kTooMuchPending = 3,  // the limit of uncommitted bytes is reached: slow down
 };
-// Accepted: the entries are at first_index.. of this term. They happened if an entry of that term is applied there, they
-// never will if another term's is. Nothing is promised until then.
+// Accepted: the entries are at first_index.. of this term. They happened if an entry of that term is applied there,
+// they never will if another term's is. Nothing is promised until then.
 struct ProposeReply {
   ForwardId id{};
   ProposeError error = ProposeError::kNone;
@@ -203,19 +202,22 @@ struct Message {
       body;
 
   template <typename T>
-  bool is() const { return std::holds_alternative<T>(body); }
+  bool is() const {
+    return std::holds_alternative<T>(body);
+  }
 };
 // One line, as the interaction tests print it: "1->2 Append term 3 prev 5/2 commit 4 entries [3/6 3/7]".
 std::string to_string(const Message& message);
 
-// --- state as seen from outside -------------------------------------------------------------------------------------------
+// --- state as seen from outside
+// -------------------------------------------------------------------------------------------
 
 enum class Role : uint8_t { kFollower, kPreCandidate, kCandidate, kLeader };
 std::string_view role_name(Role role);
 
 struct SoftState {
   Role role = Role::kFollower;
-  MemberId leader;   // 0 = none known
+  MemberId leader;  // 0 = none known
   Term term;
   bool operator==(const SoftState&) const = default;
 };

@@ -64,8 +64,10 @@ class Judge {
     for (const auto& op : history_.ops) {
       by_id_[op->id] = op.get();
       if (!op->ok()) continue;
-      if (has_effect(*op)) acked_at_[op->revision].push_back(op.get());
-      else if (op->revision > 0) answers_at_[op->revision].push_back(op.get());
+      if (has_effect(*op))
+        acked_at_[op->revision].push_back(op.get());
+      else if (op->revision > 0)
+        answers_at_[op->revision].push_back(op.get());
     }
   }
 
@@ -206,14 +208,15 @@ class Judge {
     if (op == nullptr) return explain_deletion(rev, content);
     if (op->outcome == Op::Outcome::kFailed) return wrong("a failed operation took effect: " + describe(*op));
     if (op->ok() && op->revision != rev) {
-      return wrong("applied twice, or acknowledged at another revision than " + std::to_string(rev) + ": " + describe(*op));
+      return wrong("applied twice, or acknowledged at another revision than " + std::to_string(rev) + ": " +
+                   describe(*op));
     }
     if (!used_.insert(op).second) return wrong("applied twice, again at " + std::to_string(rev) + ": " + describe(*op));
     if (op->kind == OpKind::kLeaseRevoke) return explain_revoke(rev, content, op->lease, op);
     Model::Outcome expected = model_.preview(*op);
     if (!same_events(expected.events, content.events)) {
-      return wrong("revision " + std::to_string(rev) + " is not what its operation does: " + describe(*op) + "\n  seen" +
-                   describe(content.events) + "\n  expected" + describe(expected.events));
+      return wrong("revision " + std::to_string(rev) + " is not what its operation does: " + describe(*op) +
+                   "\n  seen" + describe(content.events) + "\n  expected" + describe(expected.events));
     }
     if (op->ok()) compare_answer(*op, expected);
   }
@@ -283,14 +286,15 @@ class Judge {
 
   void check_not_early(int64_t lease, int64_t rev, Nanos seen) {
     if (const Op* op = early_end(lease, seen)) {
-      wrong("lease " + std::to_string(lease) + " ended early, at revision " + std::to_string(rev) + ", " + seconds(seen) +
-            ": " + describe(*op) + " ttl " + std::to_string(op->ttl));
+      wrong("lease " + std::to_string(lease) + " ended early, at revision " + std::to_string(rev) + ", " +
+            seconds(seen) + ": " + describe(*op) + " ttl " + std::to_string(op->ttl));
     }
   }
 
   void check_acknowledged() {
     for (const auto& [rev, ops] : acked_at_) {
-      if (!used_.count(ops[0])) return wrong("lost write: acknowledged, but its revision is another's: " + describe(*ops[0]));
+      if (!used_.count(ops[0]))
+        return wrong("lost write: acknowledged, but its revision is another's: " + describe(*ops[0]));
     }
   }
 
@@ -338,14 +342,17 @@ class Judge {
         auto before = state.find(event.kv.key);
         expected.has_prev = before != state.end();
         if (expected.has_prev) expected.prev = before->second;
-        if (event.put) state[event.kv.key] = event.kv;
-        else state.erase(event.kv.key);
+        if (event.put)
+          state[event.kv.key] = event.kv;
+        else
+          state.erase(event.kv.key);
         bool wanted = rev >= watch.start && in_range(event.kv.key, watch.key, watch.range_end) &&
                       !(event.put ? watch.no_put : watch.no_delete) && !in_gap(watch, rev) &&
                       (!watch.cut_off || rev < watch.next);
         if (!wanted) continue;
         if (at == watch.seen.size()) {
-          return wrong(name(watch) + " missed (or never got to) revision " + std::to_string(rev) + ": " + describe(event));
+          return wrong(name(watch) + " missed (or never got to) revision " + std::to_string(rev) + ": " +
+                       describe(event));
         }
         compare_seen(watch, watch.seen[at++], expected);
         if (!wrong_.empty()) return;
@@ -356,15 +363,17 @@ class Judge {
 
   void compare_seen(const WatchLog& watch, const WatchLog::Seen& seen, const SeenEvent& expected) {
     if (!same_event(seen.event, expected)) {
-      return wrong(name(watch) + " at " + seconds(seen.at) + " saw " + describe(seen.event) + "\n  where it should have seen " +
-                   describe(expected));
+      return wrong(name(watch) + " at " + seconds(seen.at) + " saw " + describe(seen.event) +
+                   "\n  where it should have seen " + describe(expected));
     }
     if (!watch.prev_kv) {
-      if (seen.event.has_prev) wrong(name(watch) + " got a previous value that it did not ask for: " + describe(seen.event));
+      if (seen.event.has_prev)
+        wrong(name(watch) + " got a previous value that it did not ask for: " + describe(seen.event));
       return;
     }
     bool compacted = expected.kv.mod_revision <= seen.compact_asked;
-    if (seen.event.has_prev ? expected.has_prev && seen.event.prev == expected.prev : !expected.has_prev || compacted) return;
+    if (seen.event.has_prev ? expected.has_prev && seen.event.prev == expected.prev : !expected.has_prev || compacted)
+      return;
     wrong(name(watch) + " got the wrong previous value: " + describe(seen.event) + "\n  want " + describe(expected));
   }
 

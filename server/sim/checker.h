@@ -1,8 +1,8 @@
 // The judge: reads a whole history and says what in it cannot be.
 //
-// The witness of order is the revision: every write that took effect has one, every answer names the store's revision at
-// its moment. So there is no search. The revisions that watchers inside the members saw are the order; they are replayed
-// through a small model, and then:
+// The witness of order is the revision: every write that took effect has one, every answer names the store's revision
+// at its moment. So there is no search. The revisions that watchers inside the members saw are the order; they are
+// replayed through a small model, and then:
 //   - revisions have no gaps, and every one is explained by exactly one operation, or by a lease that ended;
 //   - an acknowledged operation stands at the revision it was told, with the effect and the answer that the model gives
 //     (so no acknowledged write is lost, none is applied twice, and a failed one has no effect);

@@ -110,16 +110,16 @@ struct Story {
 
 Story usual() {
   Story s;
-  s.put("a");           // 2
-  s.put("b");           // 3
+  s.put("a");  // 2
+  s.put("b");  // 3
   s.get("a");
-  s.put("a");           // 4
-  s.remove("b");        // 5
-  s.put("c", false);    // 6, nobody was told
-  s.remove("a", false); // 7, nobody was told
+  s.put("a");            // 4
+  s.remove("b");         // 5
+  s.put("c", false);     // 6, nobody was told
+  s.remove("a", false);  // 7, nobody was told
   s.get("a", 4);
   s.remove("nothing");
-  s.put("d");           // 8
+  s.put("d");  // 8
   s.final_state();
   return s;
 }
@@ -147,22 +147,27 @@ INSTANTIATE_TEST_SUITE_P(
         Broken{"Gap", "seen by no watcher", [](Story& s) { s.history.revisions.erase(5); }},
         Broken{"OtherWriter", "lost write", [](Story& s) { s.history.revisions[4].events[0].kv.value = "v1.x"; }},
         Broken{"PhantomValue", "nobody wrote", [](Story& s) { s.history.revisions[4].events[0].kv.value = "v77.x"; }},
-        Broken{"FailedTookEffect", "failed operation", [](Story& s) { s.history.ops[5]->outcome = Op::Outcome::kFailed; }},
+        Broken{"FailedTookEffect", "failed operation",
+               [](Story& s) { s.history.ops[5]->outcome = Op::Outcome::kFailed; }},
         Broken{"WrongRevision", "one revision", [](Story& s) { s.history.ops[1]->revision = 2; }},
         Broken{"StaleRead", "stale read", [](Story& s) { s.history.ops[2]->revision = 2; }},
         Broken{"WrongRead", "wrong answer", [](Story& s) { s.history.ops[2]->results[0].kvs[0].value = "v4.x"; }},
         Broken{"MissedKey", "wrong answer", [](Story& s) { s.history.ops[2]->results[0] = {}; }},
         Broken{"WrongPast", "wrong answer", [](Story& s) { s.history.ops[7]->results[0].kvs[0].version = 9; }},
-        Broken{"PhantomDelete", "nobody asked",
-               [](Story& s) { s.history.ops[6]->success[0].key = "z"; }},
+        Broken{"PhantomDelete", "nobody asked", [](Story& s) { s.history.ops[6]->success[0].key = "z"; }},
         Broken{"WrongPrev", "wrong answer", [](Story& s) { s.history.ops[3]->results[0].kvs.clear(); }},
-        Broken{"TimeTravel", "real-time", [](Story& s) { std::swap(s.history.ops[0]->invoked, s.history.ops[9]->invoked),
-                                                         std::swap(s.history.ops[0]->returned, s.history.ops[9]->returned); }},
+        Broken{"TimeTravel", "real-time",
+               [](Story& s) {
+                 std::swap(s.history.ops[0]->invoked, s.history.ops[9]->invoked),
+                     std::swap(s.history.ops[0]->returned, s.history.ops[9]->returned);
+               }},
         Broken{"SeenBeforeAsked", "before its write began", [](Story& s) { s.history.revisions[6].first_seen = 0; }},
         Broken{"FinalDiffers", "other contents", [](Story& s) { s.history.finals[0].kvs.pop_back(); }},
         Broken{"WatchMissed", "missed", [](Story& s) { s.history.watches[1]->seen.pop_back(); }},
         Broken{"WatchTwice", "should have seen",
-               [](Story& s) { s.history.watches[1]->seen.insert(s.history.watches[1]->seen.begin(), s.history.watches[1]->seen[0]); }},
+               [](Story& s) {
+                 s.history.watches[1]->seen.insert(s.history.watches[1]->seen.begin(), s.history.watches[1]->seen[0]);
+               }},
         Broken{"WatchOrder", "should have seen",
                [](Story& s) { std::swap(s.history.watches[1]->seen[1], s.history.watches[1]->seen[2]); }},
         Broken{"WatchPrev", "previous value", [](Story& s) { s.history.watches[1]->seen[2].event.prev.value = "v9"; }},

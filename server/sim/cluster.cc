@@ -77,7 +77,9 @@ void Cluster::open(size_t member, const io::World& world) {
   }
   m.node = *std::move(opened);
   m.node->set_on_fatal([this, member](const Status& why) {
-    if (trace) std::fprintf(stderr, "%.6f m%zu fatal: %s\n", static_cast<double>(now()) / 1e9, member + 1, why.to_string().c_str());
+    if (trace)
+      std::fprintf(stderr, "%.6f m%zu fatal: %s\n", static_cast<double>(now()) / 1e9, member + 1,
+                   why.to_string().c_str());
     if (on_gave_up) on_gave_up({member, why});
     end(member, io::sim::End::kKill);
   });
@@ -91,7 +93,8 @@ void Cluster::open(size_t member, const io::World& world) {
 }
 
 void Cluster::stop_orderly(size_t member) {
-  in_turn(member, [this, member](node::Node& node) { node.stop([this, member] { end(member, io::sim::End::kKill); }); });
+  in_turn(member,
+          [this, member](node::Node& node) { node.stop([this, member] { end(member, io::sim::End::kKill); }); });
 }
 
 void Cluster::in_turn(size_t member, std::function<void(node::Node&)> closure) {
@@ -111,10 +114,9 @@ int Cluster::leader() {
 void Cluster::disturb(size_t member, raft::Message message, node::Config::Deliver deliver) {
   io::sim::Life life = world_.life(members_[member].host);
   auto later = [&] {
-    world_.scheduler().after(prng().between(1, 500) * io::kMillisecond, life, "message.late",
-                             [this, member, message, deliver] {
-                               in_turn(member, [message, deliver](node::Node&) { deliver(message); });
-                             });
+    world_.scheduler().after(
+        prng().between(1, 500) * io::kMillisecond, life, "message.late",
+        [this, member, message, deliver] { in_turn(member, [message, deliver](node::Node&) { deliver(message); }); });
   };
   if (message_loss > 0 && prng().chance(message_loss)) {
     ++counters_->messages_lost;
@@ -126,8 +128,10 @@ void Cluster::disturb(size_t member, raft::Message message, node::Config::Delive
     ++counters_->messages_repeated;
     later();
   }
-  if (message_delay > 0 && prng().chance(message_delay)) later();
-  else deliver(std::move(message));
+  if (message_delay > 0 && prng().chance(message_delay))
+    later();
+  else
+    deliver(std::move(message));
 }
 
 void Cluster::collect(const Member& member) {

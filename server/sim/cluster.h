@@ -55,7 +55,8 @@ struct Counters {
   uint64_t watch_events = 0;
   uint64_t compactions = 0;
   uint64_t faults() const {
-    return kills + power_cuts + crash_points + partitions + clogs + resets + pauses + slow_disks + failed_syncs + transfers;
+    return kills + power_cuts + crash_points + partitions + clogs + resets + pauses + slow_disks + failed_syncs +
+           transfers;
   }
 };
 // Every counter by name, for printing and adding up.
@@ -63,7 +64,8 @@ template <typename F>
 void for_each_counter(Counters& c, F&& f) {
   f("elections", c.elections), f("kills", c.kills), f("power cuts", c.power_cuts), f("crash points", c.crash_points);
   f("starts", c.starts), f("snapshots installed", c.snapshots_installed), f("checkpoints", c.checkpoints);
-  f("cold reads", c.cold_reads), f("leases expired", c.leases_expired), f("partitions", c.partitions), f("clogs", c.clogs);
+  f("cold reads", c.cold_reads), f("leases expired", c.leases_expired), f("partitions", c.partitions),
+      f("clogs", c.clogs);
   f("resets", c.resets), f("pauses", c.pauses), f("slow disks", c.slow_disks), f("failed syncs", c.failed_syncs);
   f("transfers", c.transfers), f("wipes", c.wipes), f("messages repeated", c.messages_repeated);
   f("messages lost", c.messages_lost), f("operations ok", c.ops_ok), f("operations failed", c.ops_failed);

@@ -58,7 +58,7 @@ struct Op {
   enum class Outcome {
     kUnknown,  // no answer, or one that does not say: it may take effect once, now or later, or never
     kOk,
-    kFailed,   // it had no effect and never will
+    kFailed,  // it had no effect and never will
   };
   uint64_t id = 0;
   uint32_t client = 0;
@@ -67,8 +67,8 @@ struct Op {
   std::vector<Compare> compares;
   std::vector<SubOp> success;
   std::vector<SubOp> failure;
-  int64_t lease = 0;    // of lease calls
-  int64_t number = 0;   // TTL asked for; compact revision
+  int64_t lease = 0;   // of lease calls
+  int64_t number = 0;  // TTL asked for; compact revision
 
   Nanos invoked = 0;
   Nanos returned = -1;
@@ -97,7 +97,7 @@ struct SeenEvent {
 // What the watchers inside the members saw, the first of them: the order of everything.
 struct Revision {
   Nanos first_seen = 0;
-  uint64_t first_by = 0;           // the watcher that saw it first
+  uint64_t first_by = 0;          // the watcher that saw it first
   std::vector<SeenEvent> events;  // in the order of the revision
 };
 
@@ -122,9 +122,9 @@ struct WatchLog {
     int64_t to;
   };
   std::vector<Gap> gaps;
-  int64_t next = 0;  // everything before was seen, as far as the watcher knows
+  int64_t next = 0;      // everything before was seen, as far as the watcher knows
   bool cut_off = false;  // sat in a member that is gone for good: what it did not see is not held against it
-  std::string broken;  // what the stream did wrong by itself; empty = nothing
+  std::string broken;    // what the stream did wrong by itself; empty = nothing
 };
 
 struct History {

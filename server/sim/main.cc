@@ -18,8 +18,8 @@
 namespace fairlead::sim {
 namespace {
 
-constexpr uint64_t kPlantedSeedsMax = 400;     // within which each planted bug must be found
-constexpr uint64_t kCountersJudgedFrom = 50;   // seeds: from here on a counter at zero is a failure of the test
+constexpr uint64_t kPlantedSeedsMax = 400;    // within which each planted bug must be found
+constexpr uint64_t kCountersJudgedFrom = 50;  // seeds: from here on a counter at zero is a failure of the test
 
 constexpr const char* kUsage =
     "usage: fairlead-sim --seeds N [--first-seed S] [--seconds BUDGET] [--jobs J]\n"
@@ -67,18 +67,30 @@ Options parse(int argc, char** argv) {
       if (i + 1 >= argc) usage_error(flag + " needs a value");
       return std::string(argv[++i]);
     };
-    if (flag == "--seeds") options.pool.seeds = number(flag, take()), options.have_seeds = true;
-    else if (flag == "--first-seed") options.pool.first_seed = number(flag, take()), options.have_first = true;
-    else if (flag == "--seed") options.pool.first_seed = number(flag, take()), options.have_seed = true;
-    else if (flag == "--seconds") options.pool.seconds = static_cast<double>(number(flag, take()));
-    else if (flag == "--jobs") options.pool.jobs = static_cast<int>(std::max<uint64_t>(1, number(flag, take())));
-    else if (flag == "--seed-list") options.seed_list = take();
-    else if (flag == "--plant") options.plant = take();
-    else if (flag == "--trace") options.trace = true;
-    else if (flag == "planted") options.planted = true;
-    else if (flag == "--help" || flag == "-h") std::printf("%s", kUsage), std::exit(0);
-    else if (options.planted && options.plant.empty() && !flag.starts_with("-")) options.plant = flag;
-    else usage_error("unknown argument '" + flag + "'");
+    if (flag == "--seeds")
+      options.pool.seeds = number(flag, take()), options.have_seeds = true;
+    else if (flag == "--first-seed")
+      options.pool.first_seed = number(flag, take()), options.have_first = true;
+    else if (flag == "--seed")
+      options.pool.first_seed = number(flag, take()), options.have_seed = true;
+    else if (flag == "--seconds")
+      options.pool.seconds = static_cast<double>(number(flag, take()));
+    else if (flag == "--jobs")
+      options.pool.jobs = static_cast<int>(std::max<uint64_t>(1, number(flag, take())));
+    else if (flag == "--seed-list")
+      options.seed_list = take();
+    else if (flag == "--plant")
+      options.plant = take();
+    else if (flag == "--trace")
+      options.trace = true;
+    else if (flag == "planted")
+      options.planted = true;
+    else if (flag == "--help" || flag == "-h")
+      std::printf("%s", kUsage), std::exit(0);
+    else if (options.planted && options.plant.empty() && !flag.starts_with("-"))
+      options.plant = flag;
+    else
+      usage_error("unknown argument '" + flag + "'");
   }
   return options;
 }
@@ -95,7 +107,8 @@ void plant(const std::string& name) {
   for (const PlantedName& p : kPlantedNames) names += " " + std::string(p.name);
   usage_error("no planted bug '" + name + "'; there are:" + names);
 #else
-  usage_error("this build has no planted bugs to choose '" + name + "' from: configure with -DFAIRLEAD_PLANTED=ON (preset planted)");
+  usage_error("this build has no planted bugs to choose '" + name +
+              "' from: configure with -DFAIRLEAD_PLANTED=ON (preset planted)");
 #endif
 }
 
@@ -179,7 +192,8 @@ int run_list(const Options& options) {
     passed += result.passed;
     failed += result.failed;
   }
-  std::printf("%llu passed, %llu failed\n", static_cast<unsigned long long>(passed), static_cast<unsigned long long>(failed));
+  std::printf("%llu passed, %llu failed\n", static_cast<unsigned long long>(passed),
+              static_cast<unsigned long long>(failed));
   return failed == 0 ? 0 : 1;
 }
 

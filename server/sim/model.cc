@@ -28,7 +28,8 @@ bool in_range(const std::string& key, const std::string& begin, const std::strin
 
 std::string describe(const Kv& kv) {
   return kv.key + "=" + kv.value.substr(0, 24) + " create " + std::to_string(kv.create_revision) + " mod " +
-         std::to_string(kv.mod_revision) + " version " + std::to_string(kv.version) + " lease " + std::to_string(kv.lease);
+         std::to_string(kv.mod_revision) + " version " + std::to_string(kv.version) + " lease " +
+         std::to_string(kv.lease);
 }
 
 std::string describe(const Op& op) {
@@ -57,8 +58,10 @@ SubResult Model::range_in(const std::map<std::string, Kv>& kvs, const SubOp& op)
   SubResult result;
   for (auto it = kvs.lower_bound(op.key); it != kvs.end() && in_range(it->first, op.key, op.range_end); ++it) {
     ++result.count;
-    if (op.limit > 0 && static_cast<int64_t>(result.kvs.size()) >= op.limit) result.more = true;
-    else result.kvs.push_back(it->second);
+    if (op.limit > 0 && static_cast<int64_t>(result.kvs.size()) >= op.limit)
+      result.more = true;
+    else
+      result.kvs.push_back(it->second);
   }
   return result;
 }
@@ -91,8 +94,12 @@ Model::Outcome Model::preview(const Op& op) const {
         auto it = kvs.find(sub.key);
         event.has_prev = it != kvs.end();
         if (event.has_prev) event.prev = it->second;
-        event.kv = {sub.key, sub.value, event.has_prev ? event.prev.create_revision : revision, revision,
-                    event.has_prev ? event.prev.version + 1 : 1, sub.lease};
+        event.kv = {sub.key,
+                    sub.value,
+                    event.has_prev ? event.prev.create_revision : revision,
+                    revision,
+                    event.has_prev ? event.prev.version + 1 : 1,
+                    sub.lease};
         if (sub.prev_kv && event.has_prev) result.kvs.push_back(event.prev);
         kvs[sub.key] = event.kv;
         out.events.push_back(std::move(event));
@@ -123,8 +130,10 @@ void Model::commit(const std::vector<SeenEvent>& events) {
   ++revision_;
   for (const SeenEvent& event : events) {
     CHECK(event.kv.mod_revision == revision_, "the judge's own revision");
-    if (event.put) kvs_[event.kv.key] = event.kv;
-    else kvs_.erase(event.kv.key);
+    if (event.put)
+      kvs_[event.kv.key] = event.kv;
+    else
+      kvs_.erase(event.kv.key);
     past_[event.kv.key].emplace_back(revision_, event.put ? std::optional<Kv>(event.kv) : std::nullopt);
   }
 }

@@ -28,19 +28,38 @@ void Nemesis::plan_next() {
 
 void Nemesis::act() {
   switch (prng_.below(20)) {
-    case 0: case 1: case 2: return end_one();
-    case 3: return end_all();
-    case 4: case 5: return crash_point();
-    case 6: case 7: case 8: return partition();
-    case 9: case 10: return heal();
-    case 11: return clog();
-    case 12: return reset();
-    case 13: return pause();
-    case 14: return slow_disk();
-    case 15: return transfer();
-    case 16: return storm();
-    case 17: return isolate_long();
-    case 18: return disturb_messages();
+    case 0:
+    case 1:
+    case 2:
+      return end_one();
+    case 3:
+      return end_all();
+    case 4:
+    case 5:
+      return crash_point();
+    case 6:
+    case 7:
+    case 8:
+      return partition();
+    case 9:
+    case 10:
+      return heal();
+    case 11:
+      return clog();
+    case 12:
+      return reset();
+    case 13:
+      return pause();
+    case 14:
+      return slow_disk();
+    case 15:
+      return transfer();
+    case 16:
+      return storm();
+    case 17:
+      return isolate_long();
+    case 18:
+      return disturb_messages();
     default:
       if (with_wipe_ && !wiped_) return wipe();
       return end_one();
@@ -60,9 +79,12 @@ void Nemesis::start_later(size_t member, io::Nanos low, io::Nanos high) {
 
 void Nemesis::member_ended(size_t member) {
   if (gone_[member]) return;
-  if (calm_ || restarts_quick_) start_later(member, kMillisecond, 50 * kMillisecond);
-  else if (prng_.chance(0.3)) start_later(member, kMillisecond, 100 * kMillisecond);
-  else start_later(member, 100 * kMillisecond, 6 * kSecond);
+  if (calm_ || restarts_quick_)
+    start_later(member, kMillisecond, 50 * kMillisecond);
+  else if (prng_.chance(0.3))
+    start_later(member, kMillisecond, 100 * kMillisecond);
+  else
+    start_later(member, 100 * kMillisecond, 6 * kSecond);
 }
 
 void Nemesis::end_one() {
@@ -124,7 +146,8 @@ void Nemesis::partition() {
     if (prng_.chance(0.7)) cluster_->world().set_link(cluster_->host(b), cluster_->host(a), false);
   }
   if (prng_.chance(0.7)) {
-    cluster_->world().scheduler().after(prng_.between(100, 5000) * kMillisecond, nullptr, "nemesis.heal", [this] { heal(); });
+    cluster_->world().scheduler().after(prng_.between(100, 5000) * kMillisecond, nullptr, "nemesis.heal",
+                                        [this] { heal(); });
   }
 }
 
@@ -141,9 +164,9 @@ void Nemesis::clog() {
     for (size_t b = 0; b < kMembers; ++b) {
       if (a == b || !prng_.chance(0.5)) continue;
       cluster_->world().clog_link(cluster_->host(a), cluster_->host(b), prng_.between(1, 800) * kMillisecond);
-      cluster_->world().scheduler().after(prng_.between(200, 4000) * kMillisecond, nullptr, "nemesis.unclog", [this, a, b] {
-        cluster_->world().clog_link(cluster_->host(a), cluster_->host(b), 0);
-      });
+      cluster_->world().scheduler().after(
+          prng_.between(200, 4000) * kMillisecond, nullptr, "nemesis.unclog",
+          [this, a, b] { cluster_->world().clog_link(cluster_->host(a), cluster_->host(b), 0); });
     }
   }
 }
@@ -207,11 +230,14 @@ void Nemesis::storm() {
       bool power = prng_.chance(0.5);
       ++(power ? counters_->power_cuts : counters_->kills);
       cluster_->end(member, power ? End::kPowerCut : End::kKill);
-      if (prng_.chance(0.3)) isolate(any(), true, true);
-      else if (prng_.chance(0.5)) heal();
+      if (prng_.chance(0.3))
+        isolate(any(), true, true);
+      else if (prng_.chance(0.5))
+        heal();
     });
   }
-  cluster_->world().scheduler().after(at + 100 * kMillisecond, nullptr, "nemesis.storm", [this] { restarts_quick_ = false; });
+  cluster_->world().scheduler().after(at + 100 * kMillisecond, nullptr, "nemesis.storm",
+                                      [this] { restarts_quick_ = false; });
 }
 
 // Long enough that the others' logs go on without it: it will need a snapshot.

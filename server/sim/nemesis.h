@@ -1,6 +1,6 @@
-// What goes wrong: ends of processes (killed, without power, at the n-th disk operation), partitions of any shape, clogged
-// links, broken connections, pauses, slow disks, failing syncs, moved leaders; and, in some seeds, a machine that comes
-// back with an empty disk. One thing at a time every second or so, on top of what still goes on.
+// What goes wrong: ends of processes (killed, without power, at the n-th disk operation), partitions of any shape,
+// clogged links, broken connections, pauses, slow disks, failing syncs, moved leaders; and, in some seeds, a machine
+// that comes back with an empty disk. One thing at a time every second or so, on top of what still goes on.
 #pragma once
 
 #include <array>

@@ -74,8 +74,8 @@ void run_one(int out, uint64_t seed, bool twice) {
 [[noreturn]] void child_main(int in, int out, const PoolOptions& options) {
   if (options.in_child) options.in_child();
   set_check_handler([](const char* file, int line, const char* condition, const char* message) {
-    std::fprintf(stderr, "seed %llu: check failed at %s:%d: %s: %s\n", static_cast<unsigned long long>(running_seed), file,
-                 line, condition, message);
+    std::fprintf(stderr, "seed %llu: check failed at %s:%d: %s: %s\n", static_cast<unsigned long long>(running_seed),
+                 file, line, condition, message);
   });
   struct {
     uint64_t seed;
@@ -199,7 +199,8 @@ class Pool {
     waitpid(child.pid, &status, 0);
     child.pid = -1;
     if (WIFSIGNALED(status)) {
-      if (WTERMSIG(status) == SIGALRM) return "stuck: no end within " + std::to_string(kSeedWallSecondsMax) + " s of real time";
+      if (WTERMSIG(status) == SIGALRM)
+        return "stuck: no end within " + std::to_string(kSeedWallSecondsMax) + " s of real time";
       return std::string("the process died: ") + strsignal(WTERMSIG(status));
     }
     return "the process ended with status " + std::to_string(WEXITSTATUS(status));

@@ -16,7 +16,7 @@ struct PoolOptions {
   uint64_t first_seed = 1;
   uint64_t seeds = 1;
   int jobs = 1;
-  double seconds = 0;     // no new seed is begun after this much real time; 0 = no limit
+  double seconds = 0;         // no new seed is begun after this much real time; 0 = no limit
   uint64_t twice_every = 10;  // every n-th seed runs twice and must agree; 0 = none
   bool stop_at_first_failure = false;
   std::function<void()> in_child;  // called in every child before its first seed

@@ -23,7 +23,8 @@ constexpr Nanos kStep = 50 * kMillisecond;
 class Simulation {
  public:
   Simulation(uint64_t seed, bool trace)
-      : trace_(trace), cluster_(seed, choose_config(seed), &result_.counters),
+      : trace_(trace),
+        cluster_(seed, choose_config(seed), &result_.counters),
         nemesis_(&cluster_, &result_.counters, io::sim::Prng(seed ^ 0x77).chance(0.15) || PLANTED(kAmnesiacVoter)),
         workload_(&cluster_, &history_, &result_.counters, choose_workload(seed)) {
     cluster_.trace = nemesis_.trace = workload_.trace = trace;
@@ -156,8 +157,10 @@ class Simulation {
     for (int i = 0; i < kOuterWatchers; ++i) {
       WatchLog log;
       log.key = "k" + std::to_string(100 + prng.below(8));
-      if (prng.chance(0.3)) log.range_end = "l";
-      else if (prng.chance(0.3)) log.range_end = "k" + std::to_string(108 + prng.below(10));
+      if (prng.chance(0.3))
+        log.range_end = "l";
+      else if (prng.chance(0.3))
+        log.range_end = "k" + std::to_string(108 + prng.below(10));
       log.prev_kv = prng.chance(0.5);
       log.no_put = prng.chance(0.1);
       log.no_delete = prng.chance(0.1);

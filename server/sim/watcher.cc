@@ -42,13 +42,26 @@ bool read_kv(std::string_view in, Kv& kv) {
   Proto p{in};
   while (!p.in.empty() && !p.bad) {
     switch (p.varint()) {
-      case (1 << 3) | 2: kv.key = p.bytes(); break;
-      case (2 << 3): kv.create_revision = static_cast<int64_t>(p.varint()); break;
-      case (3 << 3): kv.mod_revision = static_cast<int64_t>(p.varint()); break;
-      case (4 << 3): kv.version = static_cast<int64_t>(p.varint()); break;
-      case (5 << 3) | 2: kv.value = p.bytes(); break;
-      case (6 << 3): kv.lease = static_cast<int64_t>(p.varint()); break;
-      default: return false;
+      case (1 << 3) | 2:
+        kv.key = p.bytes();
+        break;
+      case (2 << 3):
+        kv.create_revision = static_cast<int64_t>(p.varint());
+        break;
+      case (3 << 3):
+        kv.mod_revision = static_cast<int64_t>(p.varint());
+        break;
+      case (4 << 3):
+        kv.version = static_cast<int64_t>(p.varint());
+        break;
+      case (5 << 3) | 2:
+        kv.value = p.bytes();
+        break;
+      case (6 << 3):
+        kv.lease = static_cast<int64_t>(p.varint());
+        break;
+      default:
+        return false;
     }
   }
   return !p.bad;
@@ -62,7 +75,9 @@ bool read_event(std::string_view field, SeenEvent& event) {
   if (outer.bad || !outer.in.empty()) return false;
   while (!p.in.empty() && !p.bad) {
     switch (p.varint()) {
-      case (1 << 3): event.put = p.varint() == 0; break;
+      case (1 << 3):
+        event.put = p.varint() == 0;
+        break;
       case (2 << 3) | 2:
         if (!read_kv(p.bytes(), event.kv)) return false;
         break;
@@ -70,7 +85,8 @@ bool read_event(std::string_view field, SeenEvent& event) {
         event.has_prev = true;
         if (!read_kv(p.bytes(), event.prev)) return false;
         break;
-      default: return false;
+      default:
+        return false;
     }
   }
   return !p.bad;
@@ -117,7 +133,8 @@ class Watcher::Sink final : public node::WatchSink {
     }
     io::sim::Scheduler& scheduler = w->cluster_->world().scheduler();
     // One connection keeps its order.
-    w->last_delivery_ = std::max(w->last_delivery_, scheduler.now() + w->cluster_->prng().delay(300 * io::kMicrosecond));
+    w->last_delivery_ =
+        std::max(w->last_delivery_, scheduler.now() + w->cluster_->prng().delay(300 * io::kMicrosecond));
     scheduler.at(w->last_delivery_, nullptr, "watch.message",
                  [w, connection = connection_, message = std::move(message)] {
                    if (w->connection_ == connection) w->on_message(message);
@@ -175,7 +192,8 @@ void Watcher::member_ended(size_t member) {
 }
 
 void Watcher::broken(const std::string& how) {
-  if (log_->broken.empty()) log_->broken = how + " (from m" + std::to_string(member_ + 1) + ", next " + std::to_string(log_->next) + ")";
+  if (log_->broken.empty())
+    log_->broken = how + " (from m" + std::to_string(member_ + 1) + ", next " + std::to_string(log_->next) + ")";
 }
 
 void Watcher::trace(const Message& message) const {

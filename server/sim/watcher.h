@@ -1,5 +1,5 @@
-// A watching client: it attaches to some member, goes on elsewhere when that ends, resumes behind what it saw, and notes
-// everything for the judge. An *inner* watcher sits in one member's process and sees without delay.
+// A watching client: it attaches to some member, goes on elsewhere when that ends, resumes behind what it saw, and
+// notes everything for the judge. An *inner* watcher sits in one member's process and sees without delay.
 #pragma once
 
 #include <memory>
@@ -17,8 +17,8 @@ class Watcher {
   ~Watcher();
 
   void attach(size_t member);
-  void detach();                    // the client breaks the connection
-  void member_ended(size_t member); // its streams died with it
+  void detach();                     // the client breaks the connection
+  void member_ended(size_t member);  // its streams died with it
   int attached_to() const { return member_; }
   const WatchLog& log() const { return *log_; }
   bool caught_up(int64_t revision) const { return log_->next > revision; }

@@ -39,7 +39,8 @@ void take_txn(Op& op, const mvcc::TxnResult& txn) {
   for (const mvcc::OpResult& r : txn.results) {
     std::visit(
         [&](const auto& part) {
-          if constexpr (!std::is_same_v<std::decay_t<decltype(part)>, mvcc::TxnResult>) op.results.push_back(to_result(part));
+          if constexpr (!std::is_same_v<std::decay_t<decltype(part)>, mvcc::TxnResult>)
+            op.results.push_back(to_result(part));
         },
         r.result);
   }
@@ -76,9 +77,12 @@ std::vector<mvcc::RequestOp> to_ops(const std::vector<SubOp>& subs) {
   std::vector<mvcc::RequestOp> out;
   for (const SubOp& sub : subs) {
     mvcc::RequestOp op;
-    if (sub.kind == SubOp::Kind::kPut) op.op = to_put(sub);
-    else if (sub.kind == SubOp::Kind::kDelete) op.op = to_delete(sub);
-    else op.op = to_range(sub, false);
+    if (sub.kind == SubOp::Kind::kPut)
+      op.op = to_put(sub);
+    else if (sub.kind == SubOp::Kind::kDelete)
+      op.op = to_delete(sub);
+    else
+      op.op = to_range(sub, false);
     out.push_back(std::move(op));
   }
   return out;
@@ -104,11 +108,16 @@ mvcc::TxnRequest to_txn(const Op& op) {
 // Takes over what apply said.
 void take_result(Op& op, const mvcc::ApplyResult& result) {
   op.revision = result.revision;
-  if (auto* put = std::get_if<mvcc::PutResult>(&result.reply)) op.results.push_back(to_result(*put));
-  else if (auto* del = std::get_if<mvcc::DeleteRangeResult>(&result.reply)) op.results.push_back(to_result(*del));
-  else if (auto* txn = std::get_if<mvcc::TxnResult>(&result.reply)) take_txn(op, *txn);
-  else if (auto* grant = std::get_if<mvcc::LeaseGrantResult>(&result.reply)) op.ttl = grant->ttl;
-  else if (auto* revoke = std::get_if<mvcc::LeaseRevokeResult>(&result.reply)) op.number = revoke->deleted;
+  if (auto* put = std::get_if<mvcc::PutResult>(&result.reply))
+    op.results.push_back(to_result(*put));
+  else if (auto* del = std::get_if<mvcc::DeleteRangeResult>(&result.reply))
+    op.results.push_back(to_result(*del));
+  else if (auto* txn = std::get_if<mvcc::TxnResult>(&result.reply))
+    take_txn(op, *txn);
+  else if (auto* grant = std::get_if<mvcc::LeaseGrantResult>(&result.reply))
+    op.ttl = grant->ttl;
+  else if (auto* revoke = std::get_if<mvcc::LeaseRevokeResult>(&result.reply))
+    op.number = revoke->deleted;
 }
 
 }  // namespace
@@ -143,16 +152,20 @@ void Workload::next(Client& client) {
 std::string Workload::random_key() { return "k" + std::to_string(100 + prng_.below(config_.keys)); }
 
 std::string Workload::new_value(const Op& op) {
-  return "v" + std::to_string(op.id) + "." + std::string(prng_.below(config_.value_bytes_max), static_cast<char>('a' + op.id % 26));
+  return "v" + std::to_string(op.id) + "." +
+         std::string(prng_.below(config_.value_bytes_max), static_cast<char>('a' + op.id % 26));
 }
 
 std::shared_ptr<Op> Workload::make_op(Client& client) {
   auto op = std::make_shared<Op>();
   op->id = next_op_++;
   op->client = client.id;
-  if (client.id == 1 || prng_.chance(0.02)) fill_lease(*op);
-  else if (prng_.chance(0.2)) fill_txn(*op);
-  else fill_keys(*op);
+  if (client.id == 1 || prng_.chance(0.02))
+    fill_lease(*op);
+  else if (prng_.chance(0.2))
+    fill_txn(*op);
+  else
+    fill_keys(*op);
   return op;
 }
 
@@ -325,13 +338,16 @@ void Workload::issue(node::Node& node, std::shared_ptr<Op> op, uint64_t) {
       });
     case OpKind::kReadTxn: {
       Bytes owner = Bytes::literal("");
-      return node.read_txn(owner, to_txn(*op), [this, op, read_failed](const Status& status, const mvcc::TxnResult* txn) {
-        auto answered = std::make_shared<Op>(*op);
-        answered->outcome = Op::Outcome::kOk;
-        if (status.is_ok()) take_txn(*answered, *txn);
-        else read_failed(*answered, status);
-        answer(answered);
-      });
+      return node.read_txn(owner, to_txn(*op),
+                           [this, op, read_failed](const Status& status, const mvcc::TxnResult* txn) {
+                             auto answered = std::make_shared<Op>(*op);
+                             answered->outcome = Op::Outcome::kOk;
+                             if (status.is_ok())
+                               take_txn(*answered, *txn);
+                             else
+                               read_failed(*answered, status);
+                             answer(answered);
+                           });
     }
     case OpKind::kRange: {
       const SubOp& sub = op->success[0];
@@ -359,7 +375,8 @@ void Workload::answer(const std::shared_ptr<Op>& answered) {
   if (prng_.chance(config_.loss)) return;
   cluster_->world().scheduler().after(prng_.delay(200 * io::kMicrosecond), nullptr, "client.answer", [this, answered] {
     if (!waiting_.count(answered->id)) return;
-    auto it = std::find_if(history_->ops.rbegin(), history_->ops.rend(), [&](auto& o) { return o->id == answered->id; });
+    auto it =
+        std::find_if(history_->ops.rbegin(), history_->ops.rend(), [&](auto& o) { return o->id == answered->id; });
     CHECK(it != history_->ops.rend());
     **it = *answered;
     Op& op = **it;
@@ -384,9 +401,12 @@ void Workload::finish(const std::shared_ptr<Op>& op) {
   op->returned = cluster_->now();
   cluster_->world().scheduler().mix(op->id);
   cluster_->world().scheduler().mix(static_cast<uint64_t>(op->revision));
-  if (op->outcome == Op::Outcome::kOk) ++counters_->ops_ok;
-  else if (op->outcome == Op::Outcome::kFailed) ++counters_->ops_failed;
-  else ++counters_->ops_unknown;
+  if (op->outcome == Op::Outcome::kOk)
+    ++counters_->ops_ok;
+  else if (op->outcome == Op::Outcome::kFailed)
+    ++counters_->ops_failed;
+  else
+    ++counters_->ops_unknown;
   if (trace) std::fprintf(stderr, "%.6f %s\n", static_cast<double>(op->returned) / 1e9, describe(*op).c_str());
   auto it = waiting_.find(op->id);
   std::function<void()> done = std::move(it->second);

@@ -1,5 +1,5 @@
-// The clients: they put, delete, compare-and-swap, read, take leases and let them end, compact. Each asks one thing at a
-// time of the member it is connected to, waits for the answer or gives up on it, and writes down both.
+// The clients: they put, delete, compare-and-swap, read, take leases and let them end, compact. Each asks one thing at
+// a time of the member it is connected to, waits for the answer or gives up on it, and writes down both.
 //
 // Every value is written once in a history ("v<op id>"), so a read names its write.
 #pragma once
@@ -16,9 +16,9 @@ namespace fairlead::sim {
 struct WorkloadConfig {
   uint32_t clients = 8;
   uint32_t keys = 10;
-  io::Nanos think = 120 * io::kMillisecond;   // typical pause between two operations of a client
+  io::Nanos think = 120 * io::kMillisecond;  // typical pause between two operations of a client
   io::Nanos timeout = 3 * io::kSecond;
-  double loss = 0;                            // of a request, and of an answer
+  double loss = 0;  // of a request, and of an answer
   size_t value_bytes_max = 300;
   io::Nanos compact_every = 6 * io::kSecond;
 };
@@ -28,8 +28,8 @@ class Workload {
   Workload(Cluster* cluster, History* history, Counters* counters, WorkloadConfig config);
 
   void start();
-  void stop();                 // no new operations
-  bool idle() const;           // nothing is waited for any more
+  void stop();        // no new operations
+  bool idle() const;  // nothing is waited for any more
   void stop_losses() { config_.loss = 0; }
   void keep_leases(bool keep) { keep_leases_ = keep; }
   // A put by the client of the last phase; true to the callback if it was acknowledged.

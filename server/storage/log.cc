@@ -16,12 +16,14 @@ Result<RecoveredLog> Log::recover(io::World& world, const std::string& dir, uint
                                   const LogOptions& options) {
   if (may_create) RETURN_IF_ERROR(world.disk->make_dirs(dir));
   if (!world.disk->exists(dir))
-    return data_loss(dir + ": the log is missing; restore the directory as a whole, or remove the member and add it "
-                           "again with an empty data directory");
+    return data_loss(dir +
+                     ": the log is missing; restore the directory as a whole, or remove the member and add it "
+                     "again with an empty data directory");
   ASSIGN_OR_RETURN(LogScan scan, scan_log(world, dir, log_id));
   if (!scan.found_files && !may_create)
-    return data_loss(dir + ": no segment of the log is there; restore the directory as a whole, or remove the member and "
-                           "add it again with an empty data directory");
+    return data_loss(dir +
+                     ": no segment of the log is there; restore the directory as a whole, or remove the member and "
+                     "add it again with an empty data directory");
   RecoveredLog out;
   out.hard_state = scan.hard_state;
   out.start = scan.start;
@@ -29,9 +31,9 @@ Result<RecoveredLog> Log::recover(io::World& world, const std::string& dir, uint
   out.entries = scan.entries;
   out.batches_cut = scan.batches_cut;
   if (scan.batches_cut > 0)
-    world.log->warn("cut a torn tail off the log: these batches were never acknowledged",
-                    {{"dir", dir}, {"batches", scan.batches_cut}, {"bytes", scan.bytes_cut},
-                     {"last-good-batch", scan.sequence}});
+    world.log->warn(
+        "cut a torn tail off the log: these batches were never acknowledged",
+        {{"dir", dir}, {"batches", scan.batches_cut}, {"bytes", scan.bytes_cut}, {"last-good-batch", scan.sequence}});
   auto core = std::make_shared<Core>(world, dir, log_id, options);
   RETURN_IF_ERROR(core->adopt(std::move(scan)));
   out.log.reset(new Log(std::move(core)));
@@ -80,8 +82,8 @@ namespace {
 
 constexpr size_t kFillBytes = 1 << 20;  // one write of zeroes
 
-// Makes the segment larger: blocks reserved, then written with zeroes. A write into blocks that were reserved only costs
-// the file system a change of its own records at each sync, about as much as the sync itself.
+// Makes the segment larger: blocks reserved, then written with zeroes. A write into blocks that were reserved only
+// costs the file system a change of its own records at each sync, about as much as the sync itself.
 Status grow_segment(LogSegment& segment, uint64_t bytes) {
   RETURN_IF_ERROR(segment.writer->reserve(bytes));
   const std::string zeroes(std::min<uint64_t>(kFillBytes, bytes - segment.size_bytes), '\0');
@@ -163,8 +165,8 @@ Status Log::Core::adopt(LogScan scan) {
   spares_.assign(scan.spares.begin(), scan.spares.end());
   std::sort(spares_.begin(), spares_.end());
   for (uint64_t number : scan.unused) {
-    RETURN_IF_ERROR(world_.disk->rename(dir_ + "/" + log_segment_name(log_id_, number),
-                                        dir_ + "/" + log_spare_name(number)));
+    RETURN_IF_ERROR(
+        world_.disk->rename(dir_ + "/" + log_segment_name(log_id_, number), dir_ + "/" + log_spare_name(number)));
     spares_.push_back(number);
   }
   std::sort(spares_.begin(), spares_.end());
@@ -179,7 +181,8 @@ Status Log::Core::adopt(LogScan scan) {
     spare = spares_.front();
     spares_.pop_front();
   }
-  ASSIGN_OR_RETURN(next_, make_segment(*world_.disk, dir_, log_id_, next_number_++, options_.first_segment_bytes, spare));
+  ASSIGN_OR_RETURN(next_,
+                   make_segment(*world_.disk, dir_, log_id_, next_number_++, options_.first_segment_bytes, spare));
   stats_.segments = segments_.size() + 1;
   return {};
 }
@@ -360,7 +363,8 @@ bool Log::Core::take_segment_for(uint64_t bytes) {
   return true;
 }
 
-// Encodes and submits one batch: `entries` entries from unwritten_ on, and in its header the newest term, vote and start.
+// Encodes and submits one batch: `entries` entries from unwritten_ on, and in its header the newest term, vote and
+// start.
 void Log::Core::write_batch(uint16_t flags, uint32_t entries, uint64_t body_bytes) {
   LogSegment& s = *segments_.back();
   BatchHeader h;
@@ -562,8 +566,8 @@ void Log::Core::prepared(Status status) {
   });
 }
 
-// The oldest segment: nothing in it is needed, the batch that made it so is durable, nobody reads it, and a later one can
-// be the oldest.
+// The oldest segment: nothing in it is needed, the batch that made it so is durable, nobody reads it, and a later one
+// can be the oldest.
 bool Log::Core::front_may_go() const {
   if (segments_.size() < 2) return false;
   const LogSegment& front = *segments_.front();
@@ -583,8 +587,8 @@ void Log::Core::release_files() {
   auto work = [segment, status, keep, disk = world_.disk, dir = dir_] {
     segment->writer.reset();
     segment->reader.reset();
-    *status = keep ? disk->rename(segment->path, dir + "/" + log_spare_name(segment->number))
-                   : disk->remove(segment->path);
+    *status =
+        keep ? disk->rename(segment->path, dir + "/" + log_spare_name(segment->number)) : disk->remove(segment->path);
     if (status->is_ok()) *status = disk->sync_dir(dir);
   };
   world_.workers->run(std::move(work), [self = shared_from_this(), segment, status, keep] {
@@ -597,7 +601,8 @@ void Log::Core::release_files() {
   });
 }
 
-// --- reading back -----------------------------------------------------------------------------------------------------
+// --- reading back
+// -----------------------------------------------------------------------------------------------------
 
 void Log::Core::read(Index from, Index to, size_t bytes_max, std::function<void(Result<Entries>)> done) {
   CHECK(from < to && to <= last_ + 1, "only what the log holds is asked for");
@@ -638,17 +643,17 @@ void Log::Core::read_files(Index from, Index to, size_t bytes_max, std::function
   auto work = [job, from, to, bytes_max, log_id = log_id_] {
     job->result = read_entries(job->refs, log_id, from, to, bytes_max);
   };
-  world_.workers->run(std::move(work), [self = shared_from_this(), job, from, done = std::move(done),
-                                        truncations = truncations_] {
-    for (const BatchRef& r : job->refs) --r.segment->reads_in_flight;
-    if (self->failed_) return;
-    self->release_files();
-    if (truncations != self->truncations_)
-      return done(Status(Code::kAborted, "the log was changed while it was read"));
-    if (from < self->start_)
-      return done(Status(Code::kOutOfRange, "entry " + std::to_string(from.value) + " was released from the log"));
-    done(std::move(job->result));
-  });
+  world_.workers->run(
+      std::move(work), [self = shared_from_this(), job, from, done = std::move(done), truncations = truncations_] {
+        for (const BatchRef& r : job->refs) --r.segment->reads_in_flight;
+        if (self->failed_) return;
+        self->release_files();
+        if (truncations != self->truncations_)
+          return done(Status(Code::kAborted, "the log was changed while it was read"));
+        if (from < self->start_)
+          return done(Status(Code::kOutOfRange, "entry " + std::to_string(from.value) + " was released from the log"));
+        done(std::move(job->result));
+      });
 }
 
 }  // namespace fairlead::storage

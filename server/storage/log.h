@@ -41,12 +41,12 @@ namespace fairlead::storage {
 using raft::WriteSeq;  // chosen by the caller, rising; names one submission
 
 struct LogOptions {
-  uint64_t first_segment_bytes = 1 << 20;   // first segment after a start; multiples of the block
-  uint64_t segment_bytes = 64 << 20;        // the others
-  size_t batch_bytes_max = 8 << 20;         // entries gathered into one batch; a larger entry has its own
-  size_t cache_bytes_max = 32 << 20;        // recent entries kept in memory for slow followers
+  uint64_t first_segment_bytes = 1 << 20;  // first segment after a start; multiples of the block
+  uint64_t segment_bytes = 64 << 20;       // the others
+  size_t batch_bytes_max = 8 << 20;        // entries gathered into one batch; a larger entry has its own
+  size_t cache_bytes_max = 32 << 20;       // recent entries kept in memory for slow followers
   io::Nanos idle_mark_after = 100 * io::kMillisecond;
-  size_t spares_max = 2;                    // released segments kept for reuse; more are removed
+  size_t spares_max = 2;  // released segments kept for reuse; more are removed
 };
 
 // Upper bounds, in seconds, of etcd_disk_wal_fsync_duration_seconds; one more bucket counts the rest.
@@ -54,17 +54,17 @@ constexpr std::array<double, 14> kSyncBucketsSeconds = {0.001, 0.002, 0.004, 0.0
                                                         0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192};
 
 struct LogStats {
-  uint64_t syncs = 0;             // batches made durable
-  uint64_t bytes = 0;             // written, with padding
+  uint64_t syncs = 0;  // batches made durable
+  uint64_t bytes = 0;  // written, with padding
   uint64_t entries = 0;
-  uint64_t marks = 0;             // batches that only say what is durable
-  uint64_t segments = 0;          // in use now
+  uint64_t marks = 0;     // batches that only say what is durable
+  uint64_t segments = 0;  // in use now
   uint64_t segments_recycled = 0;
-  uint64_t torn_tails_cut = 0;    // at this start: 1 if something was cut
-  uint64_t torn_bytes_cut = 0;    // size of the cut batches whose header was readable
+  uint64_t torn_tails_cut = 0;  // at this start: 1 if something was cut
+  uint64_t torn_bytes_cut = 0;  // size of the cut batches whose header was readable
   std::array<uint64_t, kSyncBucketsSeconds.size() + 1> sync_buckets{};  // not cumulative
   double sync_seconds_sum = 0;
-  io::Nanos last_latency = 0;     // of the last batch, submission to completion
+  io::Nanos last_latency = 0;  // of the last batch, submission to completion
 };
 
 class Log;
@@ -73,10 +73,10 @@ class Log;
 struct RecoveredLog {
   std::unique_ptr<Log> log;
   raft::HardState hard_state;
-  Index start{1};                    // first index the log is responsible for
-  Term term_before_start;            // term of the entry start-1 (0 for an empty log)
+  Index start{1};          // first index the log is responsible for
+  Term term_before_start;  // term of the entry start-1 (0 for an empty log)
   std::vector<raft::Entry> entries;
-  uint64_t batches_cut = 0;          // torn batches whose header was readable
+  uint64_t batches_cut = 0;  // torn batches whose header was readable
 };
 
 class Log {
@@ -112,13 +112,13 @@ class Log {
   // Orderly stop: writes what was submitted, then a durable mark, then calls done. No append afterwards.
   void stop(std::function<void()> done);
 
-  Index first_index() const;                        // log start, even when no entry is there
-  Index last_index() const;                         // last submitted
-  Index durable_index() const;                      // lowered at once when a suffix is replaced
-  std::optional<Term> term_at(Index index) const;   // start-1 .. last; else nothing
-  uint64_t durable_position() const;                // sequence number of the last durable batch
-  uint64_t bytes_total() const;                     // in segments, from the start on
-  bool idle() const;                                // nothing in flight or waiting
+  Index first_index() const;                       // log start, even when no entry is there
+  Index last_index() const;                        // last submitted
+  Index durable_index() const;                     // lowered at once when a suffix is replaced
+  std::optional<Term> term_at(Index index) const;  // start-1 .. last; else nothing
+  uint64_t durable_position() const;               // sequence number of the last durable batch
+  uint64_t bytes_total() const;                    // in segments, from the start on
+  bool idle() const;                               // nothing in flight or waiting
   const LogStats& stats() const;
   const std::string& dir() const;
 

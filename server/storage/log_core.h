@@ -1,9 +1,9 @@
-// Inside of Log (log.h has the contract). One object per log; Log, outstanding writes and jobs share it, so that a write
-// in flight keeps its file open when the Log is gone.
+// Inside of Log (log.h has the contract). One object per log; Log, outstanding writes and jobs share it, so that a
+// write in flight keeps its file open when the Log is gone.
 //
 // State: recent_ holds the newest entries, at least all that are not durable; entries before it are read from segments
-// through refs_. Whatever is submitted waits in recent_ (from unwritten_) and in the header fields; encode_batch() takes
-// as much of it as fits, and every batch header repeats term, vote and log start.
+// through refs_. Whatever is submitted waits in recent_ (from unwritten_) and in the header fields; encode_batch()
+// takes as much of it as fits, and every batch header repeats term, vote and log start.
 #pragma once
 
 #include <deque>
@@ -58,18 +58,18 @@ class Log::Core : public std::enable_shared_from_this<Log::Core> {
 
  private:
   struct InFlight {
-    Index last;              // newest entry in it that is still valid; 0 = none
-    WriteSeq seq;            // highest submission that is wholly written with it
+    Index last;    // newest entry in it that is still valid; 0 = none
+    WriteSeq seq;  // highest submission that is wholly written with it
     io::Nanos submitted = 0;
-    uint64_t declared = 0;   // what it says is durable
-    bool link = false;       // the segment ends with it
+    uint64_t declared = 0;  // what it says is durable
+    bool link = false;      // the segment ends with it
     bool mark = false;
     uint64_t bytes = 0;
     uint32_t entries = 0;
   };
-  struct Submission {        // where a submission's entries end, so that a split batch reports rightly
+  struct Submission {  // where a submission's entries end, so that a split batch reports rightly
     WriteSeq seq;
-    Index last;              // 0 = no entries
+    Index last;  // 0 = no entries
   };
 
   void read_files(Index from, Index to, size_t bytes_max, std::function<void(Result<Entries>)> done);
@@ -95,33 +95,33 @@ class Log::Core : public std::enable_shared_from_this<Log::Core> {
 
   std::deque<raft::Entry> recent_;
   size_t recent_bytes_ = 0;
-  Index unwritten_{1};               // first entry that no batch holds yet
-  std::deque<Submission> waiting_;   // not durable; those of the batch in flight are already out
-  bool header_dirty_ = false;        // term, vote or start changed since the last batch
+  Index unwritten_{1};              // first entry that no batch holds yet
+  std::deque<Submission> waiting_;  // not durable; those of the batch in flight are already out
+  bool header_dirty_ = false;       // term, vote or start changed since the last batch
   bool restart_pending_ = false;
-  uint64_t truncations_ = 0;         // readers in flight notice a replaced suffix
+  uint64_t truncations_ = 0;  // readers in flight notice a replaced suffix
 
   std::deque<BatchRef> refs_;
   std::deque<std::shared_ptr<LogSegment>> segments_;  // in use, oldest first; back() is written to
   std::shared_ptr<LogSegment> next_;                  // prepared successor
-  bool current_open_ = false;        // segments_.back() was begun by this process and is not ended
-  bool after_link_ = false;          // next_'s first batch follows a link, not a start
+  bool current_open_ = false;                         // segments_.back() was begun by this process and is not ended
+  bool after_link_ = false;                           // next_'s first batch follows a link, not a start
   bool preparing_ = false;
-  bool waiting_for_segment_ = false; // kick() stopped for want of one
+  bool waiting_for_segment_ = false;  // kick() stopped for want of one
   uint64_t next_number_ = 1;
   std::deque<uint64_t> spares_;
   bool releasing_ = false;
 
   std::optional<InFlight> in_flight_;
-  uint64_t sequence_ = 0;            // of the newest batch
+  uint64_t sequence_ = 0;  // of the newest batch
   uint32_t crc_ = 0;
   uint64_t durable_batch_ = 0;
-  uint64_t declared_durable_ = 0;    // in the newest durable batch
-  uint64_t last_data_batch_ = 0;     // newest batch that is no mark
+  uint64_t declared_durable_ = 0;  // in the newest durable batch
+  uint64_t last_data_batch_ = 0;   // newest batch that is no mark
   io::Nanos last_activity_ = 0;
   bool mark_armed_ = false;
   bool failed_ = false;
-  Status early_failure_;             // before set_callbacks()
+  Status early_failure_;  // before set_callbacks()
   bool stopping_ = false;
   std::function<void()> stopped_;
   friend class Log;

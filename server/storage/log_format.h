@@ -21,16 +21,16 @@ constexpr size_t kLogHeaderBytes = 128;
 constexpr uint64_t kLogBodyBytesMax = 1ull << 30;
 
 enum LogFlag : uint16_t {
-  kLogFirst = 1,    // first batch of its segment
-  kLogFresh = 2,    // first after a start: what lies behind batch sequence-1, elsewhere, is cut
-  kLogLast = 4,     // last of its segment; `successor` goes on
-  kLogMark = 8,     // no entries, nothing new: only says what is durable
-  kLogRestart = 16, // all entries before this batch are void; the log goes on at `start`
+  kLogFirst = 1,     // first batch of its segment
+  kLogFresh = 2,     // first after a start: what lies behind batch sequence-1, elsewhere, is cut
+  kLogLast = 4,      // last of its segment; `successor` goes on
+  kLogMark = 8,      // no entries, nothing new: only says what is durable
+  kLogRestart = 16,  // all entries before this batch are void; the log goes on at `start`
 };
 constexpr uint16_t kLogFlagsKnown = 31;
 
 struct BatchHeader {
-  uint32_t crc = 0;  // of the header; set by encode and decode
+  uint32_t crc = 0;              // of the header; set by encode and decode
   uint16_t format = kLogFormat;  // another one is for recovery to refuse, not a torn batch
   uint16_t flags = 0;
   uint64_t log_id = 0;
@@ -42,13 +42,13 @@ struct BatchHeader {
   uint32_t body_crc = 0;
   uint32_t previous_crc = 0;  // header CRC of batch sequence-1
   uint32_t entries = 0;
-  Index first_index;      // of the entries; 0 without any
-  Term term;              // hard state
+  Index first_index;  // of the entries; 0 without any
+  Term term;          // hard state
   MemberId vote;
-  Index start;            // log start
+  Index start;  // log start
   Term term_before_start;
-  uint64_t successor = 0; // segment number, with kLogLast
-  Index last_index;       // of the log once this batch is durable
+  uint64_t successor = 0;  // segment number, with kLogLast
+  Index last_index;        // of the log once this batch is durable
 
   uint64_t end() const { return offset + size(); }
   uint64_t size() const {

@@ -55,7 +55,8 @@ class Walk {
         continue;
       }
       if (parsed->log_id != log_id_)
-        return failed_precondition(dir_ + "/" + name + " belongs to another log than the manifest names: this directory "
+        return failed_precondition(dir_ + "/" + name +
+                                   " belongs to another log than the manifest names: this directory "
                                    "was put together from two; restore it as a whole, or remove the member and add it "
                                    "again with an empty data directory");
       out_.found_files = true;
@@ -112,7 +113,8 @@ class Walk {
     return Out(std::move(*entries));
   }
 
-  // A segment begun by a later start that follows the batch we stand at. The newest wins: that start read the disk later.
+  // A segment begun by a later start that follows the batch we stand at. The newest wins: that start read the disk
+  // later.
   Result<Candidate*> fresh_successor() {
     for (auto it = candidates_.rbegin(); it != candidates_.rend(); ++it) {
       if (current_ != nullptr && it->first <= current_->segment->number) break;
@@ -128,8 +130,10 @@ class Walk {
 
   Status walk() {
     if (candidates_.empty()) return {};
-    // Segments in front without any batch were linked to or prepared and never used; only a later one can be the oldest.
-    auto first = std::find_if(candidates_.begin(), candidates_.end(), [](auto& c) { return !c.second.headers.empty(); });
+    // Segments in front without any batch were linked to or prepared and never used; only a later one can be the
+    // oldest.
+    auto first =
+        std::find_if(candidates_.begin(), candidates_.end(), [](auto& c) { return !c.second.headers.empty(); });
     if (first == candidates_.end()) return {};
     Candidate& oldest = first->second;
     oldest_ = &oldest;
@@ -268,10 +272,10 @@ class Walk {
   std::string dir_;
   uint64_t log_id_;
   std::map<uint64_t, Candidate> candidates_;
-  Candidate* oldest_ = nullptr;   // of those with batches
+  Candidate* oldest_ = nullptr;  // of those with batches
   Candidate* current_ = nullptr;
   uint64_t offset_ = 0;
-  Index last_said_;               // by the newest good header
+  Index last_said_;  // by the newest good header
   LogScan out_;
 };
 

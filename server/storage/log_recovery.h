@@ -20,12 +20,12 @@ struct LogSegment {
   uint64_t number = 0;
   std::string path;
   uint64_t size_bytes = 0;
-  uint64_t written_bytes = 0;          // end of the last batch
-  std::unique_ptr<io::File> writer;    // null for segments of an earlier start
+  uint64_t written_bytes = 0;        // end of the last batch
+  std::unique_ptr<io::File> writer;  // null for segments of an earlier start
   std::unique_ptr<io::File> reader;
-  uint64_t first_sequence = 0;         // of its first batch; 0 = none yet
-  uint64_t live_batches = 0;           // batches that hold entries still needed
-  uint64_t free_after = 0;             // once live_batches is 0: the batch that must be durable before it goes
+  uint64_t first_sequence = 0;  // of its first batch; 0 = none yet
+  uint64_t live_batches = 0;    // batches that hold entries still needed
+  uint64_t free_after = 0;      // once live_batches is 0: the batch that must be durable before it goes
   uint32_t reads_in_flight = 0;
 };
 
@@ -41,14 +41,14 @@ struct LogScan {
   std::vector<std::shared_ptr<LogSegment>> chain;  // segments with batches that count, oldest first
   std::vector<uint64_t> unused;                    // numbers of segments without any
   std::vector<uint64_t> spares;
-  uint64_t number_max = 0;                         // of all files, spares included
-  uint64_t sequence = 0;                           // of the last batch that counts; 0 = empty log
-  uint32_t crc = 0;                                // of its header
+  uint64_t number_max = 0;  // of all files, spares included
+  uint64_t sequence = 0;    // of the last batch that counts; 0 = empty log
+  uint32_t crc = 0;         // of its header
   raft::HardState hard_state;
   Index start{1};
   Term term_before_start;
   std::deque<BatchRef> batches;
-  std::vector<raft::Entry> entries;                // from start on
+  std::vector<raft::Entry> entries;  // from start on
   uint64_t batches_cut = 0;
   uint64_t bytes_cut = 0;
   bool found_files = false;

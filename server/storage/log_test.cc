@@ -139,8 +139,8 @@ TEST(Log, ReplacesASuffixAndLowersTheDurableIndexAtOnce) {
     run.put({entry(1, 1), entry(2, 1), entry(3, 1)});
     run.process.pump();
     EXPECT_EQ(run.log->durable_index(), Index{3});
-    run.put({entry(4, 1)});                // in flight
-    run.put({entry(2, 2), entry(3, 2)});   // replaces what is durable and what is in flight
+    run.put({entry(4, 1)});               // in flight
+    run.put({entry(2, 2), entry(3, 2)});  // replaces what is durable and what is in flight
     EXPECT_EQ(run.log->durable_index(), Index{1});
     EXPECT_EQ(run.log->last_index(), Index{3});
     EXPECT_EQ(run.log->term_at(Index{3}), Term{2});
@@ -169,7 +169,8 @@ TEST(Log, RollsSegmentsAndReadsOldEntriesBack) {
     EXPECT_GT(run.log->stats().segments, 5u);
     auto all = run.read(1, 62);
     ASSERT_EQ(all.size(), 61u);
-    for (auto& e : all) EXPECT_EQ(e, e.index.value == 61 ? entry(61, 7, 100000) : entry(e.index.value, e.term.value, 900));
+    for (auto& e : all)
+      EXPECT_EQ(e, e.index.value == 61 ? entry(61, 7, 100000) : entry(e.index.value, e.term.value, 900));
     EXPECT_EQ(run.read(5, 62, 2000).size(), 2u);
     EXPECT_EQ(run.read(61, 62, 1).size(), 1u) << "at least one, whatever its size";
   }
@@ -305,7 +306,8 @@ TEST(Log, NoSpaceForTheNextSegmentIsFinalOnlyWhenItIsNeeded) {
   EXPECT_FALSE(run.fatal.is_ok());
 }
 
-// --- torn tails and damage ------------------------------------------------------------------------------------------------
+// --- torn tails and damage
+// ------------------------------------------------------------------------------------------------
 
 std::string segment(FakeDisk& disk, size_t i) { return disk.files("log/log-").at(i); }
 
@@ -477,11 +479,12 @@ TEST(LogRecovery, WhatAStartReadIsDurable) {
   }
 }
 
-// --- every crash point ------------------------------------------------------------------------------------------------
+// --- every crash point
+// ------------------------------------------------------------------------------------------------
 
 // A life of a log with all that happens to one; the model knows what was acknowledged.
 struct Model {
-  std::map<uint64_t, raft::Entry> submitted;     // newest submission for each index
+  std::map<uint64_t, raft::Entry> submitted;          // newest submission for each index
   std::map<uint64_t, std::vector<raft::Entry>> ever;  // all that were ever submitted
   std::map<uint64_t, raft::Entry> acked;
   raft::HardState acked_state, submitted_state;
@@ -710,10 +713,17 @@ TEST(LogCrash, RandomLives) {
       disk.cut_at = 0;
       if (run && run->log) note();
       switch (pick(4)) {
-        case 0: disk.process_ends(); break;
-        case 1: disk.power_cut(Keep::kAll); break;
-        case 2: disk.power_cut(Keep::kNone); break;
-        default: disk.power_cut(Keep::kSome);
+        case 0:
+          disk.process_ends();
+          break;
+        case 1:
+          disk.power_cut(Keep::kAll);
+          break;
+        case 2:
+          disk.power_cut(Keep::kNone);
+          break;
+        default:
+          disk.power_cut(Keep::kSome);
       }
     }
   }

@@ -201,8 +201,7 @@ Result<Manifest> read_manifest(io::World& world, const std::string& dir) {
     return data_loss(path + ": both copies are damaged, at offsets 0 and " + std::to_string(size / 2) + " (" +
                      std::string(m.status().message()) + "): replace the member");
   }
-  if (m->encode() != raw)
-    world.log->warn("one copy of the manifest is damaged; the other is used", {{"path", path}});
+  if (m->encode() != raw) world.log->warn("one copy of the manifest is damaged; the other is used", {{"path", path}});
   return m;
 }
 

@@ -1,6 +1,6 @@
-// The manifest: the one file that says which segments count, which of their records are dead, and what the state is that
-// they hold. Replaced as a whole (manifest.tmp, sync, rename, directory sync); its body is stored twice, each copy with
-// its CRC. Bytes: docs/formats/segments.md.
+// The manifest: the one file that says which segments count, which of their records are dead, and what the state is
+// that they hold. Replaced as a whole (manifest.tmp, sync, rename, directory sync); its body is stored twice, each copy
+// with its CRC. Bytes: docs/formats/segments.md.
 //
 // The shared part describes the state and travels in snapshots; the local part belongs to this member alone.
 #pragma once
@@ -44,10 +44,10 @@ struct DeadRef {
 
 struct SegmentInfo {
   SegmentKind kind = SegmentKind::kKeys;
-  uint64_t number = 0;      // file name; local to this member
-  uint64_t random_id = 0;   // in the file's header
+  uint64_t number = 0;     // file name; local to this member
+  uint64_t random_id = 0;  // in the file's header
   uint64_t size_bytes = 0;
-  Place first, last;        // interval; those of one kind do not overlap and rise
+  Place first, last;  // interval; those of one kind do not overlap and rise
   uint64_t records = 0;
   uint64_t dead_bytes = 0;  // estimate: dead records x mean record size
   Sha256 hash{};
@@ -65,11 +65,11 @@ struct SharedManifest {
   uint32_t feature_level = 0;
   Index applied;
   Term applied_term;
-  std::string config;           // Raft configuration; opaque here, written by node
+  std::string config;  // Raft configuration; opaque here, written by node
   int64_t revision = 1;
   int64_t compact_revision = -1;
-  int64_t base_revision = 0;    // revisions at or below it were never in segments here
-  std::vector<SegmentInfo> segments;   // keys in revision order, then side in order
+  int64_t base_revision = 0;          // revisions at or below it were never in segments here
+  std::vector<SegmentInfo> segments;  // keys in revision order, then side in order
   std::vector<DeadFileInfo> dead_files;
 
   std::string encode() const;
@@ -81,14 +81,14 @@ enum class ManifestReason : uint8_t { kFirstStart = 1, kStart = 2, kCheckpoint =
 struct LocalManifest {
   ClusterId cluster;
   MemberId member;
-  StoreId store;                 // random, made with the directory
-  uint64_t start_counter = 0;    // raised durably at every start
+  StoreId store;               // random, made with the directory
+  uint64_t start_counter = 0;  // raised durably at every start
   uint64_t log_id = 0;
-  uint64_t log_position = 0;     // sequence number of a batch that was durable when this was written
+  uint64_t log_position = 0;  // sequence number of a batch that was durable when this was written
   ManifestReason reason = ManifestReason::kFirstStart;
-  Term term;                     // reason install: hard state to go on with, should the log be older
+  Term term;  // reason install: hard state to go on with, should the log be older
   MemberId vote;
-  uint64_t next_file = 1;        // file numbers rise and are never reused
+  uint64_t next_file = 1;  // file numbers rise and are never reused
 };
 
 struct Manifest {

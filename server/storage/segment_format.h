@@ -25,17 +25,17 @@ constexpr size_t kDirectoryHeaderBytes = 8;
 struct SegmentHeader {
   uint16_t format = kSegmentFormat;
   SegmentKind kind = SegmentKind::kKeys;
-  uint64_t number = 0;     // when it was made; a copy at another member keeps it
+  uint64_t number = 0;  // when it was made; a copy at another member keeps it
   uint64_t random_id = 0;
-  uint64_t base = 0;       // directory positions count from here
+  uint64_t base = 0;  // directory positions count from here
 };
 std::string encode_segment_header(const SegmentHeader& header);
 std::optional<SegmentHeader> decode_segment_header(std::string_view in);
 
 struct SegmentFooter {
-  uint64_t table = 0;      // offsets: blocks end where the table begins, and so on
+  uint64_t table = 0;  // offsets: blocks end where the table begins, and so on
   uint64_t directory = 0;
-  uint64_t index = 0;      // first keys of the directory's blocks
+  uint64_t index = 0;  // first keys of the directory's blocks
   uint64_t records = 0;
   Place first, last;
   uint32_t blocks = 0;

@@ -146,7 +146,8 @@ Result<Bytes> SegmentReader::read_block(size_t block) const {
   return raw.slice(kBlockHeaderBytes, raw.size() - kBlockHeaderBytes - kCrcBytes);
 }
 
-// --- directory ----------------------------------------------------------------------------------------------------------
+// --- directory
+// ----------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -217,7 +218,7 @@ class Cursor final : public SegmentReader::DirectoryCursor {
   std::function<Result<std::string>(uint64_t, uint64_t)> read_;
   std::function<bool(uint64_t, std::string_view)> whole_;
   std::function<Status(uint64_t, const std::string&)> damage_;
-  uint64_t at_;     // offset of the next block
+  uint64_t at_;  // offset of the next block
   uint64_t end_;
   uint64_t base_;
   uint64_t records_;
@@ -242,7 +243,8 @@ std::unique_ptr<SegmentReader::DirectoryCursor> SegmentReader::directory() const
                                   s->info.kind == SegmentKind::kKeys ? s->info.records : 0);
 }
 
-// --- everything ---------------------------------------------------------------------------------------------------------
+// --- everything
+// ---------------------------------------------------------------------------------------------------------
 
 Status SegmentReader::verify() const {
   const State& s = *state_;

@@ -39,7 +39,7 @@ class SegmentReader {
   class DirectoryCursor {
    public:
     virtual ~DirectoryCursor() = default;
-    virtual Result<bool> next() = 0;  // false at the end
+    virtual Result<bool> next() = 0;           // false at the end
     virtual std::string_view key() const = 0;  // valid until the next call
     virtual const mvcc::RecordMeta& meta() const = 0;
   };

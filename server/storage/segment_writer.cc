@@ -14,10 +14,9 @@ namespace {
 constexpr size_t kWriteBytes = 1 << 20;  // one write call
 
 size_t shared_prefix(std::string_view a, std::string_view b) {
-  return static_cast<size_t>(std::mismatch(a.begin(), a.begin() + static_cast<ptrdiff_t>(std::min(a.size(), b.size())),
-                                           b.begin())
-                                 .first -
-                             a.begin());
+  return static_cast<size_t>(
+      std::mismatch(a.begin(), a.begin() + static_cast<ptrdiff_t>(std::min(a.size(), b.size())), b.begin()).first -
+      a.begin());
 }
 }  // namespace
 
@@ -25,11 +24,11 @@ struct SegmentWriter::State {
   SegmentWriterArgs args;
   std::string path;
   std::unique_ptr<io::File> file;
-  uint64_t offset = 0;         // of the end of what was given to put()
-  std::string waiting;         // not written yet
+  uint64_t offset = 0;  // of the end of what was given to put()
+  std::string waiting;  // not written yet
   Sha256Hasher hash;
 
-  std::string block;           // open block: records
+  std::string block;  // open block: records
   uint32_t block_records = 0;
   Place block_first;
 
@@ -42,8 +41,8 @@ struct SegmentWriter::State {
   uint64_t records = 0;
   Place first, last;
 
-  struct Entry {               // of the directory to be
-    uint64_t key_offset;       // in keys
+  struct Entry {          // of the directory to be
+    uint64_t key_offset;  // in keys
     uint32_t key_size;
     mvcc::RecordMeta meta;
   };
@@ -107,9 +106,10 @@ Status SegmentWriter::add(std::string_view record) {
   if (s.block_records > 0 && s.block.size() + record.size() > s.args.block_bytes) RETURN_IF_ERROR(s.close_block());
   if (s.block_records == 0) s.block_first = place;
   if (s.args.kind == SegmentKind::kKeys) {
-    s.entries.push_back({s.keys.size(), static_cast<uint32_t>(key.key.size()),
-                         {key.position, key.create, key.version, key.lease, static_cast<uint32_t>(key.value.size()),
-                          key.flags}});
+    s.entries.push_back(
+        {s.keys.size(),
+         static_cast<uint32_t>(key.key.size()),
+         {key.position, key.create, key.version, key.lease, static_cast<uint32_t>(key.value.size()), key.flags}});
     s.keys.append(key.key);
   }
   s.block.append(record);
@@ -124,8 +124,8 @@ Status SegmentWriter::State::close_block() {
   out.reserve(kBlockHeaderBytes + block.size() + kCrcBytes);
   put_fixed<uint32_t>(out, static_cast<uint32_t>(block.size()));
   put_fixed<uint32_t>(out, block_records);
-  put_fixed<uint8_t>(out, 0);   // codec
-  put_fixed<uint8_t>(out, 0);   // key id
+  put_fixed<uint8_t>(out, 0);  // codec
+  put_fixed<uint8_t>(out, 0);  // key id
   put_fixed<uint16_t>(out, 0);
   out.append(block);
   put_fixed<uint32_t>(out, placed_crc(args.random_id, offset, out));

@@ -32,7 +32,7 @@ class SegmentWriter {
 
   // `record` is one encoded record; positions rise. The bytes are checked (CRC) on the way.
   Status add(std::string_view record);
-  uint64_t bytes() const;    // written so far, open block included
+  uint64_t bytes() const;  // written so far, open block included
   uint64_t records() const;
   // Table, directory, footer, sync. The name is durable after the caller's directory sync.
   Result<SegmentInfo> finish();

@@ -11,7 +11,8 @@
 
 namespace fairlead::storage {
 
-// --- files that nobody names any more -----------------------------------------------------------------------------------
+// --- files that nobody names any more
+// -----------------------------------------------------------------------------------
 
 void Reaper::remove(std::string path) {
   std::lock_guard lock(mutex_);
@@ -51,7 +52,8 @@ size_t SegmentList::find(Place place) const {
   return static_cast<size_t>(it - segments.begin());
 }
 
-// --- the face --------------------------------------------------------------------------------------------------------------
+// --- the face
+// --------------------------------------------------------------------------------------------------------------
 
 Store::Store(std::shared_ptr<Core> core) : core_(std::move(core)) {}
 Store::~Store() {
@@ -89,8 +91,7 @@ Result<std::optional<Identity>> Store::peek(io::World& world, const std::string&
   auto m = read_manifest(world, dir);
   if (m.code() == Code::kNotFound) return std::optional<Identity>();
   if (!m.is_ok()) return m.status();
-  return std::optional<Identity>(
-      Identity{m->local.cluster, m->local.member, m->local.store, m->local.start_counter});
+  return std::optional<Identity>(Identity{m->local.cluster, m->local.member, m->local.store, m->local.start_counter});
 }
 
 void Store::confirm_log(uint64_t log_position, std::function<void(Status)> done) {
@@ -111,7 +112,8 @@ void Store::confirm_log(uint64_t log_position, std::function<void(Status)> done)
       });
 }
 
-// --- a start ---------------------------------------------------------------------------------------------------------------
+// --- a start
+// ---------------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -130,9 +132,12 @@ std::string parent_of(const std::string& path) {
 
 // The number in "seg-..." or "dead-...", 0 for another name.
 uint64_t state_file_number(std::string_view name) {
-  if (name.starts_with("seg-")) name.remove_prefix(4);
-  else if (name.starts_with("dead-")) name.remove_prefix(5);
-  else return 0;
+  if (name.starts_with("seg-"))
+    name.remove_prefix(4);
+  else if (name.starts_with("dead-"))
+    name.remove_prefix(5);
+  else
+    return 0;
   uint64_t number = 0;
   auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number, 16);
   return name.size() == 16 && error == std::errc() && end == name.data() + name.size() ? number : 0;
@@ -144,8 +149,8 @@ Result<Store::Opened> Store::open(io::World& world, const OpenArgs& args) {
   Opened out;
   auto core = std::make_shared<Core>(world, args);
   RETURN_IF_ERROR(core->begin(args, out.first_start));
-  ASSIGN_OR_RETURN(out.log, Log::recover(world, log_dir(args.dir), core->manifest_.local.log_id, out.first_start,
-                                         args.options.log));
+  ASSIGN_OR_RETURN(
+      out.log, Log::recover(world, log_dir(args.dir), core->manifest_.local.log_id, out.first_start, args.options.log));
   RETURN_IF_ERROR(core->join_log(out.log, out.first_start));
   out.store.reset(new Store(std::move(core)));
   return out;
@@ -170,8 +175,9 @@ Status Store::Core::make_first(const OpenArgs& args) {
   if (!args.may_create) return not_found(dir_ + " holds no data");
   if (args.cluster.value == 0 || args.member.value == 0)
     return invalid_argument(dir_ + ": a first start needs the cluster's and the member's ID");
-  const std::string lost = dir_ + "/manifest is missing and data is there: restore the directory as a whole, or remove "
-                                  "the member and add it again with an empty data directory";
+  const std::string lost = dir_ +
+                           "/manifest is missing and data is there: restore the directory as a whole, or remove "
+                           "the member and add it again with an empty data directory";
   ASSIGN_OR_RETURN(auto names, world_.disk->list(dir_));
   for (const std::string& name : names)
     if (state_file_number(name) != 0) return data_loss(lost);
@@ -238,11 +244,12 @@ Status Store::Core::check_log(const RecoveredLog& recovered, bool& restart) cons
   const Log& log = *recovered.log;
   const auto& local = manifest_.local;
   const auto& shared = manifest_.shared;
-  const std::string advice = ": the log was lost or is older than the state; restore the directory as a whole, or remove "
-                             "the member and add it again with an empty data directory";
+  const std::string advice =
+      ": the log was lost or is older than the state; restore the directory as a whole, or remove "
+      "the member and add it again with an empty data directory";
   if (log.durable_position() < local.log_position)
-    return data_loss(log.dir() + " ends with batch " + std::to_string(log.durable_position()) +
-                     ", and batch " + std::to_string(local.log_position) + " was durable" + advice);
+    return data_loss(log.dir() + " ends with batch " + std::to_string(log.durable_position()) + ", and batch " +
+                     std::to_string(local.log_position) + " was durable" + advice);
   restart = log.term_at(shared.applied) != shared.applied_term;
   if (!restart || local.reason == ManifestReason::kInstall) return {};
   return data_loss(log.dir() + " holds entries " + std::to_string(log.first_index().value) + " to " +
@@ -279,7 +286,8 @@ Status Store::Core::join_log(RecoveredLog& recovered, bool first_start) {
   return {};
 }
 
-// --- lists ------------------------------------------------------------------------------------------------------------------
+// --- lists
+// ------------------------------------------------------------------------------------------------------------------
 
 Result<std::shared_ptr<SegmentList>> Store::Core::open_list(const SharedManifest& shared,
                                                             const SegmentList* previous) const {
@@ -332,8 +340,8 @@ void Store::Core::adopt(Manifest manifest, std::shared_ptr<SegmentList> list) {
   list_ = std::move(list);
   const auto& m = manifest_;
   identity_ = {m.local.cluster, m.local.member, m.local.store, m.local.start_counter};
-  state_ = {m.shared.applied, m.shared.applied_term, m.shared.config, m.shared.revision, m.shared.compact_revision,
-            m.shared.feature_level};
+  state_ = {m.shared.applied,  m.shared.applied_term,     m.shared.config,
+            m.shared.revision, m.shared.compact_revision, m.shared.feature_level};
 }
 
 }  // namespace fairlead::storage

@@ -8,8 +8,8 @@
 //   log/                 the log (log.h)
 //
 // What each crash leaves behind:
-//   before the manifest is renamed   the old manifest; new files are orphans, removed at the next start; the log has all
-//   after it                         the new manifest; the log holds some entries twice over, which apply skips
+//   before the manifest is renamed   the old manifest; new files are orphans, removed at the next start; the log has
+//   all after it                         the new manifest; the log holds some entries twice over, which apply skips
 //   install, before the manifest     the old state; received files are orphans
 //   install, after it                the manifest says "install": the next start restarts the log behind it
 //
@@ -18,10 +18,10 @@
 // only deaths caused by entries up to its own applied index.
 //
 // Threads: the loop owns the Store; blocking parts run as Workers closures, whose callbacks come back on the loop and
-// never inside the call. open() and load() block: for the start only. load() is also safe on a worker while nothing else
-// uses the Store (an install).
-// Errors: damage is kDataLoss and names file and offset. A failed write of manifest or directory is kInternal with
-// "fatal:" in front: the caller ends the process. A failed write of a segment abandons its file; a retry uses a new one.
+// never inside the call. open() and load() block: for the start only. load() is also safe on a worker while nothing
+// else uses the Store (an install). Errors: damage is kDataLoss and names file and offset. A failed write of manifest
+// or directory is kInternal with "fatal:" in front: the caller ends the process. A failed write of a segment abandons
+// its file; a retry uses a new one.
 #pragma once
 
 #include <cstdint>
@@ -60,8 +60,8 @@ struct OpenArgs {
   // Refused by name when the directory belongs to another one. 0 = take what is there (not at a first start).
   ClusterId cluster;
   MemberId member;
-  bool may_create = true;        // false: a directory without a manifest is kNotFound
-  std::string first_config;      // Raft configuration to write at a first start
+  bool may_create = true;    // false: a directory without a manifest is kNotFound
+  std::string first_config;  // Raft configuration to write at a first start
   StoreOptions options;
 };
 
@@ -76,7 +76,7 @@ struct StoreState {
 };
 
 struct CheckpointArgs {
-  Index applied;           // durable in the own log, no entry half applied
+  Index applied;  // durable in the own log, no entry half applied
   Term applied_term;
   std::string config;
   uint32_t feature_level = 0;
@@ -96,7 +96,7 @@ struct SnapshotInfo {
   std::string manifest;  // SharedManifest::encode()
   Index applied;
   Term applied_term;
-  uint64_t bytes = 0;    // of all files
+  uint64_t bytes = 0;  // of all files
   struct FileInfo {
     uint64_t size_bytes = 0;
     Sha256 hash{};
@@ -112,7 +112,7 @@ struct ScanResult {
 
 struct StoreStats {
   uint64_t segments = 0;
-  uint64_t bytes = 0;       // of all files named by the manifest
+  uint64_t bytes = 0;  // of all files named by the manifest
   uint64_t records = 0;
   uint64_t dead_records = 0;
   uint64_t dead_bytes = 0;  // estimate
@@ -131,8 +131,8 @@ class Store {
     RecoveredLog log;
     bool first_start = false;
   };
-  // Blocking. Locks, reads the manifest, removes orphans, recovers the log, checks that both belong together, raises the
-  // start counter. A directory without manifest is made new (args.cluster and args.member must be given).
+  // Blocking. Locks, reads the manifest, removes orphans, recovers the log, checks that both belong together, raises
+  // the start counter. A directory without manifest is made new (args.cluster and args.member must be given).
   static Result<Opened> open(io::World& world, const OpenArgs& args);
   // Blocking, without lock: whose directory is it? Nothing if there is no manifest.
   static Result<std::optional<Identity>> peek(io::World& world, const std::string& dir);
@@ -141,14 +141,14 @@ class Store {
   Store& operator=(const Store&) = delete;
 
   const Identity& identity() const;
-  const StoreState& state() const;   // of the durable manifest
+  const StoreState& state() const;  // of the durable manifest
   StoreStats stats() const;
-  Pin pin() const;                   // the current list
+  Pin pin() const;  // the current list
   const std::string& dir() const;
 
-  // Blocking. Side records in order of position (a later one of the same kind and id replaces an earlier one), then every
-  // key that has a record not on a dead list, in key order, its revisions ascending. The compact revision is not applied
-  // here: state().compact_revision tells the loader.
+  // Blocking. Side records in order of position (a later one of the same kind and id replaces an earlier one), then
+  // every key that has a record not on a dead list, in key order, its revisions ascending. The compact revision is not
+  // applied here: state().compact_revision tells the loader.
   Status load(mvcc::IndexLoader& loader) const;
 
   // One at a time (CHECK). `done(ok)`: state() and pin() are those of args from then on; the log may be released.
@@ -195,11 +195,11 @@ class Receiver {
  public:
   class Core;  // store_core.h
   ~Receiver();
-  const SharedManifest& manifest() const;   // as received: numbers are the sender's
+  const SharedManifest& manifest() const;  // as received: numbers are the sender's
   size_t file_count() const;
   uint64_t file_size(size_t index) const;
-  uint64_t received(size_t index) const;    // bytes written so far: where to go on after a broken connection
-  bool complete() const;                    // every file is there, verified and synced
+  uint64_t received(size_t index) const;  // bytes written so far: where to go on after a broken connection
+  bool complete() const;                  // every file is there, verified and synced
 
   // The next piece of file `index` (offset == received(index)); one write at a time. At the file's end it is synced and
   // checked against its hash: kDataLoss if it differs, then received(index) is 0 again under a new file.

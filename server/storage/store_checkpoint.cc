@@ -17,7 +17,10 @@ namespace {
 class CheckpointJob {
  public:
   CheckpointJob(std::shared_ptr<Store::Core> core, CheckpointArgs args, uint64_t id_seed)
-      : core_(std::move(core)), args_(std::move(args)), old_(core_->list_), manifest_(core_->manifest_),
+      : core_(std::move(core)),
+        args_(std::move(args)),
+        old_(core_->list_),
+        manifest_(core_->manifest_),
         id_seed_(id_seed) {}
 
   void run() {
@@ -137,8 +140,8 @@ class CheckpointJob {
           if (all) continue;
         }
         if (merged.size() > s.records)
-          return internal_error(segment_file_name(s.number) + " has " + std::to_string(s.records) +
-                                " records, and " + std::to_string(merged.size()) + " of them are said to be dead");
+          return internal_error(segment_file_name(s.number) + " has " + std::to_string(s.records) + " records, and " +
+                                std::to_string(merged.size()) + " of them are said to be dead");
         s.dead_bytes = s.size_bytes / s.records * merged.size();
         lists_.push_back({s.number, std::move(merged)});
       }
@@ -203,18 +206,20 @@ void Store::Core::checkpoint(CheckpointArgs args, std::function<void(Status)> do
   busy_ = true;
   auto job = std::make_shared<CheckpointJob>(shared_from_this(), std::move(args), world_.random->next());
   const io::Nanos begin = world_.loop->now();
-  world_.workers->run([job] { job->run(); }, [self = shared_from_this(), job, begin, done = std::move(done)] {
-    if (self->closed_) return;
-    self->busy_ = false;
-    Status status = job->status();
-    self->note_result(status);
-    if (status.is_ok()) {
-      ++self->checkpoints_;
-      self->checkpoint_seconds_ += static_cast<double>(self->world_.loop->now() - begin) / io::kSecond;
-      self->adopt(job->take_manifest(), job->take_list());
-    }
-    done(status);
-  });
+  world_.workers->run([job] { job->run(); },
+                      [self = shared_from_this(), job, begin, done = std::move(done)] {
+                        if (self->closed_) return;
+                        self->busy_ = false;
+                        Status status = job->status();
+                        self->note_result(status);
+                        if (status.is_ok()) {
+                          ++self->checkpoints_;
+                          self->checkpoint_seconds_ +=
+                              static_cast<double>(self->world_.loop->now() - begin) / io::kSecond;
+                          self->adopt(job->take_manifest(), job->take_list());
+                        }
+                        done(status);
+                      });
 }
 
 }  // namespace fairlead::storage

@@ -66,7 +66,7 @@ class SegmentList {
   SharedManifest shared;
   std::vector<Segment> segments;  // as in shared
   std::vector<DeadFile> dead_files;
-  size_t key_segments = 0;        // the first ones
+  size_t key_segments = 0;  // the first ones
 
   // The key segment whose interval holds the place, or the first one behind it.
   size_t find(Place place) const;
@@ -103,13 +103,13 @@ class Store::Core : public std::enable_shared_from_this<Store::Core> {
   const StoreOptions options_;
   std::shared_ptr<Reaper> reaper_;
   std::unique_ptr<io::File> lock_;
-  Manifest manifest_;                       // durable
+  Manifest manifest_;  // durable
   Pin list_;
   Identity identity_;
   StoreState state_;
   std::atomic<uint64_t> next_file_{1};
   bool busy_ = false;
-  bool closed_ = false;                     // the Store is gone: nobody waits for results any more
+  bool closed_ = false;  // the Store is gone: nobody waits for results any more
   uint64_t checkpoints_ = 0;
   double checkpoint_seconds_ = 0;
   uint64_t damage_found_ = 0;

@@ -8,7 +8,8 @@
 
 namespace fairlead::storage {
 
-// --- index load -------------------------------------------------------------------------------------------------------------
+// --- index load
+// -------------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -104,7 +105,8 @@ Status Store::Core::load(mvcc::IndexLoader& loader) const {
   return {};
 }
 
-// --- records by position ------------------------------------------------------------------------------------------------
+// --- records by position
+// ------------------------------------------------------------------------------------------------
 
 Result<Store::Records> read_records(const SegmentList& list, const std::vector<mvcc::Position>& positions,
                                     std::atomic<uint64_t>& block_reads) {
@@ -157,7 +159,8 @@ void Store::read(Pin pin, std::vector<mvcc::Position> positions, std::function<v
       });
 }
 
-// --- scans ------------------------------------------------------------------------------------------------------------------
+// --- scans
+// ------------------------------------------------------------------------------------------------------------------
 
 Result<ScanResult> scan_records(io::Disk& disk, const std::string& dir, const SegmentList& list, mvcc::Position from,
                                 mvcc::Position to, size_t bytes_max, std::atomic<uint64_t>& block_reads) {

@@ -38,7 +38,8 @@ Status check_segment(io::Disk& disk, const std::string& dir, SegmentInfo info, u
 
 }  // namespace
 
-// --- sending ----------------------------------------------------------------------------------------------------------------
+// --- sending
+// ----------------------------------------------------------------------------------------------------------------
 
 SnapshotInfo Store::snapshot() const {
   SnapshotInfo out;
@@ -80,7 +81,8 @@ void Store::read_file(const SnapshotInfo& snapshot, size_t index, uint64_t offse
       });
 }
 
-// --- receiving -------------------------------------------------------------------------------------------------------------
+// --- receiving
+// -------------------------------------------------------------------------------------------------------------
 
 Result<std::unique_ptr<Receiver>> Store::receive(std::string_view shared_manifest) {
   auto core = std::make_shared<Receiver::Core>();
@@ -153,21 +155,21 @@ void Receiver::write(size_t index, Bytes piece, std::function<void(Status)> done
     };
     job->status = write();
   };
-  core_->store->world_.workers->run(std::move(work), [core = core_, job, index, last, size = piece.size(),
-                                                      done = std::move(done)] {
-    if (core->store->closed_) return;
-    Core::File& target = core->files[index];
-    core->writing = false;
-    target.file = last ? nullptr : job->file;
-    job->file = nullptr;
-    if (job->status.is_ok()) {
-      target.received += size;
-      target.done = last;
-    } else {
-      core->start_over(target);
-    }
-    done(job->status);
-  });
+  core_->store->world_.workers->run(std::move(work),
+                                    [core = core_, job, index, last, size = piece.size(), done = std::move(done)] {
+                                      if (core->store->closed_) return;
+                                      Core::File& target = core->files[index];
+                                      core->writing = false;
+                                      target.file = last ? nullptr : job->file;
+                                      job->file = nullptr;
+                                      if (job->status.is_ok()) {
+                                        target.received += size;
+                                        target.done = last;
+                                      } else {
+                                        core->start_over(target);
+                                      }
+                                      done(job->status);
+                                    });
 }
 
 SharedManifest Receiver::Core::renumbered() const {
@@ -187,7 +189,8 @@ SharedManifest Receiver::Core::renumbered() const {
   return m;
 }
 
-// --- installing -----------------------------------------------------------------------------------------------------------
+// --- installing
+// -----------------------------------------------------------------------------------------------------------
 
 void Store::install(std::unique_ptr<Receiver> received, const raft::HardState& hard_state, uint64_t log_position,
                     std::function<void(Status)> done) {

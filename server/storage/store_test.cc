@@ -11,12 +11,12 @@
 namespace fairlead::storage {
 namespace {
 
+using mvcc::Position;
+using mvcc::SidePosition;
 using testing::Cut;
 using testing::FakeDisk;
 using testing::FakeProcess;
 using testing::Keep;
-using mvcc::Position;
-using mvcc::SidePosition;
 
 const std::string kDir = "data/member";
 
@@ -226,7 +226,8 @@ void expect_holds(Member& member, const Model& m) {
   EXPECT_EQ(scanned, positions);
 }
 
-// --- segments ---------------------------------------------------------------------------------------------------------
+// --- segments
+// ---------------------------------------------------------------------------------------------------------
 
 TEST(Segment, RoundTripWithDirectoryInKeyOrder) {
   FakeDisk disk;
@@ -279,7 +280,8 @@ TEST(DeadList, RoundTripMergeAndDamage) {
   EXPECT_EQ(read_dead_list(disk, "d", rb).code(), Code::kDataLoss);
 }
 
-// --- start ------------------------------------------------------------------------------------------------------------
+// --- start
+// ------------------------------------------------------------------------------------------------------------
 
 TEST(Store, FirstStartThenTheSameIdentity) {
   FakeDisk disk;
@@ -440,7 +442,8 @@ TEST(Store, NobodyIsCalledAfterItsEnd) {
   int called = 0;
   member.store->read(pin, {{2, 1}}, [&](Result<Store::Records>) { ++called; });
   member.store->scan(pin, {0, 0}, {9, 0}, 100, [&](Result<ScanResult>) { ++called; });
-  member.log->append(std::nullopt, std::vector<raft::Entry>{{Term{1}, member.log->last_index() + 1, {}, {}}}, WriteSeq{9});
+  member.log->append(std::nullopt, std::vector<raft::Entry>{{Term{1}, member.log->last_index() + 1, {}, {}}},
+                     WriteSeq{9});
   member.log->read(member.log->last_index(), member.log->last_index() + 1, 10, [&](Result<Log::Entries>) { ++called; });
   CheckpointArgs args;
   args.applied = Index{m.applied};
@@ -456,7 +459,8 @@ TEST(Store, NobodyIsCalledAfterItsEnd) {
   member.process.pump();
 }
 
-// --- damage -------------------------------------------------------------------------------------------------------------
+// --- damage
+// -------------------------------------------------------------------------------------------------------------
 
 // Everything a member can be asked for. Returns the first error, or checks the answers against the model.
 Status use_everything(FakeDisk& disk, const Model& m, bool& right) {
@@ -469,8 +473,8 @@ Status use_everything(FakeDisk& disk, const Model& m, bool& right) {
   for (auto& [p, key] : m.key_at) keys[key].push_back(p);
   std::map<std::string, std::string> side;
   for (auto& [id, s] : m.side) side[id] = s.second;
-  right = loaded.ordered && loaded.keys == keys && loaded.side == side &&
-          member.store->state().applied.value == m.applied;
+  right =
+      loaded.ordered && loaded.keys == keys && loaded.side == side && member.store->state().applied.value == m.applied;
   std::vector<Position> positions;
   for (auto& [p, record] : m.record_at) positions.push_back(p);
   ASSIGN_OR_RETURN(Store::Records records, member.read(member.store->pin(), positions));
@@ -592,7 +596,8 @@ TEST(StoreDamage, OneCopyOfTheManifestIsEnough) {
   EXPECT_TRUE(Member(half.get()).status.is_ok());
 }
 
-// --- snapshots -----------------------------------------------------------------------------------------------------------
+// --- snapshots
+// -----------------------------------------------------------------------------------------------------------
 
 Status ship(Member& from, Member& to, const SnapshotInfo& snapshot, size_t piece_bytes, size_t spoil_piece,
             std::unique_ptr<Receiver>& receiver) {
@@ -668,7 +673,8 @@ TEST(StoreSnapshot, TravelsAndIsInstalled) {
   expect_holds(again, at_snapshot);
 }
 
-// --- every crash point ------------------------------------------------------------------------------------------------
+// --- every crash point
+// ------------------------------------------------------------------------------------------------
 
 enum class End { kPowerAll, kPowerNone, kPowerSome, kKill, kKillThenPower, kKillThenPowerInStart };
 
@@ -727,7 +733,10 @@ bool cut_checkpoint(uint64_t n, End end, uint64_t seed) {
   if (end == End::kKillThenPower) {
     end_process(disk, end);
     member = nullptr;
-    { Member second(&disk); EXPECT_TRUE(second.status.is_ok()) << second.status.to_string(); }
+    {
+      Member second(&disk);
+      EXPECT_TRUE(second.status.is_ok()) << second.status.to_string();
+    }
     disk.power_cut(Keep::kNone);
   } else if (end == End::kKillThenPowerInStart) {  // what the second start saw and removed was not durable yet
     end_process(disk, end);
@@ -853,9 +862,7 @@ TEST(StoreCrash, EveryPointOfAnInstall) {
   Member from(&here);
   for (int i = 0; i < 2; ++i) ASSERT_TRUE(from.checkpoint(m, step(m, 40, i)).is_ok());
   SnapshotInfo snapshot = from.store->snapshot();
-  EXPECT_GT(enumerate([&](uint64_t n, End end, uint64_t seed) {
-              return cut_install(n, end, seed, from, snapshot, m);
-            }),
+  EXPECT_GT(enumerate([&](uint64_t n, End end, uint64_t seed) { return cut_install(n, end, seed, from, snapshot, m); }),
             150u);
 }
 

@@ -80,9 +80,7 @@ class RealFile final : public File {
     return Status::ok();
   }
 
-  Status sync() override {
-    return fdatasync(fd_.get()) == 0 ? Status::ok() : io_error("sync of " + path_, errno);
-  }
+  Status sync() override { return fdatasync(fd_.get()) == 0 ? Status::ok() : io_error("sync of " + path_, errno); }
 
   Status reserve(uint64_t size) override {
     ASSIGN_OR_RETURN(uint64_t present, this->size());
@@ -136,10 +134,14 @@ class RealFile final : public File {
 
 int open_flags(OpenMode mode) {
   switch (mode) {
-    case OpenMode::kRead: return O_RDONLY;
-    case OpenMode::kReadWrite: return O_RDWR;
-    case OpenMode::kCreate: return O_RDWR | O_CREAT | O_EXCL;
-    case OpenMode::kLog: return O_RDWR | O_CREAT;
+    case OpenMode::kRead:
+      return O_RDONLY;
+    case OpenMode::kReadWrite:
+      return O_RDWR;
+    case OpenMode::kCreate:
+      return O_RDWR | O_CREAT | O_EXCL;
+    case OpenMode::kLog:
+      return O_RDWR | O_CREAT;
   }
   return O_RDONLY;
 }
@@ -167,8 +169,10 @@ Result<std::unique_ptr<RealDisk>> RealDisk::create(RealLoop* loop, LogIo log_io)
   std::unique_ptr<LogWriter> writer;
   if (log_io != LogIo::kPwrite) {
     auto uring = make_uring_writer(loop);
-    if (uring.is_ok()) writer = *std::move(uring);
-    else if (log_io == LogIo::kUring) return uring.status();
+    if (uring.is_ok())
+      writer = *std::move(uring);
+    else if (log_io == LogIo::kUring)
+      return uring.status();
   }
   if (!writer) writer = make_thread_writer(loop);
   return std::unique_ptr<RealDisk>(new RealDisk(std::move(writer)));

@@ -17,8 +17,8 @@ namespace fairlead::io {
 enum class LogIo { kAuto, kUring, kPwrite };
 Result<LogIo> parse_log_io(std::string_view name);  // "auto", "uring", "pwrite"
 
-constexpr unsigned kUringDepth = 64;                 // log writes at the kernel at once
-constexpr size_t kDurableWritesWaitingMax = 4096;    // log writes waiting; more is a bug of the caller (CHECK)
+constexpr unsigned kUringDepth = 64;               // log writes at the kernel at once
+constexpr size_t kDurableWritesWaitingMax = 4096;  // log writes waiting; more is a bug of the caller (CHECK)
 
 class LogWriter;  // disk_writers.h
 

@@ -1,8 +1,8 @@
 #include "server/io/real/disk.h"
 
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -150,7 +150,9 @@ TEST_P(RealDiskTest, TheModeIsNamed) {
 
 INSTANTIATE_TEST_SUITE_P(Modes, RealDiskTest, testing::Values(LogIo::kUring, LogIo::kPwrite, LogIo::kAuto),
                          [](const auto& test) {
-                           return test.param == LogIo::kUring ? "Uring" : test.param == LogIo::kPwrite ? "Pwrite" : "Auto";
+                           return test.param == LogIo::kUring    ? "Uring"
+                                  : test.param == LogIo::kPwrite ? "Pwrite"
+                                                                 : "Auto";
                          });
 
 TEST(LogIoNames, AreParsed) {

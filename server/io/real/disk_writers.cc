@@ -152,8 +152,8 @@ class UringWriter final : public LogWriter, private RealLoop::Pollable {
   void write(int fd, const std::string& path, uint64_t offset, std::shared_ptr<AlignedBuffer> data, size_t size,
              std::function<void(Status)> done) override {
     CHECK(writes_.size() < kDurableWritesWaitingMax, "too many log writes wait");
-    writes_.push_back(std::make_unique<LogWrite>(
-        LogWrite{fd, path, offset, std::move(data), size, std::move(done), 0, false, {}}));
+    writes_.push_back(
+        std::make_unique<LogWrite>(LogWrite{fd, path, offset, std::move(data), size, std::move(done), 0, false, {}}));
     submit_waiting();
   }
   std::string_view mode() const override { return "uring"; }
@@ -215,8 +215,10 @@ class UringWriter final : public LogWriter, private RealLoop::Pollable {
   }
 
   void take_completion(LogWrite* write, int result) {
-    if (result == -EINTR || result == -EAGAIN) result = 0;
-    else if (result == 0) result = -EIO;
+    if (result == -EINTR || result == -EAGAIN)
+      result = 0;
+    else if (result == 0)
+      result = -EIO;
     if (result >= 0) {
       write->written += static_cast<size_t>(result);
       if (write->written < write->size) {  // a short write has not failed: the rest follows

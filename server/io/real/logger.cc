@@ -18,11 +18,16 @@ constexpr std::chrono::seconds kFinalFlush{1};
 
 std::string_view level_name(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return "debug";
-    case LogLevel::kInfo: return "info";
-    case LogLevel::kWarn: return "warn";
-    case LogLevel::kError: return "error";
-    case LogLevel::kFatal: return "fatal";
+    case LogLevel::kDebug:
+      return "debug";
+    case LogLevel::kInfo:
+      return "info";
+    case LogLevel::kWarn:
+      return "warn";
+    case LogLevel::kError:
+      return "error";
+    case LogLevel::kFatal:
+      return "fatal";
   }
   return "info";
 }
@@ -32,8 +37,11 @@ std::string_view level_name(LogLevel level) {
 size_t utf8_length(std::string_view s) {
   auto byte = [&](size_t i) { return static_cast<unsigned char>(s[i]); };
   unsigned char lead = byte(0);
-  size_t length = lead < 0x80 ? 1 : lead >= 0xC2 && lead <= 0xDF ? 2 : (lead & 0xF0) == 0xE0 ? 3
-                : lead >= 0xF0 && lead <= 0xF4 ? 4 : 0;
+  size_t length = lead < 0x80                    ? 1
+                  : lead >= 0xC2 && lead <= 0xDF ? 2
+                  : (lead & 0xF0) == 0xE0        ? 3
+                  : lead >= 0xF0 && lead <= 0xF4 ? 4
+                                                 : 0;
   if (length == 0 || s.size() < length) return 0;
   for (size_t i = 1; i < length; ++i) {
     if ((byte(i) & 0xC0) != 0x80) return 0;
@@ -52,11 +60,21 @@ void append_json_string(std::string& out, std::string_view s) {
     auto c = static_cast<unsigned char>(s[0]);
     if (c < 0x20 || c == '"' || c == '\\') {
       switch (c) {
-        case '"': out += "\\\""; break;
-        case '\\': out += "\\\\"; break;
-        case '\n': out += "\\n"; break;
-        case '\r': out += "\\r"; break;
-        case '\t': out += "\\t"; break;
+        case '"':
+          out += "\\\"";
+          break;
+        case '\\':
+          out += "\\\\";
+          break;
+        case '\n':
+          out += "\\n";
+          break;
+        case '\r':
+          out += "\\r";
+          break;
+        case '\t':
+          out += "\\t";
+          break;
         default:
           out += "\\u00";
           out.push_back(kHex[c >> 4]);
@@ -89,8 +107,10 @@ struct AppendValue {
   void operator()(std::string_view v) { append_json_string(out, v); }
   void operator()(bool v) { out += v ? "true" : "false"; }
   void operator()(double v) {
-    if (std::isfinite(v)) append_number(out, v);
-    else append_json_string(out, std::isnan(v) ? "NaN" : v > 0 ? "+Inf" : "-Inf");
+    if (std::isfinite(v))
+      append_number(out, v);
+    else
+      append_json_string(out, std::isnan(v) ? "NaN" : v > 0 ? "+Inf" : "-Inf");
   }
   void operator()(int64_t v) { append_number(out, v); }
   void operator()(uint64_t v) { append_number(out, v); }
@@ -206,8 +226,10 @@ void RealLogger::write_loop() {
     lock.unlock();
     uint64_t dropped = dropped_lines();
     if (dropped > dropped_reported_) {
-      batch += format_log_line(LogLevel::kWarn, log_time_now(), options_.caller, "log lines dropped: the sink was blocked",
-                               {{"dropped", dropped - dropped_reported_}, {"dropped-total", dropped}}) + "\n";
+      batch +=
+          format_log_line(LogLevel::kWarn, log_time_now(), options_.caller, "log lines dropped: the sink was blocked",
+                          {{"dropped", dropped - dropped_reported_}, {"dropped-total", dropped}}) +
+          "\n";
       dropped_reported_ = dropped;
     }
     bool written = write_all(batch);

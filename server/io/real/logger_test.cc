@@ -29,9 +29,10 @@ struct Pipe {
 
 TEST(LogLine, HasEtcdsShapeAndIsAlwaysJson) {
   EXPECT_EQ(format_log_time(1795190647000042), "2026-11-20T16:04:07.000042Z");
-  EXPECT_EQ(format_log_line(LogLevel::kInfo, "T", "fairlead", "ready",
-                            {{"n", 3}, {"u", uint64_t{1} << 63}, {"ok", true}, {"f", 1.5}, {"who", std::string("m\"1")}}),
-            R"({"level":"info","ts":"T","caller":"fairlead","msg":"ready","n":3,"u":9223372036854775808,"ok":true,"f":1.5,"who":"m\"1"})");
+  EXPECT_EQ(
+      format_log_line(LogLevel::kInfo, "T", "fairlead", "ready",
+                      {{"n", 3}, {"u", uint64_t{1} << 63}, {"ok", true}, {"f", 1.5}, {"who", std::string("m\"1")}}),
+      R"({"level":"info","ts":"T","caller":"fairlead","msg":"ready","n":3,"u":9223372036854775808,"ok":true,"f":1.5,"who":"m\"1"})");
   EXPECT_EQ(format_log_line(LogLevel::kWarn, "T", "x", "a\nb\x01\xFF\xC3\xA4", {{"caller", "io/net"}}),
             "{\"level\":\"warn\",\"ts\":\"T\",\"caller\":\"io/net\",\"msg\":\"a\\nb\\u0001\\ufffd\xC3\xA4\"}");
 }
@@ -48,7 +49,8 @@ TEST(RealLogger, WritesLinesInOrderAndHonoursTheLevel) {
   }
   std::string out = pipe.drain();
   EXPECT_EQ(out.find("not this"), std::string::npos);
-  size_t one = out.find("\"msg\":\"one\""), two = out.find("\"msg\":\"two\",\"why\":\"because\""), three = out.find("three");
+  size_t one = out.find("\"msg\":\"one\""), two = out.find("\"msg\":\"two\",\"why\":\"because\""),
+         three = out.find("three");
   EXPECT_TRUE(one < two && two < three && three != std::string::npos) << out;
   EXPECT_EQ(out.back(), '\n');
 }

@@ -131,8 +131,10 @@ void RealLoop::remove_turn_hook(uint64_t handle) {
   auto it = std::find_if(hooks_.begin(), hooks_.end(), [&](const Hook& h) { return h.handle == handle; });
   if (it == hooks_.end()) return;
   // Hooks are being walked by index: an emptied one is swept after the walk.
-  if (in_hooks_) it->handle = 0;
-  else hooks_.erase(it);
+  if (in_hooks_)
+    it->handle = 0;
+  else
+    hooks_.erase(it);
 }
 
 void RealLoop::on_signal(int signal_number, std::function<void()> callback) {

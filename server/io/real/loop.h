@@ -61,8 +61,8 @@ class RealLoop final : public Loop {
 
   struct TurnStats {
     uint64_t turns = 0;
-    Nanos busy = 0;           // time spent in turns, without sleeping
-    Nanos longest_turn = 0;   // since the last reset_longest_turn()
+    Nanos busy = 0;          // time spent in turns, without sleeping
+    Nanos longest_turn = 0;  // since the last reset_longest_turn()
   };
   const TurnStats& turn_stats() const { return stats_; }
   void reset_longest_turn() { stats_.longest_turn = 0; }

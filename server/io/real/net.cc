@@ -47,8 +47,10 @@ class RealStream final : public Stream, private RealLoop::Pollable {
 
   void set_handler(StreamHandler* handler) override {
     handler_ = handler;
-    if (state_ == State::kDead) tell_dead();
-    else update_interest();
+    if (state_ == State::kDead)
+      tell_dead();
+    else
+      update_interest();
   }
   IoResult read(std::span<char> into) override;
   IoResult writev(std::span<const std::string_view> parts) override;
@@ -58,8 +60,10 @@ class RealStream final : public Stream, private RealLoop::Pollable {
   void pause_reading(bool paused) override {
     if (paused_ == paused) return;
     paused_ = paused;
-    if (state_ == State::kDead) tell_dead();
-    else update_interest();
+    if (state_ == State::kDead)
+      tell_dead();
+    else
+      update_interest();
   }
   std::string peer_address() const override { return peer_; }
   std::string local_address() const override { return fd_ >= 0 ? local_address_of(fd_) : "unknown"; }
@@ -120,8 +124,10 @@ void RealStream::update_interest() {
     handle_.reset();
     return;
   }
-  if (!handle_) handle_ = loop_->poll_add(fd_, want, this);
-  else if (want != interest_) loop_->poll_change(*handle_, want);
+  if (!handle_)
+    handle_ = loop_->poll_add(fd_, want, this);
+  else if (want != interest_)
+    loop_->poll_change(*handle_, want);
   interest_ = want;
 }
 
@@ -260,8 +266,13 @@ class RealListener final : public Listener, private RealLoop::Pollable {
  public:
   RealListener(RealLoop* loop, Logger* log, int fd, std::string unix_path,
                std::function<void(std::unique_ptr<Stream>)> on_accept)
-      : loop_(loop), log_(log), fd_(fd), unix_path_(std::move(unix_path)), on_accept_(std::move(on_accept)),
-        address_(local_address_of(fd)), handle_(loop->poll_add(fd, EPOLLIN, this)) {}
+      : loop_(loop),
+        log_(log),
+        fd_(fd),
+        unix_path_(std::move(unix_path)),
+        on_accept_(std::move(on_accept)),
+        address_(local_address_of(fd)),
+        handle_(loop->poll_add(fd, EPOLLIN, this)) {}
   ~RealListener() override {
     *alive_ = false;
     loop_->cancel_timer(resume_timer_);
@@ -293,8 +304,10 @@ void RealListener::on_poll(uint32_t) {
     peer.length = sizeof peer.storage;
     int fd = accept4(fd_, reinterpret_cast<sockaddr*>(&peer.storage), &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
-      if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) pause(errno);
-      else if (errno == EINTR || errno == ECONNABORTED) continue;
+      if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+        pause(errno);
+      else if (errno == EINTR || errno == ECONNABORTED)
+        continue;
       return;
     }
     set_stream_options(fd, peer.family());
@@ -304,9 +317,10 @@ void RealListener::on_poll(uint32_t) {
 
 void RealListener::pause(int error) {
   if (log_ != nullptr) {
-    log_->warn("cannot accept connections for now",
-               {{"caller", "io/net"}, {"address", address_}, {"error", std::strerror(error)},
-                {"retry-in-ms", kAcceptPause / kMillisecond}});
+    log_->warn("cannot accept connections for now", {{"caller", "io/net"},
+                                                     {"address", address_},
+                                                     {"error", std::strerror(error)},
+                                                     {"retry-in-ms", kAcceptPause / kMillisecond}});
   }
   loop_->poll_remove(handle_);
   resume_timer_ = loop_->add_timer(loop_->now() + kAcceptPause, [this] {
@@ -374,8 +388,10 @@ std::unique_ptr<Stream> RealNet::connect(const std::string& address) {
   auto stream = std::make_unique<RealStream>(loop_, address);
   if (is_unix_address(address)) {
     auto un = unix_address(address);
-    if (un.is_ok()) stream->start_connecting({*un});
-    else stream->fail(un.status());
+    if (un.is_ok())
+      stream->start_connecting({*un});
+    else
+      stream->fail(un.status());
     return stream;
   }
   auto host_port = split_host_port(address);
@@ -393,8 +409,10 @@ std::unique_ptr<Stream> RealNet::connect(const std::string& address) {
                 [found, raw = stream.get(), alive = stream->alive()] {
                   if (!*alive) return;
                   Result<std::vector<SocketAddress>>& addresses = **found;
-                  if (addresses.is_ok()) raw->start_connecting(*std::move(addresses));
-                  else raw->fail(addresses.status());
+                  if (addresses.is_ok())
+                    raw->start_connecting(*std::move(addresses));
+                  else
+                    raw->fail(addresses.status());
                 });
   return stream;
 }

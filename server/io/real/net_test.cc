@@ -81,9 +81,8 @@ class RealNetTest : public testing::Test {
   }
   void exchange(const std::string& address) {
     std::vector<std::unique_ptr<Peer>> served;
-    auto listener = net.listen(address, [&](std::unique_ptr<Stream> s) {
-      served.push_back(std::make_unique<Peer>(std::move(s), true));
-    });
+    auto listener = net.listen(
+        address, [&](std::unique_ptr<Stream> s) { served.push_back(std::make_unique<Peer>(std::move(s), true)); });
     ASSERT_TRUE(listener.is_ok()) << listener.status().to_string();
     Peer client(net.connect((*listener)->address()), false);
     std::string data(3 << 20, 'x');

@@ -37,8 +37,6 @@ RealWorld::~RealWorld() {
   loop_.reset();
 }
 
-World RealWorld::world() {
-  return {loop_.get(), net_.get(), disk_.get(), &random_, workers_.get(), logger_.get()};
-}
+World RealWorld::world() { return {loop_.get(), net_.get(), disk_.get(), &random_, workers_.get(), logger_.get()}; }
 
 }  // namespace fairlead::io

@@ -22,8 +22,10 @@ void read_pages(const Pages& pages, uint64_t offset, char* into, size_t size) {
     size_t within = offset % kPageBytes;
     size_t n = std::min<size_t>(size, kPageBytes - within);
     auto it = pages.find(page);
-    if (it == pages.end()) std::memset(into, 0, n);
-    else std::memcpy(into, it->second->data() + within, n);
+    if (it == pages.end())
+      std::memset(into, 0, n);
+    else
+      std::memcpy(into, it->second->data() + within, n);
     offset += n;
     into += n;
     size -= n;
@@ -35,8 +37,10 @@ void write_pages(Pages& pages, uint64_t offset, const char* data, size_t size) {
     size_t within = offset % kPageBytes;
     size_t n = std::min<size_t>(size, kPageBytes - within);
     std::shared_ptr<Page>& page = pages[offset / kPageBytes];
-    if (!page) page = std::make_shared<Page>(Page{});
-    else if (page.use_count() > 1) page = std::make_shared<Page>(*page);  // shared by the two contents
+    if (!page)
+      page = std::make_shared<Page>(Page{});
+    else if (page.use_count() > 1)
+      page = std::make_shared<Page>(*page);  // shared by the two contents
     std::memcpy(page->data() + within, data, n);
     offset += n;
     data += n;
@@ -67,8 +71,8 @@ struct DiskImage::Node {
   uint64_t seen_size = 0;
   uint64_t durable_size = 0;
   bool size_dirty = false;
-  std::set<uint64_t> dirty;                                // sectors that a sync would bring to `durable`
-  std::vector<std::pair<uint64_t, uint64_t>> unreadable;   // offset, size
+  std::set<uint64_t> dirty;                               // sectors that a sync would bring to `durable`
+  std::vector<std::pair<uint64_t, uint64_t>> unreadable;  // offset, size
 
   void write(uint64_t offset, std::string_view data) {
     write_pages(seen, offset, data.data(), data.size());
@@ -111,8 +115,10 @@ struct DiskImage::Node {
     uint64_t lost = 0;
     if (size_dirty && prng.chance(keep)) durable_size = seen_size;
     for (uint64_t sector : dirty) {
-      if (prng.chance(keep)) copy_sector(seen, durable, sector);
-      else ++lost;
+      if (prng.chance(keep))
+        copy_sector(seen, durable, sector);
+      else
+        ++lost;
     }
     cut_pages(durable, durable_size);
     seen = durable;
@@ -308,8 +314,13 @@ class SimDisk final : public Disk {
 class SimFile final : public File {
  public:
   SimFile(SimDisk* disk, std::string path, std::shared_ptr<DiskImage::Node> node, OpenMode mode, std::string lock)
-      : disk_(disk), image_(disk->image_), life_(disk->life_), path_(std::move(path)), node_(std::move(node)),
-        mode_(mode), lock_(std::move(lock)) {}
+      : disk_(disk),
+        image_(disk->image_),
+        life_(disk->life_),
+        path_(std::move(path)),
+        node_(std::move(node)),
+        mode_(mode),
+        lock_(std::move(lock)) {}
   ~SimFile() override {
     if (!lock_.empty() && life_->alive) image_->locks_.erase(lock_);
     if (life_->alive) {
@@ -410,31 +421,31 @@ void SimFile::write_durable(uint64_t offset, std::shared_ptr<AlignedBuffer> data
                                          image->faults.slow_factor +
                                      static_cast<double>(size) / kBytesPerNano);
   image->last_completion_ = std::max(image->last_completion_, image->scheduler_->now() + latency);
-  image->scheduler_->at(
-      image->last_completion_, life_, "disk.write",
-      [image, id, complete = disk_->complete_, done = std::move(done), path = path_] {
-        auto it = std::find_if(image->in_flight_.begin(), image->in_flight_.end(), [&](auto& w) { return w.id == id; });
-        CHECK(it != image->in_flight_.end());
-        DiskImage::InFlight write = std::move(*it);
-        image->in_flight_.erase(it);
-        std::string_view bytes(write.data->data(), write.size);
-        Status status;
-        if (write.offset + write.size > write.node->seen_size) {
-          status = image->check_space(write.offset + write.size - write.node->seen_size);
-        }
-        if (status.is_ok()) {
-          image->stats_.bytes_written += write.size;
-          image->scheduler_->mix(bytes);
-          write.node->write(write.offset, bytes);
-          if (image->failing_syncs_ > 0) {
-            --image->failing_syncs_;
-            status = io_error("write of " + path + " at " + std::to_string(write.offset), EIO);
-          } else {
-            write.node->sync_range(write.offset, write.size);
-          }
-        }
-        complete([done, status] { done(status); });
-      });
+  image->scheduler_->at(image->last_completion_, life_, "disk.write",
+                        [image, id, complete = disk_->complete_, done = std::move(done), path = path_] {
+                          auto it = std::find_if(image->in_flight_.begin(), image->in_flight_.end(),
+                                                 [&](auto& w) { return w.id == id; });
+                          CHECK(it != image->in_flight_.end());
+                          DiskImage::InFlight write = std::move(*it);
+                          image->in_flight_.erase(it);
+                          std::string_view bytes(write.data->data(), write.size);
+                          Status status;
+                          if (write.offset + write.size > write.node->seen_size) {
+                            status = image->check_space(write.offset + write.size - write.node->seen_size);
+                          }
+                          if (status.is_ok()) {
+                            image->stats_.bytes_written += write.size;
+                            image->scheduler_->mix(bytes);
+                            write.node->write(write.offset, bytes);
+                            if (image->failing_syncs_ > 0) {
+                              --image->failing_syncs_;
+                              status = io_error("write of " + path + " at " + std::to_string(write.offset), EIO);
+                            } else {
+                              write.node->sync_range(write.offset, write.size);
+                            }
+                          }
+                          complete([done, status] { done(status); });
+                        });
 }
 
 Result<std::unique_ptr<File>> SimDisk::open(const std::string& raw_path, OpenMode mode) {
@@ -520,8 +531,10 @@ Status SimDisk::sync_dir(const std::string& raw_path) {
     for (NameChange& change : image_->unsynced_names_) {
       bool here = (!change.from.empty() && DiskImage::parent_of(change.from) == path) ||
                   (!change.to.empty() && DiskImage::parent_of(change.to) == path);
-      if (here) DiskImage::apply(image_->durable_, change);
-      else left.push_back(std::move(change));
+      if (here)
+        DiskImage::apply(image_->durable_, change);
+      else
+        left.push_back(std::move(change));
     }
     image_->unsynced_names_ = std::move(left);
     return Status::ok();

@@ -61,12 +61,15 @@ class DiskImage {
 
   void process_killed();  // forgets its locks; log writes in flight take effect in part, undurable
   void power_cut();
-  void wipe();            // an empty disk: what a replaced machine has
+  void wipe();                                     // an empty disk: what a replaced machine has
   void make_durable_dir(const std::string& path);  // what was there before anybody came: a mounted volume
 
   // The process dies inside its n-th disk call from now that changes something (1 = the next), before that call
   // (`before`) or after it took effect. 0 = disarm.
-  void crash_at_operation(uint64_t n, bool before) { crash_after_ = n; crash_before_ = before; }
+  void crash_at_operation(uint64_t n, bool before) {
+    crash_after_ = n;
+    crash_before_ = before;
+  }
   uint64_t operations() const { return operations_; }  // calls so far that could change something
 
   // Faults on demand. Paths that do not exist: kNotFound.

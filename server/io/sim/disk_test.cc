@@ -19,8 +19,10 @@ class SimDiskTest : public testing::Test {
   // Files that the test still holds are of the dead life: they have no effect any more.
   void end(bool power_cut) {
     life->alive = false;
-    if (power_cut) image.power_cut();
-    else image.process_killed();
+    if (power_cut)
+      image.power_cut();
+    else
+      image.process_killed();
     start();
   }
   std::string read(const std::string& path) {

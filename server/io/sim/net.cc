@@ -46,10 +46,10 @@ struct Side {
   bool eof = false;
   Status error;
   bool told_error = false;
-  size_t unread_bytes = 0;    // sent to this side and not yet read by it
+  size_t unread_bytes = 0;  // sent to this side and not yet read by it
   bool peer_wants_room = false;
-  bool closed = false;        // no stream reads here any more
-  bool vanished = false;      // power cut: nothing answers
+  bool closed = false;    // no stream reads here any more
+  bool vanished = false;  // power cut: nothing answers
 };
 
 struct Connection {
@@ -244,7 +244,8 @@ void SimNetwork::Impl::deliver(const std::shared_ptr<Connection>& c, int to, Pie
       break;
     case Piece::Kind::kReset:
       ++stats.resets;
-      if (target.error.is_ok()) target.error = unavailable("read from " + sender.address + ": connection reset by peer");
+      if (target.error.is_ok())
+        target.error = unavailable("read from " + sender.address + ": connection reset by peer");
       target.inbox.clear();
       target.told_error = false;
       break;
@@ -271,9 +272,8 @@ void SimNetwork::Impl::try_connect(const std::shared_ptr<Connection>& c, const s
       fail_connect(c, unavailable("connect " + address + ": connection timed out"));
       return;
     }
-    scheduler->after(kConnectRetry, client.life, "net.syn", [this, c, address, tries_left] {
-      try_connect(c, address, tries_left - 1);
-    });
+    scheduler->after(kConnectRetry, client.life, "net.syn",
+                     [this, c, address, tries_left] { try_connect(c, address, tries_left - 1); });
     return;
   }
   auto it = listeners.find({server.host, port_of(address)});
@@ -319,8 +319,10 @@ SimStream::~SimStream() {
   side.inbox.clear();
   bool server_knows = connection_->sides[1].net != nullptr;
   if (!server_knows || !side.error.is_ok()) return;
-  if (unread) network_->send(connection_, 1 - index_, Piece::Kind::kReset, "");
-  else if (!fin_sent_) network_->send(connection_, 1 - index_, Piece::Kind::kFin, "");
+  if (unread)
+    network_->send(connection_, 1 - index_, Piece::Kind::kReset, "");
+  else if (!fin_sent_)
+    network_->send(connection_, 1 - index_, Piece::Kind::kFin, "");
 }
 
 IoResult SimStream::read(std::span<char> into) {
@@ -396,8 +398,10 @@ IoResult SimStream::writev(std::span<const std::string_view> parts) {
   if (take < total) {
     result.would_block = true;
     want_write_ = true;
-    if (take < room) room_ = true;  // cut short by chance: there is room at once
-    else peer.peer_wants_room = true;
+    if (take < room)
+      room_ = true;  // cut short by chance: there is room at once
+    else
+      peer.peer_wants_room = true;
   }
   return result;
 }
@@ -530,13 +534,17 @@ void SimNetwork::process_ended(HostId host, const Life& life, bool power_cut) {
 }
 
 void SimNetwork::set_link(HostId from, HostId to, bool up) {
-  if (up) impl_->cut_links.erase({from, to});
-  else impl_->cut_links.insert({from, to});
+  if (up)
+    impl_->cut_links.erase({from, to});
+  else
+    impl_->cut_links.insert({from, to});
 }
 bool SimNetwork::link_up(HostId from, HostId to) const { return impl_->link_up(from, to); }
 void SimNetwork::clog(HostId from, HostId to, Nanos extra) {
-  if (extra == 0) impl_->clogs.erase({from, to});
-  else impl_->clogs[{from, to}] = extra;
+  if (extra == 0)
+    impl_->clogs.erase({from, to});
+  else
+    impl_->clogs[{from, to}] = extra;
 }
 void SimNetwork::heal_all() {
   impl_->cut_links.clear();

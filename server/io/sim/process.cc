@@ -39,8 +39,10 @@ uint64_t SimLoop::add_turn_hook(std::function<void()> hook) {
 void SimLoop::remove_turn_hook(uint64_t handle) {
   auto it = std::find_if(hooks_.begin(), hooks_.end(), [&](const Hook& h) { return h.handle == handle; });
   if (it == hooks_.end()) return;
-  if (inside_) it->handle = 0;
-  else hooks_.erase(it);
+  if (inside_)
+    it->handle = 0;
+  else
+    hooks_.erase(it);
 }
 
 void SimLoop::clear() {
@@ -88,8 +90,10 @@ void SimLoop::turn() {
   std::erase_if(hooks_, [](const Hook& h) { return h.handle == 0; });
   // A turn takes time; what comes in meanwhile waits for the next one.
   busy_until_ = scheduler_->now() + prng_.between(2, 60) * kMicrosecond;
-  if (!posts_.empty() || more_streams_ || wake_again_) want_turn(busy_until_);
-  else if (!timers_.empty()) want_turn(timers_.begin()->first.first - clock_offset_);
+  if (!posts_.empty() || more_streams_ || wake_again_)
+    want_turn(busy_until_);
+  else if (!timers_.empty())
+    want_turn(timers_.begin()->first.first - clock_offset_);
 }
 
 // The kernel promises nothing about the order in which a turn's descriptors, timers and wake-ups are seen.
@@ -98,9 +102,12 @@ void SimLoop::phases() {
   for (int i = 2; i > 0; --i) std::swap(order[i], order[prng_.below(static_cast<uint64_t>(i) + 1)]);
   for (int phase : order) {
     if (!life_->alive) return;
-    if (phase == 0) more_streams_ = dispatch_streams && dispatch_streams();
-    else if (phase == 1) run_timers();
-    else run_posts();
+    if (phase == 0)
+      more_streams_ = dispatch_streams && dispatch_streams();
+    else if (phase == 1)
+      run_timers();
+    else
+      run_posts();
   }
   run_hooks();
 }

@@ -74,7 +74,7 @@ class SimLoop final : public Loop {
   bool inside_ = false;
   bool more_streams_ = false;
   bool wake_again_ = false;  // woken by a callback of this turn
-  Nanos next_turn_ = -1;  // time of the turn that is scheduled; -1 = none
+  Nanos next_turn_ = -1;     // time of the turn that is scheduled; -1 = none
   uint64_t turn_token_ = 0;
   std::map<std::pair<Nanos, TimerId>, std::function<void()>> timers_;
   std::unordered_map<TimerId, Nanos> timer_times_;

@@ -34,8 +34,8 @@ class Scheduler {
   }
   bool step(Nanos limit = INT64_MAX);  // runs one event, not later than the limit; false if there is none
   void drop(const Life& life);         // destroys the events of a life that is over, instead of when they are due
-  void run_until(Nanos time);  // runs all events up to and including that time; then now() == time
-  void mix(uint64_t value);    // facts worth comparing between two runs: bytes sent, bytes written
+  void run_until(Nanos time);          // runs all events up to and including that time; then now() == time
+  void mix(uint64_t value);            // facts worth comparing between two runs: bytes sent, bytes written
   void mix(std::string_view bytes);
   uint64_t trace_hash() const { return hash_; }
   uint64_t events_run() const { return events_run_; }

@@ -57,8 +57,10 @@ struct SimWorld::Impl final : ProcessOwner {
     bool power_cut = how == End::kPowerCut;
     scheduler.mix(power_cut ? "power" : "kill");
     network.process_ended(host, h.process->life, power_cut);
-    if (power_cut) h.disk->power_cut();
-    else h.disk->process_killed();
+    if (power_cut)
+      h.disk->power_cut();
+    else
+      h.disk->process_killed();
     if (world->on_process_end) world->on_process_end(host, how);
     h.process->loop->clear();
     h.process->workers->clear();
@@ -120,8 +122,8 @@ World SimWorld::start_process(HostId host) {
       std::make_unique<SimWorkers>(&impl_->scheduler, life, impl_.get(), process->loop.get(), own.fork(2));
   process->log = std::make_unique<SimLogger>(&impl_->scheduler, life, impl_.get(), "fairlead");
   process->net = impl_->network.make_net(host, life, process->loop.get());
-  process->disk = make_sim_disk(h.disk.get(), life,
-                                [loop = process->loop.get()](std::function<void()> done) { loop->post(std::move(done)); });
+  process->disk = make_sim_disk(
+      h.disk.get(), life, [loop = process->loop.get()](std::function<void()> done) { loop->post(std::move(done)); });
   process->random = std::make_unique<Prng>(own.fork(3));
   h.process = std::move(process);
   const Process& p = *h.process;

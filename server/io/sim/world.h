@@ -2,12 +2,12 @@
 //
 // A host is a machine: an address, a disk, a clock offset. On it runs at most one process at a time, started with
 // start_process(), which gives the io::World to build a node from. The owner of the simulation holds that node and must
-// destroy it when on_process_end tells; every event of the dead process is dropped, its sockets are gone, its disk keeps
-// what it kept.
+// destroy it when on_process_end tells; every event of the dead process is dropped, its sockets are gone, its disk
+// keeps what it kept.
 //
 // The network carries byte streams as TCP does: in order, in pieces of any size, with backpressure. A link that is cut
-// holds bytes back (they arrive after it heals, as retransmissions do); a reset breaks connections. Loss, repetition and
-// reordering of whole messages above that are made by the owner through a message hook of the peer layer.
+// holds bytes back (they arrive after it heals, as retransmissions do); a reset breaks connections. Loss, repetition
+// and reordering of whole messages above that are made by the owner through a message hook of the peer layer.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +27,8 @@ namespace fairlead::io::sim {
 using HostId = uint32_t;
 
 struct NetFaults {
-  Nanos delay = 200 * kMicrosecond;   // typical, one way
-  size_t window_bytes = 256 << 10;    // per direction of a stream: sent and not yet read
+  Nanos delay = 200 * kMicrosecond;  // typical, one way
+  size_t window_bytes = 256 << 10;   // per direction of a stream: sent and not yet read
 };
 
 struct NetStats {

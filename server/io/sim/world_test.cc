@@ -26,7 +26,8 @@ struct Talker final : StreamHandler {
   }
   void flush() {
     while (!out.empty()) {
-      std::string_view parts[] = {std::string_view(out).substr(0, 3), std::string_view(out).substr(std::min<size_t>(3, out.size()))};
+      std::string_view parts[] = {std::string_view(out).substr(0, 3),
+                                  std::string_view(out).substr(std::min<size_t>(3, out.size()))};
       IoResult result = outgoing->writev(parts);
       out.erase(0, result.bytes);
       if (!result.error.is_ok()) error = result.error;

@@ -1,8 +1,10 @@
-// A world for storage tests: one thread, time by hand, and a disk that can be cut after any call that changes something.
+// A world for storage tests: one thread, time by hand, and a disk that can be cut after any call that changes
+// something.
 //
-// The disk keeps for each file what reads see and what is durable, and which sectors differ. A power cut keeps all, none
-// or some of the sectors that were not synced, and all, none or some of the directory changes that were not (a prefix, or
-// any subset in which a rename still finds its file). A kill keeps what reads see and forgets nothing; a later cut may still lose it.
+// The disk keeps for each file what reads see and what is durable, and which sectors differ. A power cut keeps all,
+// none or some of the sectors that were not synced, and all, none or some of the directory changes that were not (a
+// prefix, or any subset in which a rename still finds its file). A kill keeps what reads see and forgets nothing; a
+// later cut may still lose it.
 //
 // Unlike the simulation's disk this one is for enumeration: crash_at(n) for n = 1, 2, ... until a run is not cut.
 #pragma once
@@ -37,7 +39,7 @@ enum class Keep { kAll, kNone, kSome };
 
 struct Node {
   std::string seen, durable;
-  std::set<uint64_t> dirty;                              // sectors of `seen` that are not durable
+  std::set<uint64_t> dirty;                               // sectors of `seen` that are not durable
   std::vector<std::pair<uint64_t, uint64_t>> unreadable;  // offset, end
   void write(uint64_t offset, std::string_view data) {
     if (seen.size() < offset + data.size()) seen.resize(offset + data.size());
@@ -54,8 +56,8 @@ class FakeDisk : public io::Disk {
  public:
   // --- what tests do to it
   uint64_t mutations = 0;
-  uint64_t cut_at = 0;       // throws Cut before mutation number cut_at; 0 = never
-  int fail_writes = 0;       // the next n writes to files fail with ENOSPC
+  uint64_t cut_at = 0;  // throws Cut before mutation number cut_at; 0 = never
+  int fail_writes = 0;  // the next n writes to files fail with ENOSPC
   int fail_syncs = 0;
   bool fail_log_writes = false;
   uint64_t seed = 1;
