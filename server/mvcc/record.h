@@ -55,6 +55,9 @@ enum class SideKind : uint8_t {
   kAlarm = 4,
   kNode = 5,      // node's own replicated settings (cluster version, feature level)
   kKeyspace = 6,  // the keyspace's own: the chained checksum of what was applied
+  kAuth = 7,      // the auth setting and its revision
+  kUser = 8,      // id: name
+  kRole = 9,      // id: name
 };
 
 struct SideRecord {

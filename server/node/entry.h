@@ -14,8 +14,14 @@
 namespace fairlead::node {
 
 enum EntryKind : uint8_t {
-  kEntryCommand = 1,     // payload: mvcc::encode_command
-  kEntryAttributes = 2,  // payload: encode_member of the proposer
+  kEntryCommand = 1,          // payload: mvcc::encode_command
+  kEntryAttributes = 2,       // payload: encode_member of the proposer
+  kEntryAs = 3,               // a command in the name of a user: user, auth revision, then as kEntryCommand
+  kEntryAuth = 4,             // a change of users, roles or the auth setting
+  kEntryAlarm = 5,            // raises or clears an alarm
+  kEntryVersion = 6,          // cluster version, downgrade
+  kEntryProbe = 7,            // changes nothing: proves that the cluster takes writes
+  kEntryLeaseCheckpoint = 8,  // what is left of leases
 };
 
 struct Envelope {
