@@ -43,6 +43,13 @@ class Api {
   const io::World& world() const { return world_; }
   std::string metrics_text();
 
+  // --- who asks (access.h)
+  // The caller's identity; nobody while authentication is off or where none was shown. Unauthenticated "invalid auth
+  // token" for a token that is not valid.
+  Result<node::Caller> caller(const net::CallRef& call);
+  Status require_user(const net::CallRef& call);   // any authenticated user
+  Status require_admin(const net::CallRef& call);  // etcd's error unless the caller has the role root
+
  private:
   void add_kv(net::Router& router);
   void add_watch(net::Router& router);

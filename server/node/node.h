@@ -32,6 +32,7 @@
 #include "server/mvcc/lease.h"
 #include "server/mvcc/range.h"
 #include "server/mvcc/watch.h"
+#include "server/node/caller.h"
 #include "server/node/config.h"
 #include "server/node/membership.h"
 #include "server/node/stats.h"
@@ -113,10 +114,19 @@ class Node {
 
   // --- keys. Requests are checked by the caller (mvcc::check); views need to live only during the call, except where
   // `owner` keeps them.
-  void propose(const mvcc::Command& command, ApplyDone done);
+  // In the name of a caller (caller.h); without one it is nobody's, who may do nothing once authentication is on.
+  void propose(const Caller& caller, const mvcc::Command& command, ApplyDone done);
+  void propose(const mvcc::Command& command, ApplyDone done) { propose(Caller(), command, std::move(done)); }
   // `wanted`, if given, is asked between pages: a reader that has gone away costs no more.
-  void range(Bytes owner, const mvcc::RangeRequest& request, RangeDone done, std::function<bool()> wanted = {});
-  void read_txn(Bytes owner, mvcc::TxnRequest request, TxnReadDone done);
+  void range(const Caller& caller, Bytes owner, const mvcc::RangeRequest& request, RangeDone done,
+             std::function<bool()> wanted = {});
+  void range(Bytes owner, const mvcc::RangeRequest& request, RangeDone done, std::function<bool()> wanted = {}) {
+    range(Caller(), std::move(owner), request, std::move(done), std::move(wanted));
+  }
+  void read_txn(const Caller& caller, Bytes owner, mvcc::TxnRequest request, TxnReadDone done);
+  void read_txn(Bytes owner, mvcc::TxnRequest request, TxnReadDone done) {
+    read_txn(Caller(), std::move(owner), std::move(request), std::move(done));
+  }
   // Once all that was acknowledged anywhere before this call is applied here.
   void barrier(Done done);
 

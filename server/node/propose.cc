@@ -15,7 +15,9 @@ Status err_connection_lost() {
   return {Code::kUnavailable, "etcdserver: request timed out, possibly due to connection lost"};
 }
 
-void Node::propose(const mvcc::Command& command, ApplyDone done) { propose_command(command, false, std::move(done)); }
+void Node::propose(const Caller&, const mvcc::Command& command, ApplyDone done) {
+  propose_command(command, false, std::move(done));
+}
 
 void Node::propose_command(const mvcc::Command& command, bool leader_only, ApplyDone done) {
   thread_local std::string payload;  // keeps its capacity: a put then costs one allocation, for the entry

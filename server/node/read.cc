@@ -82,7 +82,8 @@ void Node::close_range_jobs() {
   range_jobs_.clear();
 }
 
-void Node::range(Bytes owner, const mvcc::RangeRequest& request, RangeDone done, std::function<bool()> wanted) {
+void Node::range(const Caller&, Bytes owner, const mvcc::RangeRequest& request, RangeDone done,
+                 std::function<bool()> wanted) {
   // The common case by far, without a job: everything is in memory, and small.
   // While a snapshot is switched in, local reads wait for it too.
   bool local = request.serializable && !installing_;
@@ -180,7 +181,7 @@ void Node::finish_range_job(std::shared_ptr<RangeJob> job, const Status& status)
   job->done(status, status.is_ok() ? &job->result : nullptr);
 }
 
-void Node::read_txn(Bytes owner, mvcc::TxnRequest request, TxnReadDone done) {
+void Node::read_txn(const Caller&, Bytes owner, mvcc::TxnRequest request, TxnReadDone done) {
   auto job = std::make_shared<TxnJob>();
   job->owner = std::move(owner);
   job->request = std::move(request);
