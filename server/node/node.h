@@ -168,6 +168,7 @@ class Node {
   // Hands the longest turn since the last call out.
   uint64_t take_turn_longest_ns() { return std::exchange(stats_.turn_longest_ns, 0); }
   void checkpoint_now() { checkpoint_wanted_ = true; }
+  bool installing() const { return installing_; }  // a snapshot; nothing is applied meanwhile
 
  private:
   friend class SnapshotSender;

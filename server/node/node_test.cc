@@ -1,0 +1,300 @@
+// Rules of a node that no other test would miss at once, each on a few simulated members.
+#include "server/node/node.h"
+
+#include <gtest/gtest.h>
+
+#include "server/node/cluster_for_test.h"
+
+namespace fairlead::node {
+namespace {
+
+using io::kMillisecond;
+using io::kSecond;
+
+template <typename Body>
+bool is(const raft::Message& m) {
+  return std::holds_alternative<Body>(m.body);
+}
+
+// ---- snapshots
+
+// While an install waits for a checkpoint of the receiver, a new leader may bring the missing entries from its log.
+// Then nothing is left of the install: the member applies, takes checkpoints and installs again.
+TEST(NodeSnapshot, ARefusedInstallLetsGoOfEverything) {
+  TestCluster cluster(3, [](size_t member, Config& c) {
+    c.checkpoint_interval = 3600 * kSecond;
+    // The first leader soon needs a snapshot to help; the second has everything in its log.
+    c.checkpoint_log_bytes = member == 0 ? 64 << 10 : 64 << 20;
+    c.log_keep_bytes = 0;
+    c.recent_entries_bytes = 1 << 20;
+  });
+  cluster.form();
+  ASSERT_TRUE(cluster.make_leader(0));
+  ASSERT_TRUE(cluster.put(2, "before", "1").is_ok());
+
+  cluster.isolate(2, true);
+  for (size_t m : {0, 1}) cluster.world().reset_connections(cluster.host(m), cluster.host(2));
+  std::string value(2000, 'x');
+  for (int i = 0; i < 200; ++i) ASSERT_TRUE(cluster.put(0, "k" + std::to_string(i), value).is_ok());
+  for (int i = 0; i < 2; ++i) {
+    uint64_t checkpoints = cluster.node(0).stats().checkpoints;
+    cluster.in_turn(0, [](Node& n) { n.checkpoint_now(); });
+    ASSERT_TRUE(cluster.wait([&] { return cluster.node(0).stats().checkpoints > checkpoints; }));
+    ASSERT_TRUE(cluster.put(0, "more", "1").is_ok());
+  }
+  ASSERT_GT(cluster.node(0).log().first_index(), cluster.node(2).raft().last_index());
+
+  // The receiver is busy with a checkpoint of its own when the files are there.
+  cluster.workers(2).hold_next();
+  cluster.in_turn(2, [](Node& n) { n.checkpoint_now(); });
+  ASSERT_TRUE(cluster.wait([&] { return cluster.workers(2).holding(); }));
+  cluster.isolate(2, false);
+  ASSERT_TRUE(cluster.wait([&] { return cluster.node(2).installing(); }));
+
+  ASSERT_TRUE(cluster.make_leader(1));
+  ASSERT_TRUE(cluster.put(1, "after", "2").is_ok());
+  ASSERT_TRUE(cluster.wait([&] { return cluster.node(2).raft().commit() >= cluster.node(1).applied(); }));
+  cluster.workers(2).let_go();
+
+  ASSERT_TRUE(cluster.wait([&] { return cluster.node(2).applied() == cluster.node(1).applied(); }))
+      << "the member applies nothing any more";
+  EXPECT_EQ(cluster.get_local(2, "after"), "2");
+  EXPECT_FALSE(cluster.node(2).installing());
+  EXPECT_EQ(cluster.node(2).stats().snapshots_installed, 0u);
+  uint64_t checkpoints = cluster.node(2).stats().checkpoints;
+  cluster.in_turn(2, [](Node& n) { n.checkpoint_now(); });
+  EXPECT_TRUE(cluster.wait([&] { return cluster.node(2).stats().checkpoints > checkpoints; }));
+  EXPECT_EQ(cluster.fatal(2), "");
+}
+
+// ---- leases
+
+int64_t grant(TestCluster& cluster, size_t member, int64_t ttl) {
+  int64_t id = 0;
+  cluster.in_turn(member, [&](Node& n) {
+    n.lease_grant(0, ttl, [&id](const Status& s, const mvcc::ApplyResult* r) {
+      ASSERT_TRUE(s.is_ok());
+      id = std::get<mvcc::LeaseGrantResult>(r->reply).id;
+    });
+  });
+  EXPECT_TRUE(cluster.wait([&id] { return id != 0; }));
+  return id;
+}
+
+struct KeepAlive {
+  bool answered = false;
+  Status status;
+  int64_t ttl = -1;
+  io::Nanos at = 0;
+};
+
+void keep_alive(TestCluster& cluster, size_t member, int64_t id, KeepAlive& answer) {
+  cluster.in_turn(member, [&cluster, id, &answer](Node& n) {
+    n.lease_keep_alive(id, [&cluster, &answer](const Status& s, int64_t ttl) {
+      answer = {true, s, ttl, cluster.world().now()};
+    });
+  });
+}
+
+// The leader dies with the question: its successor is asked, within the time of an election.
+TEST(NodeLease, AKeepAliveThroughAFollowerOutlivesTheLeader) {
+  TestCluster cluster(3);
+  cluster.form();
+  ASSERT_TRUE(cluster.make_leader(0));
+  int64_t id = grant(cluster, 1, 60);
+  io::Nanos asked = cluster.world().now();
+  KeepAlive answer;
+  cluster.isolate(0, true);  // the question does not get there
+  keep_alive(cluster, 1, id, answer);
+  EXPECT_FALSE(answer.answered);
+  cluster.kill(0);
+  ASSERT_TRUE(cluster.wait([&] { return answer.answered; }));
+  EXPECT_TRUE(answer.status.is_ok()) << answer.status.to_string();
+  EXPECT_EQ(answer.ttl, 60);
+  EXPECT_LT(answer.at - asked, 5 * kSecond);
+}
+
+// The same asked at the leader itself, which finds out that it leads no more.
+TEST(NodeLease, AKeepAliveAtADeposedLeaderGoesToItsSuccessor) {
+  TestCluster cluster(3);
+  cluster.form();
+  ASSERT_TRUE(cluster.make_leader(0));
+  int64_t id = grant(cluster, 0, 60);
+  KeepAlive answer;
+  cluster.isolate(0, true);
+  keep_alive(cluster, 0, id, answer);
+  ASSERT_TRUE(cluster.wait([&] { return !cluster.node(0).is_leader(); }));
+  cluster.isolate(0, false);
+  ASSERT_TRUE(cluster.wait([&] { return answer.answered; }));
+  EXPECT_TRUE(answer.status.is_ok()) << answer.status.to_string();
+  EXPECT_EQ(answer.ttl, 60);
+}
+
+// A revoke that was proposed and not answered in time may be committed later: no renewal may be promised before that is
+// known. Two followers whose disks stand still answer heartbeats, so the leader goes on leading meanwhile.
+TEST(NodeLease, ARevokeOfUnknownOutcomeHoldsRenewalsBack) {
+  TestCluster cluster(3);
+  cluster.form();
+  ASSERT_TRUE(cluster.make_leader(0));
+  int64_t id = grant(cluster, 0, 2);
+  for (size_t m : {1, 2}) {
+    io::sim::DiskImage& disk = cluster.world().disk(cluster.host(m));
+    disk.faults.write_latency = 12 * kSecond;
+  }
+  ASSERT_TRUE(cluster.wait([&] { return cluster.node(0).stats().leases_expired > 0; }));
+  KeepAlive answer;
+  keep_alive(cluster, 0, id, answer);
+  cluster.run_for(cluster.node(0).config().request_timeout() + kSecond);
+  ASSERT_TRUE(cluster.node(0).is_leader());  // or this would prove nothing
+  ASSERT_GT(cluster.node(0).stats().proposals_failed, 0u);
+  for (size_t m : {1, 2}) cluster.world().disk(cluster.host(m)).faults.write_latency = 100 * io::kMicrosecond;
+  ASSERT_TRUE(cluster.wait([&] { return answer.answered; }, 60 * kSecond));
+  EXPECT_TRUE(answer.status.is_ok()) << answer.status.to_string();
+  EXPECT_EQ(answer.ttl, 0) << "a lease was renewed whose revoke was on its way";
+  EXPECT_TRUE(cluster.wait([&] { return cluster.node(0).keyspace().leases().empty(); }, 60 * kSecond));
+}
+
+// ---- reads
+
+// A follower that knows how far it must have applied, and is never given the entries, says so in time.
+TEST(NodeRead, AReadThatWaitsForEntriesTimesOut) {
+  TestCluster cluster(3);
+  cluster.form();
+  ASSERT_TRUE(cluster.make_leader(0));
+  cluster.disturb(2, [](raft::Message m, const Config::Deliver& deliver) {
+    if (const auto* append = std::get_if<raft::Append>(&m.body); append && !append->entries.empty()) return;
+    deliver(std::move(m));
+  });
+  ASSERT_TRUE(cluster.put(0, "k", "1").is_ok());
+  bool answered = false;
+  Status status;
+  io::Nanos asked = cluster.world().now();
+  cluster.in_turn(2, [&](Node& n) {
+    mvcc::RangeRequest request;
+    request.key = "k";
+    n.range(Bytes(), request, [&](const Status& s, const mvcc::RangeResult*) {
+      answered = true;
+      status = s;
+    });
+  });
+  ASSERT_TRUE(cluster.wait([&] { return answered; })) << "the read never ends";
+  EXPECT_EQ(status, err_timeout());
+  EXPECT_LE(cluster.world().now() - asked, cluster.node(2).config().request_timeout() + kSecond);
+}
+
+void put_many(TestCluster& cluster, int keys) {
+  size_t waiting = 0;
+  cluster.in_turn(0, [&](Node& n) {
+    for (int i = 0; i < keys; ++i) {
+      std::string key = "key" + std::to_string(1'000'000 + i);
+      mvcc::PutRequest request;
+      request.key = key;
+      request.value = "v";
+      ++waiting;
+      n.propose(request, [&waiting](const Status& s, const mvcc::ApplyResult*) {
+        EXPECT_TRUE(s.is_ok());
+        --waiting;
+      });
+    }
+  });
+  ASSERT_TRUE(cluster.wait([&] { return waiting == 0; }));
+}
+
+mvcc::RangeRequest everything() {
+  mvcc::RangeRequest request;
+  request.key = "a";
+  request.range_end = "z";
+  request.serializable = true;
+  return request;
+}
+
+TEST(NodeRead, LargeRangesUnderWayAreBounded) {
+  TestCluster cluster(1);
+  cluster.form();
+  put_many(cluster, 6000);
+  std::vector<Status> answers;
+  auto ask = [&](size_t count) {
+    cluster.in_turn(0, [&](Node& n) {
+      for (size_t i = 0; i < count; ++i) {
+        n.range(Bytes(), everything(), [&answers](const Status& s, const mvcc::RangeResult* r) {
+          answers.push_back(s);
+          if (s.is_ok()) {
+            EXPECT_EQ(r->kvs.items.size(), 6000u);
+          }
+        });
+      }
+    });
+  };
+  ask(kPagedRangesMax + 3);
+  ASSERT_TRUE(cluster.wait([&] { return answers.size() == kPagedRangesMax + 3; }));
+  EXPECT_EQ(std::count(answers.begin(), answers.end(), err_too_many_requests()), 3);
+  EXPECT_EQ(std::count(answers.begin(), answers.end(), Status()), static_cast<ptrdiff_t>(kPagedRangesMax));
+  // The places are free again.
+  answers.clear();
+  ask(kPagedRangesMax);
+  ASSERT_TRUE(cluster.wait([&] { return answers.size() == kPagedRangesMax; }));
+  EXPECT_EQ(std::count(answers.begin(), answers.end(), Status()), static_cast<ptrdiff_t>(kPagedRangesMax));
+}
+
+TEST(NodeRead, ALargeRangeEndsWhenItsReaderHasGone) {
+  TestCluster cluster(1);
+  cluster.form();
+  put_many(cluster, 6000);
+  int asked = 0;
+  std::vector<Status> answers;
+  cluster.in_turn(0, [&](Node& n) {
+    n.range(
+        Bytes(), everything(), [&](const Status& s, const mvcc::RangeResult*) { answers.push_back(s); },
+        [&asked] { return ++asked < 2; });
+  });
+  ASSERT_TRUE(cluster.wait([&] { return !answers.empty(); }));
+  ASSERT_EQ(answers.size(), 1u);
+  EXPECT_EQ(answers[0].code(), Code::kCancelled);
+  EXPECT_EQ(asked, 2);
+  // It holds no place any more.
+  answers.clear();
+  cluster.in_turn(0, [&](Node& n) {
+    for (size_t i = 0; i < kPagedRangesMax; ++i)
+      n.range(Bytes(), everything(), [&](const Status& s, const mvcc::RangeResult*) { answers.push_back(s); });
+  });
+  ASSERT_TRUE(cluster.wait([&] { return answers.size() == kPagedRangesMax; }));
+  EXPECT_EQ(std::count(answers.begin(), answers.end(), Status()), static_cast<ptrdiff_t>(kPagedRangesMax));
+}
+
+// ---- proposals
+
+// What a follower forwards in one message, and what a leader appends in one go, has a limit; all of it gets through.
+TEST(NodePropose, BatchesAreBounded) {
+  TestCluster cluster(3);
+  cluster.form();
+  ASSERT_TRUE(cluster.make_leader(0));
+  size_t batches = 0, bytes_max = 0;
+  cluster.disturb(0, [&](raft::Message m, const Config::Deliver& deliver) {
+    if (const auto* propose = std::get_if<raft::Propose>(&m.body)) {
+      size_t bytes = 0;
+      for (const Bytes& b : propose->data) bytes += b.size();
+      bytes_max = std::max(bytes_max, bytes);
+      ++batches;
+    }
+    deliver(std::move(m));
+  });
+  constexpr int kPuts = 24;
+  std::string value(1 << 20, 'v');
+  int ok = 0, failed = 0;
+  cluster.in_turn(1, [&](Node& n) {
+    for (int i = 0; i < kPuts; ++i) {
+      std::string key = "big" + std::to_string(i);
+      mvcc::PutRequest request;
+      request.key = key;
+      request.value = value;
+      n.propose(request, [&](const Status& s, const mvcc::ApplyResult*) { ++(s.is_ok() ? ok : failed); });
+    }
+  });
+  ASSERT_TRUE(cluster.wait([&] { return ok + failed == kPuts; }, 60 * kSecond));
+  EXPECT_EQ(ok, kPuts);
+  EXPECT_LE(bytes_max, kProposeBatchBytesMax);
+  EXPECT_GE(batches, 3u);
+}
+
+}  // namespace
+}  // namespace fairlead::node
