@@ -73,8 +73,8 @@ class ServerCall {
   // while not done.
   virtual std::string_view metadata(std::string_view name) const = 0;
   virtual std::string_view peer_address() const = 0;
-  // The common name of the client certificate that the connection was verified with; empty without one, and for calls
-  // that came in through the JSON gateway.
+  // The common name of the client's certificate where TLS verified one and --client-cert-auth asks for it, else empty:
+  // also on calls that the JSON gateway makes. Valid while not done.
   virtual std::string_view peer_common_name() const { return {}; }
   // When the client gives up (io::Loop time), from grpc-timeout; 0 = never. The session itself ends
   // the call then with DEADLINE_EXCEEDED "context deadline exceeded" and tells on_cancel.

@@ -22,11 +22,12 @@ std::span<char> thread_read_buffer() {
   return {buffer.get(), kReadBufferBytes};
 }
 
-Connection::Connection(Core& core, std::unique_ptr<io::Stream> stream, Router& router)
+Connection::Connection(Core& core, std::unique_ptr<io::Stream> stream, Router& router, std::string peer_common_name)
     : core_(core),
       router_(router),
       stream_(std::move(stream)),
       peer_address_(stream_->peer_address()),
+      peer_common_name_(std::move(peer_common_name)),
       opened_(core.loop.now()),
       last_read_(opened_),
       last_write_(opened_) {

@@ -16,7 +16,7 @@ namespace fairlead::net {
 
 class Connection final : public io::StreamHandler {
  public:
-  Connection(Core& core, std::unique_ptr<io::Stream> stream, Router& router);
+  Connection(Core& core, std::unique_ptr<io::Stream> stream, Router& router, std::string peer_common_name);
   ~Connection() override;
 
   void on_readable() override;
@@ -32,6 +32,7 @@ class Connection final : public io::StreamHandler {
 
   Router& router() const { return router_; }
   const std::string& peer_address() const { return peer_address_; }
+  const std::string& peer_common_name() const { return peer_common_name_; }
   void pause_reading(bool paused) { stream_->pause_reading(paused); }
   io::Nanos last_read() const { return last_read_; }
 
@@ -52,6 +53,7 @@ class Connection final : public io::StreamHandler {
   std::unique_ptr<Session> session_;
   std::string first_;  // while sniffing
   std::string peer_address_;
+  std::string peer_common_name_;
   OutQueue out_;
   State state_ = State::kSniffing;
   bool blocked_ = false;  // the socket is full

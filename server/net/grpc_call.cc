@@ -125,6 +125,10 @@ std::string_view GrpcCall::peer_address() const {
   return session_ ? std::string_view(session_->connection().peer_address()) : std::string_view();
 }
 
+std::string_view GrpcCall::peer_common_name() const {
+  return session_ ? std::string_view(session_->connection().peer_common_name()) : std::string_view();
+}
+
 void GrpcCall::set_handler(std::unique_ptr<CallHandler> handler) {
   if (!done_) handler_ = std::move(handler);
 }

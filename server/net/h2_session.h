@@ -29,6 +29,7 @@ class GrpcCall final : public ServerCall, public DeadlineEntry {
   std::string_view path() const override;
   std::string_view metadata(std::string_view name) const override;
   std::string_view peer_address() const override;
+  std::string_view peer_common_name() const override;
   io::Nanos deadline() const override { return DeadlineEntry::deadline; }
   void send_message(std::span<const Bytes> parts) override;
   void finish(const Status& status) override;

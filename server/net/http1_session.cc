@@ -283,6 +283,7 @@ HttpRequest Http1Session::take_request() {
   }
   request.body = std::move(message.body());
   request.peer_address = connection_.peer_address();
+  request.peer_common_name = connection_.peer_common_name();
   return request;
 }
 

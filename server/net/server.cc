@@ -114,7 +114,7 @@ void Core::flush_turn() {
 struct Server::Impl {
   Impl(io::World& world, ServerOptions options);
   ~Impl();
-  void accept(std::unique_ptr<io::Stream> stream, Router& router);
+  void accept(std::unique_ptr<io::Stream> stream, Router& router, std::string peer_common_name = {});
   void turn();
   void bury();
   void sweep();
@@ -153,12 +153,12 @@ Server::Impl::~Impl() {
   if (sweep_timer) core.loop.cancel_timer(sweep_timer);
 }
 
-void Server::Impl::accept(std::unique_ptr<io::Stream> stream, Router& router) {
+void Server::Impl::accept(std::unique_ptr<io::Stream> stream, Router& router, std::string peer_common_name) {
   if (connections.size() >= core.options.connections_max || core.draining) {
     if (!core.draining) ++core.stats.connections_refused;
     return;  // closed
   }
-  auto connection = std::make_unique<Connection>(core, std::move(stream), router);
+  auto connection = std::make_unique<Connection>(core, std::move(stream), router, std::move(peer_common_name));
   connection->index = connections.size();
   connections.push_back(std::move(connection));
   arm_sweep();
@@ -217,7 +217,9 @@ Result<std::string> Server::listen(const std::string& address, Router& router) {
   return taken;
 }
 
-void Server::serve(std::unique_ptr<io::Stream> stream, Router& router) { impl_->accept(std::move(stream), router); }
+void Server::serve(std::unique_ptr<io::Stream> stream, Router& router, std::string peer_common_name) {
+  impl_->accept(std::move(stream), router, std::move(peer_common_name));
+}
 
 void Server::drain(std::function<void()> done) {
   impl_->listeners.clear();

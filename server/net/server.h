@@ -86,8 +86,8 @@ class Server {
   // May be called for several addresses, each with its own router. Returns the address with the
   // port that was taken.
   Result<std::string> listen(const std::string& address, Router& router);
-  // Serves a stream that somebody else accepted (TLS, tests).
-  void serve(std::unique_ptr<io::Stream> stream, Router& router);
+  // Serves a stream that somebody else accepted (TLS, tests); the name is of a verified client certificate.
+  void serve(std::unique_ptr<io::Stream> stream, Router& router, std::string peer_common_name = {});
 
   // Stops listening, tells clients to go away (GOAWAY, "Connection: close"), lets open calls
   // finish; `done` runs when the last connection is closed. A caller that cannot wait for ever
