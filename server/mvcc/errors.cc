@@ -15,4 +15,31 @@ Status err_lease_ttl_too_large() { return {Code::kOutOfRange, "etcdserver: too l
 Status err_lease_not_found() { return {Code::kNotFound, "etcdserver: requested lease not found"}; }
 Status err_lease_exists() { return {Code::kFailedPrecondition, "etcdserver: lease already exists"}; }
 
+Status err_root_user_not_exist() { return {Code::kFailedPrecondition, "etcdserver: root user does not exist"}; }
+Status err_root_role_not_granted() {
+  return {Code::kFailedPrecondition, "etcdserver: root user does not have root role"};
+}
+Status err_user_exists() { return {Code::kFailedPrecondition, "etcdserver: user name already exists"}; }
+Status err_user_empty() { return {Code::kInvalidArgument, "etcdserver: user name is empty"}; }
+Status err_user_not_found() { return {Code::kFailedPrecondition, "etcdserver: user name not found"}; }
+Status err_role_exists() { return {Code::kFailedPrecondition, "etcdserver: role name already exists"}; }
+Status err_role_not_found() { return {Code::kFailedPrecondition, "etcdserver: role name not found"}; }
+Status err_role_empty() { return {Code::kInvalidArgument, "etcdserver: role name is empty"}; }
+Status err_auth_failed() {
+  return {Code::kInvalidArgument, "etcdserver: authentication failed, invalid user ID or password"};
+}
+Status err_permission_not_given() { return {Code::kInvalidArgument, "etcdserver: permission not given"}; }
+Status err_permission_denied() { return {Code::kPermissionDenied, "etcdserver: permission denied"}; }
+Status err_role_not_granted() { return {Code::kFailedPrecondition, "etcdserver: role is not granted to the user"}; }
+Status err_permission_not_granted() {
+  return {Code::kFailedPrecondition, "etcdserver: permission is not granted to the role"};
+}
+Status err_auth_not_enabled() { return {Code::kFailedPrecondition, "etcdserver: authentication is not enabled"}; }
+Status err_invalid_auth_token() { return {Code::kUnauthenticated, "etcdserver: invalid auth token"}; }
+Status err_invalid_auth_management() { return {Code::kInvalidArgument, "etcdserver: invalid auth management"}; }
+Status err_auth_old_revision() { return {Code::kInvalidArgument, "etcdserver: revision of auth store is old"}; }
+Status err_no_password_user() {
+  return {Code::kUnknown, "auth: authentication failed, password was given for no password user"};
+}
+
 }  // namespace fairlead::mvcc

@@ -102,6 +102,14 @@ std::vector<std::string> Keyspace::lease_keys(int64_t id) const {
   return keys;
 }
 
+void Keyspace::for_each_lease_key(int64_t id, const std::function<bool(std::string_view key)>& visit) const {
+  auto it = impl_->leases_.find(id);
+  if (it == impl_->leases_.end()) return;
+  for (SlotId slot = it->second.first; slot != kNoSlot; slot = impl_->slots_[slot].lease_next) {
+    if (!visit(impl_->slots_.key(slot))) return;
+  }
+}
+
 SideTable& Keyspace::side() { return impl_->side_; }
 const SideTable& Keyspace::side() const { return impl_->side_; }
 

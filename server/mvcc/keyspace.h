@@ -22,6 +22,7 @@
 // Threads: one. Purity: no clock, no I/O, no randomness; equal commands give equal states and equal results.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -145,6 +146,8 @@ class Keyspace {
   std::optional<LeaseInfo> lease(int64_t id) const;
   std::vector<LeaseInfo> leases() const;                  // by id
   std::vector<std::string> lease_keys(int64_t id) const;  // sorted
+  // In no particular order, until `visit` returns false.
+  void for_each_lease_key(int64_t id, const std::function<bool(std::string_view key)>& visit) const;
 
   // Node's own side state (members, alarms...). Position rule: (applied index of its entry, 0, 1, 2...).
   SideTable& side();
