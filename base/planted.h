@@ -13,12 +13,14 @@ namespace fairlead {
 
 enum class PlantedBug : uint8_t {
   kNone,
-  kAnswerBeforeDurable,  // an own append counts as durable when it is submitted
-  kVoteNotPersisted,     // term and vote are not written to the log
-  kStaleRead,            // a linearizable read is served without a barrier
-  kAmnesiacVoter,        // a member whose data directory was lost is let in again
-  kWatchGap,             // a watcher that catches up loses what lies at the seam to the live events
-  kApplyTwice,           // a member that was restarted applies the entry behind a checkpoint twice
+  kAnswerBeforeDurable,    // an own append counts as durable when it is submitted
+  kVoteNotPersisted,       // term and vote are not written to the log
+  kStaleRead,              // a linearizable read is served without a barrier
+  kAmnesiacVoter,          // a member whose data directory was lost is let in again
+  kWatchGap,               // a watcher that catches up loses what lies at the seam to the live events
+  kApplyTwice,             // a member that was restarted applies the entry behind a checkpoint twice
+  kCleanerDropsTombstone,  // the cleaner leaves tombstones out that no dead list names
+  kCleanerTakesLive,       // the cleaner leaves out a record that no dead list names
 };
 
 struct PlantedName {
@@ -32,6 +34,8 @@ constexpr PlantedName kPlantedNames[] = {
     {PlantedBug::kAmnesiacVoter, "amnesiac_voter"},
     {PlantedBug::kWatchGap, "watch_gap"},
     {PlantedBug::kApplyTwice, "apply_twice"},
+    {PlantedBug::kCleanerDropsTombstone, "cleaner_drops_tombstone"},
+    {PlantedBug::kCleanerTakesLive, "cleaner_takes_live"},
 };
 
 #ifdef FAIRLEAD_PLANTED

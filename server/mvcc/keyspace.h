@@ -50,6 +50,7 @@ struct KeyspaceStats {
   uint64_t bytes_index = 0;   // slots, tree, history, without the keys themselves
   uint64_t bytes_keys = 0;
   uint64_t leases = 0;
+  uint64_t deaths_unwritten = 0;  // flushed records that died since the last freeze()
   // counters since start, as etcd exports them
   uint64_t puts_total = 0;
   uint64_t deletes_total = 0;  // DeleteRange operations

@@ -231,6 +231,7 @@ KeyspaceStats KeyspaceImpl::stats() const {
   s.bytes_index = slots_.bytes() + tree_.bytes() + history_.bytes();
   s.bytes_keys = slots_.key_bytes();
   s.leases = leases_.size();
+  s.deaths_unwritten = dead_keys_.size();
   return s;
 }
 

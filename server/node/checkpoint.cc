@@ -8,16 +8,21 @@ namespace fairlead::node {
 // never runs ahead of it.
 void Node::maybe_checkpoint() {
   if (checkpoint_running_ || installing_ || install_seq_.value != 0 || store_->busy() || fatal_told_) return;
-  if (applied_ == store_->state().applied && !retry_) return;
+  io::Nanos now = world_.loop->now();
+  bool long_ago = now - last_checkpoint_ >= config_.checkpoint_interval;
+  if (applied_ == store_->state().applied && !retry_) {
+    // What compaction freed since is worth a checkpoint too, when somebody waits for it or after a while.
+    if (!long_ago && !defragment_wanted_) return;
+    if (keyspace_->stats().deaths_unwritten == 0) return;
+  }
   mvcc::KeyspaceStats stats = keyspace_->stats();
   // A log that is kept long for a slow member must not make a checkpoint of every entry: it has to have grown.
   uint64_t log_bytes = log_->bytes_total();
   bool log_due = log_bytes >= config_.checkpoint_log_bytes + config_.log_keep_bytes &&
                  log_bytes >= log_bytes_after_checkpoint_ + config_.checkpoint_log_bytes / 4;
-  io::Nanos now = world_.loop->now();
   bool idle = stats.bytes_tail >= kIdleCheckpointTailBytes && now - last_apply_ >= kIdleCheckpoint;
-  bool due = checkpoint_wanted_ || retry_ || stats.bytes_tail >= config_.checkpoint_tail_bytes || log_due || idle ||
-             now - last_checkpoint_ >= config_.checkpoint_interval;
+  bool due =
+      checkpoint_wanted_ || retry_ || stats.bytes_tail >= config_.checkpoint_tail_bytes || log_due || idle || long_ago;
   if (retry_ && now - last_checkpoint_ < kCheckpointRetry) return;
   if (!due || apply_waits_ || keyspace_->applying() || applied_ > raft_->durable_index()) return;
   storage::CheckpointArgs args;
@@ -61,6 +66,7 @@ void Node::on_checkpoint(const Status& status, Index applied) {
 // The log keeps what the checkpoint before the last one began with, so that a member which was away for a moment is
 // served entries and not a snapshot, unless that is too much.
 void Node::release_log(Index applied) {
+  if (applied == log_floor_) return;
   Index start = log_floor_ + 1;
   log_floor_ = applied;
   if (log_->bytes_total() > config_.checkpoint_log_bytes + config_.log_keep_bytes) start = applied + 1;
@@ -74,6 +80,29 @@ void Node::release_log(Index applied) {
   if (start <= log_->first_index()) return;
   log_->release(start);
   raft_->compacted(start);
+}
+
+void Node::make_cleaner() {
+  storage::Cleaner::Hooks hooks;
+  // An installed snapshot has the store to itself until its log stands and the sender knows.
+  hooks.may_swap = [this] { return !installing_ && install_told_ && install_seq_.value == 0 && !fatal_told_; };
+  hooks.on_fatal = [this](Status why) { fatal(why); };
+  cleaner_ = std::make_unique<storage::Cleaner>(world_, *store_, *log_, config_.cleaner, std::move(hooks));
+}
+
+void Node::defragment() {
+  defragment_wanted_ = true;
+  checkpoint_wanted_ = true;
+  go_on_soon();
+}
+
+// Only what a durable manifest lists as dead can be cleaned: first compaction has to be through, then a checkpoint.
+void Node::maybe_defragment() {
+  if (!defragment_wanted_ || keyspace_->compaction_pending() || checkpoint_running_ || retry_ || stopping_) return;
+  if (keyspace_->stats().deaths_unwritten > 0 || (checkpoint_wanted_ && applied_ != store_->state().applied)) return;
+  defragment_wanted_ = false;
+  checkpoint_wanted_ = false;
+  cleaner_->round([] {});
 }
 
 void Node::send_snapshot(MemberId to) {

@@ -9,6 +9,7 @@
 
 #include "server/io/io.h"
 #include "server/raft/types.h"
+#include "server/storage/clean_plan.h"
 
 namespace fairlead::node {
 
@@ -38,6 +39,7 @@ struct Config {
   size_t checkpoint_tail_bytes = 32 << 20;
   size_t checkpoint_log_bytes = 64 << 20;
   io::Nanos checkpoint_interval = 300 * io::kSecond;
+  storage::CleanerOptions cleaner;
   size_t log_first_segment_bytes = 1 << 20;
   size_t log_segment_bytes = 64 << 20;
   size_t log_keep_bytes = 64 << 20;  // of released entries kept for followers that lag a little

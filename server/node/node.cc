@@ -40,6 +40,7 @@ Node::~Node() {
   *alive_ = false;
   if (turn_hook_ != 0) world_.loop->remove_turn_hook(turn_hook_);
   for (io::TimerId timer : {tick_timer_, stop_timer_, progress_timer_, lease_timer_}) world_.loop->cancel_timer(timer);
+  cleaner_.reset();
   receiver_.reset();
   senders_.clear();
   close_range_jobs();  // they hold pins of the keyspace, and closures that outlive this hold them
@@ -145,6 +146,7 @@ Status Node::recover() {
   restored.entries = std::move(opened.log.entries);
   raft_ = std::make_unique<raft::Raft>(options, std::move(restored));
   request_base_ = store_->identity().start_counter << 40;
+  make_cleaner();
   log_->set_callbacks([this](raft::WriteSeq upto) { on_durable(upto); }, [this](Status why) { fatal(why); });
   world_.log->info(opened.first_start ? "started with a new data directory" : "recovered the data directory",
                    {{"data-dir", config_.data_dir},
@@ -213,6 +215,7 @@ void Node::start() {
   });
   schedule_tick();
   lease_tick();
+  cleaner_->start();
   if (config_.watch_progress_interval > 0) {
     auto progress = std::make_shared<std::function<void()>>();
     *progress = [this, weak = std::weak_ptr(progress)] {
@@ -398,7 +401,8 @@ void Node::finish_stop() {
     fail_pending(id, err_stopped());
   }
   fail_reads(err_stopped());
-  if (checkpoint_running_ || installing_) {
+  cleaner_->stop();
+  if (checkpoint_running_ || installing_ || store_->busy()) {
     stop_timer_ = world_.loop->add_timer(world_.loop->now() + 10 * io::kMillisecond, [this] { finish_stop(); });
     return;
   }

@@ -38,6 +38,7 @@
 #include "server/node/stats.h"
 #include "server/peer/transport.h"
 #include "server/raft/raft.h"
+#include "server/storage/cleaner.h"
 #include "server/storage/store.h"
 
 namespace fairlead::node {
@@ -157,6 +158,7 @@ class Node {
   const raft::Raft& raft() const { return *raft_; }
   const storage::Store& store() const { return *store_; }
   const storage::Log& log() const { return *log_; }
+  const storage::CleanerStats& cleaner() const { return cleaner_->stats(); }
   const peer::Transport& transport() const { return *transport_; }
   const mvcc::WatchHub& watch_hub() const { return *hub_; }
   const Stats& stats() const { return stats_; }
@@ -169,6 +171,8 @@ class Node {
   uint64_t take_turn_longest_ns() { return std::exchange(stats_.turn_longest_ns, 0); }
   void checkpoint_now() { checkpoint_wanted_ = true; }
   bool installing() const { return installing_; }  // a snapshot; nothing is applied meanwhile
+  // A round of the cleaner over all that is dead now; starts as soon as a checkpoint has written that down.
+  void defragment();
 
  private:
   friend class SnapshotSender;
@@ -272,6 +276,8 @@ class Node {
   void send_snapshot(MemberId to);
   void receive_snapshot(std::unique_ptr<peer::Channel> channel);
   void acknowledge_snapshot();
+  void make_cleaner();
+  void maybe_defragment();
   void switch_to_snapshot(std::unique_ptr<mvcc::Keyspace> keyspace, const storage::StoreState& state);
 
   io::World world_;
@@ -282,6 +288,7 @@ class Node {
 
   std::unique_ptr<storage::Store> store_;
   std::unique_ptr<storage::Log> log_;
+  std::unique_ptr<storage::Cleaner> cleaner_;
   std::unique_ptr<mvcc::Keyspace> keyspace_;
   std::unique_ptr<mvcc::WatchHub> hub_;
   std::unique_ptr<raft::Raft> raft_;
@@ -363,6 +370,7 @@ class Node {
   // checkpoints and snapshots
   bool checkpoint_running_ = false;
   bool checkpoint_wanted_ = false;
+  bool defragment_wanted_ = false;
   io::Nanos last_checkpoint_ = 0;
   io::Nanos last_apply_ = 0;
   uint64_t log_bytes_after_checkpoint_ = 0;

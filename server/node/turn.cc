@@ -159,6 +159,7 @@ void Node::housekeeping() {
   read_history();
   more |= hub_->catching_up();
   maybe_checkpoint();
+  maybe_defragment();
   more |= !to_apply_.empty() && !apply_waits_;
   // Answers of this turn may have brought new calls.
   more |= proposals_fresh_ || !new_reads_.empty();

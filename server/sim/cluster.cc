@@ -53,6 +53,7 @@ node::Config Cluster::config_of(size_t member) {
   c.log_keep_bytes = config_.log_keep_bytes;
   c.value_cache_bytes = config_.value_cache_bytes;
   c.watch_progress_interval = config_.watch_progress_interval;
+  c.cleaner = config_.cleaner;
   c.disturb_messages = [this, member](raft::Message message, node::Config::Deliver deliver) {
     disturb(member, std::move(message), std::move(deliver));
   };
@@ -141,6 +142,7 @@ void Cluster::collect(const Member& member) {
   counters_->snapshots_installed += stats.snapshots_installed;
   counters_->checkpoints += stats.checkpoints;
   counters_->cold_reads += stats.cold_reads;
+  counters_->cleanings += member.node->cleaner().runs;
   counters_->leases_expired += stats.leases_expired;
 }
 

@@ -27,6 +27,7 @@ struct ClusterConfig {
   size_t log_keep_bytes = 32 << 10;
   size_t value_cache_bytes = 64 << 10;
   io::Nanos watch_progress_interval = 5 * io::kSecond;
+  storage::CleanerOptions cleaner;
 };
 
 struct Counters {
@@ -38,6 +39,7 @@ struct Counters {
   uint64_t snapshots_installed = 0;
   uint64_t checkpoints = 0;
   uint64_t cold_reads = 0;
+  uint64_t cleanings = 0;
   uint64_t leases_expired = 0;
   uint64_t partitions = 0;
   uint64_t clogs = 0;
@@ -64,8 +66,8 @@ template <typename F>
 void for_each_counter(Counters& c, F&& f) {
   f("elections", c.elections), f("kills", c.kills), f("power cuts", c.power_cuts), f("crash points", c.crash_points);
   f("starts", c.starts), f("snapshots installed", c.snapshots_installed), f("checkpoints", c.checkpoints);
-  f("cold reads", c.cold_reads), f("leases expired", c.leases_expired), f("partitions", c.partitions),
-      f("clogs", c.clogs);
+  f("cleanings", c.cleanings), f("cold reads", c.cold_reads), f("leases expired", c.leases_expired),
+      f("partitions", c.partitions), f("clogs", c.clogs);
   f("resets", c.resets), f("pauses", c.pauses), f("slow disks", c.slow_disks), f("failed syncs", c.failed_syncs);
   f("transfers", c.transfers), f("wipes", c.wipes), f("messages repeated", c.messages_repeated);
   f("messages lost", c.messages_lost), f("operations ok", c.ops_ok), f("operations failed", c.ops_failed);

@@ -64,6 +64,13 @@ class Simulation {
     c.log_keep_bytes = prng.chance(0.5) ? 0 : size_t{16 << 10} << prng.below(4);
     c.value_cache_bytes = size_t{1 << 10} << prng.below(10);
     c.watch_progress_interval = prng.between(1, 10) * kSecond;
+    c.cleaner.dead_bytes_min = uint64_t{128} << prng.below(8);
+    c.cleaner.dead_percent_min = static_cast<uint64_t>(prng.between(1, 30));
+    c.cleaner.join_segments_min = static_cast<size_t>(prng.between(2, 10));
+    c.cleaner.piece_bytes = size_t{256} << prng.below(8);
+    c.cleaner.bytes_per_second_min = uint64_t{4 << 10} << prng.below(10);
+    c.cleaner.look_interval = prng.between(50, 2000) * kMillisecond;
+    c.cleaner.manifest_interval = prng.between(0, 1000) * kMillisecond;
     return c;
   }
   static WorkloadConfig choose_workload(uint64_t seed) {

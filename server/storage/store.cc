@@ -11,6 +11,10 @@
 
 namespace fairlead::storage {
 
+namespace {
+constexpr io::Nanos kReapPause = 5 * io::kMillisecond;  // between two steps at a large file
+}
+
 // --- files that nobody names any more
 // -----------------------------------------------------------------------------------
 
@@ -29,21 +33,32 @@ void Reaper::close() {
 }
 
 void Reaper::drain() {
-  auto paths = std::make_shared<std::vector<std::string>>();
   {
     std::lock_guard lock(mutex_);
-    posted_ = false;
     if (closed_) return;
-    paths->swap(paths_);
+    removing_.insert(removing_.end(), paths_.begin(), paths_.end());
+    paths_.clear();
+    posted_ = !removing_.empty();
+    if (!posted_) return;
   }
-  world_.workers->run(
-      [self = shared_from_this(), paths] {
-        for (const std::string& path : *paths)
-          if (Status s = self->world_.disk->remove(path); !s.is_ok() && self->world_.disk->exists(path))
-            self->world_.log->warn("cannot remove a file that is not needed any more",
-                                   {{"path", path}, {"error", s.message()}});
-      },
-      [] {});
+  world_.workers->run([self = shared_from_this()] { self->remove_step(); },
+                      [self = shared_from_this()] {
+                        if (self->removing_.empty()) return self->drain();
+                        self->world_.loop->add_timer(self->world_.loop->now() + kReapPause, [self] { self->drain(); });
+                      });
+}
+
+void Reaper::remove_step() {
+  while (!removing_.empty()) {
+    const std::string& path = removing_.back();
+    if (auto file = world_.disk->open(path, io::OpenMode::kReadWrite); file.is_ok()) {
+      auto size = (*file)->size();
+      if (size.is_ok() && *size > step_bytes_ && (*file)->truncate(*size - step_bytes_).is_ok()) return;
+    }
+    if (Status s = world_.disk->remove(path); !s.is_ok() && world_.disk->exists(path))
+      world_.log->warn("cannot remove a file that is not needed any more", {{"path", path}, {"error", s.message()}});
+    removing_.pop_back();
+  }
 }
 
 size_t SegmentList::find(Place place) const {
@@ -63,6 +78,7 @@ Store::~Store() {
 const Identity& Store::identity() const { return core_->identity_; }
 const StoreState& Store::state() const { return core_->state_; }
 Pin Store::pin() const { return core_->list_; }
+const SharedManifest& Store::pin_manifest() const { return core_->list_->shared; }
 const std::string& Store::dir() const { return core_->dir_; }
 bool Store::busy() const { return core_->busy_; }
 Status Store::load(mvcc::IndexLoader& loader) const { return core_->load(loader); }

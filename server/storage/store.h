@@ -46,6 +46,7 @@ struct StoreOptions {
   LogOptions log;
   uint64_t segment_bytes_max = 64 << 20;  // key segments are closed at this size
   size_t block_bytes = 16 << 10;
+  uint64_t reap_step_bytes = 8 << 20;  // a larger file is shortened by so much at a time before it is removed
 };
 
 struct Identity {
@@ -143,7 +144,8 @@ class Store {
   const Identity& identity() const;
   const StoreState& state() const;  // of the durable manifest
   StoreStats stats() const;
-  Pin pin() const;  // the current list
+  Pin pin() const;                             // the current list
+  const SharedManifest& pin_manifest() const;  // of the current list
   const std::string& dir() const;
 
   // Blocking. Side records in order of position (a later one of the same kind and id replaces an earlier one), then
@@ -153,7 +155,7 @@ class Store {
 
   // One at a time (CHECK). `done(ok)`: state() and pin() are those of args from then on; the log may be released.
   void checkpoint(CheckpointArgs args, std::function<void(Status)> done);
-  bool busy() const;  // a checkpoint or install is running
+  bool busy() const;  // a checkpoint, an install or the cleaner's swap is running
 
   // The encoded records at these positions (any order), in that order. kNotFound if a position lies in no segment;
   // kDataLoss for damage.
@@ -184,6 +186,7 @@ class Store {
   class Core;  // store_core.h
 
  private:
+  friend class Cleaner;
   friend class Receiver;
   explicit Store(std::shared_ptr<Core> core);
   std::shared_ptr<Core> core_;

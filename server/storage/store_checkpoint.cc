@@ -72,19 +72,12 @@ class CheckpointJob {
     return {};
   }
 
-  uint64_t random_id() {  // distinct from every other segment's; drawn from one seed because workers have no randomness
-    uint64_t z = id_seed_ += 0x9E3779B97F4A7C15ull;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-    return z ^ (z >> 31);
-  }
-
   Result<std::unique_ptr<SegmentWriter>> new_segment(SegmentKind kind) {
     SegmentWriterArgs args;
     args.dir = core_->dir_;
     args.kind = kind;
     args.number = core_->take_number();
-    args.random_id = random_id();
+    args.random_id = mixed_id(id_seed_);
     args.block_bytes = core_->options_.block_bytes;
     written_.push_back(args.dir + "/" + segment_file_name(args.number));
     return SegmentWriter::create(*core_->world_.disk, args);
@@ -151,21 +144,31 @@ class CheckpointJob {
     return {};
   }
 
-  // Looks every record up rather than trusting two counts: the answer removes a file.
+  // Looks every record up rather than trusting two counts: the answer removes a file. Values stay unread.
   Result<bool> wholly_dead(const SegmentInfo& info, const DeadList& dead) const {
-    for (const auto& s : old_->segments) {
-      if (s.info.number != info.number) continue;
-      for (size_t b = 0; b < s.reader->block_count(); ++b) {
-        ASSIGN_OR_RETURN(Bytes block, s.reader->read_block(b));
-        for (std::string_view rest = block.view(); !rest.empty();) {
-          ASSIGN_OR_RETURN(RecordFrame frame, record_frame(rest));
-          if (!contains(dead, frame.place)) return false;
-          rest.remove_prefix(frame.size);
-        }
-      }
-      return true;
-    }
+    for (const auto& s : old_->segments)
+      if (s.info.number == info.number)
+        return info.kind == SegmentKind::kKeys ? all_keys_dead(*s.reader, dead) : all_records_dead(*s.reader, dead);
     return false;
+  }
+  static Result<bool> all_keys_dead(const SegmentReader& reader, const DeadList& dead) {
+    auto cursor = reader.directory();
+    for (;;) {
+      ASSIGN_OR_RETURN(bool more, cursor->next());
+      if (!more) return true;
+      if (!contains(dead, place_of(cursor->meta().position))) return false;
+    }
+  }
+  static Result<bool> all_records_dead(const SegmentReader& reader, const DeadList& dead) {
+    for (size_t b = 0; b < reader.block_count(); ++b) {
+      ASSIGN_OR_RETURN(Bytes block, reader.read_block(b));
+      for (std::string_view rest = block.view(); !rest.empty();) {
+        ASSIGN_OR_RETURN(RecordFrame frame, record_frame(rest));
+        if (!contains(dead, frame.place)) return false;
+        rest.remove_prefix(frame.size);
+      }
+    }
+    return true;
   }
 
   Status write_dead_file() {
@@ -177,12 +180,6 @@ class CheckpointJob {
     ASSIGN_OR_RETURN(DeadFileInfo info, writer.finish(*core_->world_.disk, core_->dir_));
     manifest_.shared.dead_files.push_back(info);
     return {};
-  }
-
-  static void drop_unused_dead_files(SharedManifest& m) {
-    std::set<uint64_t> used;
-    for (const SegmentInfo& s : m.segments) used.insert(s.dead.file);
-    std::erase_if(m.dead_files, [&](const DeadFileInfo& f) { return !used.count(f.number); });
   }
 
   std::shared_ptr<Store::Core> core_;
@@ -198,6 +195,12 @@ class CheckpointJob {
 };
 
 }  // namespace
+
+void drop_unused_dead_files(SharedManifest& m) {
+  std::set<uint64_t> used;
+  for (const SegmentInfo& s : m.segments) used.insert(s.dead.file);
+  std::erase_if(m.dead_files, [&](const DeadFileInfo& f) { return !used.count(f.number); });
+}
 
 void Store::Core::checkpoint(CheckpointArgs args, std::function<void(Status)> done) {
   CHECK(!busy_, "one checkpoint or install at a time");

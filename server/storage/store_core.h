@@ -16,17 +16,21 @@
 
 namespace fairlead::storage {
 
-// Removes files that nobody uses any more, on a worker. Told from any thread; after close() it forgets (the next start
+// Removes files that nobody uses any more, on a worker, a large one in steps: freeing many blocks at once would hold up
+// the file system's journal, and with it the log. Told from any thread; after close() it forgets (the next start
 // removes what is left).
 class Reaper : public std::enable_shared_from_this<Reaper> {
  public:
-  explicit Reaper(io::World& world) : world_(world) {}
+  Reaper(io::World& world, uint64_t step_bytes) : world_(world), step_bytes_(step_bytes) {}
   void remove(std::string path);  // any thread
   void close();
 
  private:
   void drain();
+  void remove_step();  // on a worker: takes a step at the last of removing_
   io::World world_;
+  const uint64_t step_bytes_;
+  std::vector<std::string> removing_;  // of the worker that is at it
   std::mutex mutex_;
   std::vector<std::string> paths_;  // guarded by mutex_
   bool posted_ = false;             // guarded by mutex_
@@ -75,7 +79,10 @@ class SegmentList {
 class Store::Core : public std::enable_shared_from_this<Store::Core> {
  public:
   Core(io::World& world, OpenArgs args)
-      : world_(world), dir_(std::move(args.dir)), options_(args.options), reaper_(std::make_shared<Reaper>(world)) {}
+      : world_(world),
+        dir_(std::move(args.dir)),
+        options_(args.options),
+        reaper_(std::make_shared<Reaper>(world, args.options.reap_step_bytes)) {}
 
   // --- start (blocking)
   Status begin(const OpenArgs& args, bool& first_start);
@@ -141,6 +148,16 @@ Result<Store::Records> read_records(const SegmentList& list, const std::vector<m
                                     std::atomic<uint64_t>& block_reads);
 Result<ScanResult> scan_records(io::Disk& disk, const std::string& dir, const SegmentList& list, mvcc::Position from,
                                 mvcc::Position to, size_t bytes_max, std::atomic<uint64_t>& block_reads);
+
+// Segment ids distinct from every other one's, drawn from one seed: workers have no randomness.
+inline uint64_t mixed_id(uint64_t& seed) {
+  uint64_t z = seed += 0x9E3779B97F4A7C15ull;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+  return z ^ (z >> 31);
+}
+// Dead files that no segment refers to are not named any more.
+void drop_unused_dead_files(SharedManifest& manifest);
 
 inline Status fatal(const Status& status) {
   return status.is_ok() ? status : internal_error("fatal: " + status.to_string());

@@ -56,6 +56,7 @@ class FakeDisk : public io::Disk {
  public:
   // --- what tests do to it
   uint64_t mutations = 0;
+  uint64_t truncations = 0;
   uint64_t cut_at = 0;  // throws Cut before mutation number cut_at; 0 = never
   int fail_writes = 0;  // the next n writes to files fail with ENOSPC
   int fail_syncs = 0;
@@ -300,6 +301,7 @@ class FakeFile : public io::File {
   }
   Status truncate(uint64_t size) override {
     disk_->mutation();
+    ++disk_->truncations;
     node_->resize(size);
     return {};
   }
