@@ -4,6 +4,8 @@
 . "$root/e2e/lib/sim.sh"
 # shellcheck source=go.sh
 . "$root/e2e/lib/go.sh"
+# shellcheck source=conformance.sh
+. "$root/e2e/lib/conformance.sh"
 
 test_unit() {
   say "Unit and interaction tests"
@@ -52,6 +54,7 @@ verb_test() {
       test_unit
       test_sim "$@"
       test_interop
+      test_conformance --short
       ;;
     unit)
       build_all
@@ -66,7 +69,12 @@ verb_test() {
       build_programs fairlead
       test_interop
       ;;
-    *) fail "'./dev test $1' is unknown" "./dev test [unit | sim [--seconds N] | interop]" ;;
+    conformance)
+      shift
+      build_programs fairlead
+      test_conformance "$@"
+      ;;
+    *) fail "'./dev test $1' is unknown" "./dev test [unit | sim [--seconds N] | interop | conformance [--short] ...]" ;;
   esac
   print_score
 }

@@ -28,6 +28,12 @@ std::optional<std::string> environment(const std::string& name) {
   return value ? std::optional<std::string>(value) : std::nullopt;
 }
 
+std::vector<std::string> environment_lines() {
+  std::vector<std::string> lines;
+  for (char** line = environ; *line; ++line) lines.emplace_back(*line);
+  return lines;
+}
+
 // The control group's limit where there is one (version 2, then 1), else the machine's memory.
 uint64_t memory_available_bytes() {
   auto machine = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
@@ -206,15 +212,21 @@ class Member {
   int exit_code_ = 0;
 };
 
+int exit_code_of(const Status& status) { return status.code() == Code::kInvalidArgument ? kExitBadUsage : 1; }
+
 int fail(const Status& status, int code) {
   fprintf(stderr, "fairlead: %s\n", std::string(status.message()).c_str());
   return code;
 }
 
 int main_checked(const std::vector<std::string>& args) {
+  if (!args.empty() && (args[0] == "gateway" || args[0] == "grpc-proxy"))
+    return fail(failed_precondition("'" + args[0] + "' is a sub-command of etcd that this version does not have yet"),
+                1);
   Result<Options> options = parse_options(args, environment);
-  if (!options.is_ok()) return fail(options.status(), kExitBadUsage);
+  if (!options.is_ok()) return fail(options.status(), exit_code_of(options.status()));
   if (options->show_help) return fputs(help_text().c_str(), stdout), 0;
+  if (options->show_help_markdown) return fputs(flags_markdown().c_str(), stdout), 0;
   if (options->show_version) {
     printf(
         "etcd Version: %s\nGit SHA: not etcd: fairlead\nGo Version: none\nGo OS/Arch: linux/amd64\nFairlead Version: "
@@ -222,7 +234,8 @@ int main_checked(const std::vector<std::string>& args) {
         std::string(api::kEtcdVersion).c_str(), std::string(api::kFairleadVersion).c_str());
     return 0;
   }
-  if (Status s = complete_options(*options); !s.is_ok()) return fail(s, kExitBadUsage);
+  warn_unknown_environment(environment_lines(), *options);
+  if (Status s = complete_options(*options); !s.is_ok()) return fail(s, 1);
   signal(SIGPIPE, SIG_IGN);
   block_stop_signals();  // before any thread exists: only the loop takes them
   raise_file_limit();
@@ -239,6 +252,7 @@ int main_checked(const std::vector<std::string>& args) {
   world_options.logger.fd = *log_fd;
   Result<std::unique_ptr<io::RealWorld>> world = io::RealWorld::create(world_options);
   if (!world.is_ok()) return fail(world.status(), 1);
+  for (const std::string& warning : options->warnings) (*world)->logger().warn(warning);
   Member member(std::move(*world), *options);
   if (Status s = member.start(); !s.is_ok()) return fail(s, 1);
   return member.run();

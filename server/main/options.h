@@ -1,8 +1,9 @@
-// Flags and environment of the server, with etcd's grammar: -x and --x, --flag value and --flag=value, a boolean flag
-// takes its value only after '='. Each flag is also ETCD_<UPPER_SNAKE>; a flag on the command line wins over it.
-// An unknown flag or a bad value is an error that names the nearest known flag or the form that was expected.
+// Flags, environment and config file of the server, with etcd's grammar: -x and --x, --flag value and --flag=value, a
+// boolean flag takes its value only after '='. Each flag is also ETCD_<UPPER_SNAKE>; a flag on the command line wins
+// over it, with a warning. A config file takes the place of all flags and variables. An unknown flag or a bad value is
+// an error that names the nearest known flag or the form that was expected. flags.h has the table of all flags.
 //
-// Only flags that do something are known here; README.md lists what is not there yet.
+// Errors: kInvalidArgument is a broken command line (etcd's exit code 2), others are values that do not fit (1).
 #pragma once
 
 #include <cstdint>
@@ -41,6 +42,7 @@ struct Options {
   std::string initial_cluster_state = "new";
   std::string initial_cluster_token = "etcd-cluster";
   // logging
+  std::string logger = "zap";
   std::string log_level = "info";
   std::string log_outputs = "default";
   // ours
@@ -50,8 +52,12 @@ struct Options {
   int64_t fairlead_checkpoint_tail_bytes = 32 << 20;
   int64_t fairlead_log_segment_bytes = 64 << 20;
 
+  std::string feature_gates;
+  std::string config_file;
   bool show_version = false;
   bool show_help = false;
+  bool show_help_markdown = false;
+  std::vector<std::string> warnings;         // logged once at start
   std::map<std::string, std::string> given;  // flags that were set, by name, and from where: "flag" or "env"
 };
 
@@ -64,7 +70,11 @@ Result<Options> parse_options(const std::vector<std::string>& args, const Enviro
 // Fills in the defaults that depend on others (data_dir, initial_cluster).
 Status complete_options(Options& options);
 
-std::string help_text();
+// One warning for each variable ETCD_... that is no flag's; `variables` are lines "NAME=VALUE".
+void warn_unknown_environment(const std::vector<std::string>& variables, Options& options);
+
+std::string help_text();       // in the shape of etcd's
+std::string flags_markdown();  // docs/flags.md
 
 // "http://a:1,http://b:2" -> {"a:1", "b:2"} after checking scheme and port; unix://path -> "unix:path". https is
 // refused with a clear error in this version.

@@ -1,0 +1,401 @@
+#include "server/main/flags.h"
+
+#include <algorithm>
+#include <cctype>
+
+#include "server/main/values.h"
+
+namespace fairlead::server {
+namespace {
+
+constexpr FlagState kNotNeeded = FlagState::kNotNeeded;
+constexpr FlagState kMissing = FlagState::kMissing;
+
+// clang-format off
+const Flag kFlags[] = {
+    {"Member", "name", Kind::kString, field<&Options::name>, "Human-readable name for this member.",
+     "server/main/options_test.cc: TakesBothDashesAndBothForms"},
+    {"Member", "data-dir", Kind::kString, field<&Options::data_dir>, "Path to the data directory.",
+     "server/main/options_test.cc: TakesBothDashesAndBothForms", FlagState::kWorks, "", "${name}.etcd"},
+    {"Member", "snapshot-count", Kind::kUint, nullptr, "Number of committed transactions to trigger a snapshot.",
+     "server/main/options_test.cc: NotNeededFlagsWarnOnce", kNotNeeded,
+     "a checkpoint starts by bytes and time, not by entries: see --fairlead-checkpoint-tail", "10000"},
+    {"Member", "heartbeat-interval", Kind::kUint, field<&Options::heartbeat_interval_ms>,
+     "Time (in milliseconds) of a heartbeat interval.", "server/main/options_test.cc: TakesBothDashesAndBothForms"},
+    {"Member", "election-timeout", Kind::kUint, field<&Options::election_timeout_ms>,
+     "Time (in milliseconds) for an election to timeout. See tuning documentation for details.",
+     "server/main/options_test.cc: TakesBothDashesAndBothForms"},
+    {"Member", "initial-election-tick-advance", Kind::kBool, nullptr,
+     "Whether to fast-forward initial election ticks on boot for faster election.",
+     "server/main/options_test.cc: NotNeededFlagsWarnOnce", kNotNeeded,
+     "a fresh cluster elects as soon as a quorum is connected, and a restarted member waits a whole election timeout", "true"},
+    {"Member", "listen-peer-urls", Kind::kString, field<&Options::listen_peer_urls>,
+     "List of URLs to listen on for peer traffic.", "server/main/options_test.cc: SaysWhatIsWrong"},
+    {"Member", "listen-client-urls", Kind::kString, field<&Options::listen_client_urls>,
+     "List of URLs to listen on for client grpc traffic and http as long as --listen-client-http-urls is not specified.",
+     "server/main/options_test.cc: SaysWhatIsWrong"},
+    {"Member", "max-snapshots", Kind::kUint, nullptr,
+     "Maximum number of snapshot files to retain (0 is unlimited). Deprecated in v3.6 and will be decommissioned in v3.8.",
+     "server/main/options_test.cc: NotNeededFlagsWarnOnce", kNotNeeded,
+     "segments are kept as long as the manifest names them, and deleted when it does not", "5"},
+    {"Member", "max-wals", Kind::kUint, nullptr, "Maximum number of wal files to retain (0 is unlimited).",
+     "server/main/options_test.cc: NotNeededFlagsWarnOnce", kNotNeeded,
+     "log segments are reused as soon as a checkpoint has what they hold: see --fairlead-log-segment", "5"},
+    {"Member", "backend-bbolt-freelist-type", Kind::kString, nullptr,
+     "BackendFreelistType specifies the type of freelist that boltdb backend uses(array and map are supported types).",
+     "server/main/options_test.cc: NotNeededFlagsWarnOnce", kNotNeeded, "there is no bbolt file: the store is a set of record segments", "map"},
+    {"Member", "backend-batch-interval", Kind::kDurationMs, nullptr,
+     "BackendBatchInterval is the maximum time before commit the backend transaction.",
+     "server/main/options_test.cc: NotNeededFlagsWarnOnce", kNotNeeded, "there are no backend transactions: see --fairlead-checkpoint-tail", "0s"},
+    {"Member", "backend-batch-limit", Kind::kSigned, nullptr,
+     "BackendBatchLimit is the maximum operations before commit the backend transaction.",
+     "server/main/options_test.cc: NotNeededFlagsWarnOnce", kNotNeeded, "there are no backend transactions: see --fairlead-checkpoint-tail", "0"},
+    {"Member", "max-txn-ops", Kind::kUint, field<&Options::max_txn_ops>,
+     "Maximum number of operations permitted in a transaction.", ""},
+    {"Member", "max-request-bytes", Kind::kInt, field<&Options::max_request_bytes>,
+     "Maximum client request size in bytes the server will accept.", ""},
+    {"Member", "max-concurrent-streams", Kind::kUint, field<&Options::max_concurrent_streams>,
+     "Maximum concurrent streams that each client can open at a time.", ""},
+    {"Member", "grpc-keepalive-min-time", Kind::kDurationMs, field<&Options::grpc_keepalive_min_time_ms>,
+     "Minimum duration interval that a client should wait before pinging server.", ""},
+    {"Member", "grpc-keepalive-interval", Kind::kDurationMs, field<&Options::grpc_keepalive_interval_ms>,
+     "Frequency duration of server-to-client ping to check if a connection is alive (0 to disable).", ""},
+    {"Member", "grpc-keepalive-timeout", Kind::kDurationMs, field<&Options::grpc_keepalive_timeout_ms>,
+     "Additional duration of wait before closing a non-responsive connection (0 to disable).", ""},
+    {"Member", "raft-read-timeout", Kind::kDurationMs, nullptr, "Read timeout set on each rafthttp connection",
+     "server/main/options_test.cc: NotNeededFlagsWarnOnce", kNotNeeded, "a silent peer is noticed by its missing heartbeats: see --election-timeout", "5s"},
+    {"Member", "raft-write-timeout", Kind::kDurationMs, nullptr, "Write timeout set on each rafthttp connection",
+     "server/main/options_test.cc: NotNeededFlagsWarnOnce", kNotNeeded, "a silent peer is noticed by its missing heartbeats: see --election-timeout", "5s"},
+
+    {"Clustering", "initial-advertise-peer-urls", Kind::kString, field<&Options::initial_advertise_peer_urls>,
+     "List of this member's peer URLs to advertise to the rest of the cluster.", ""},
+    {"Clustering", "initial-cluster", Kind::kString, field<&Options::initial_cluster>,
+     "Initial cluster configuration for bootstrapping.", "", FlagState::kWorks, "", "default=http://localhost:2380"},
+    {"Clustering", "initial-cluster-state", Kind::kString, field<&Options::initial_cluster_state>,
+     "Initial cluster state ('new' when bootstrapping a new cluster or 'existing' when adding new members to an existing cluster).", ""},
+    {"Clustering", "initial-cluster-token", Kind::kString, field<&Options::initial_cluster_token>,
+     "Initial cluster token for the etcd cluster during bootstrap.", ""},
+    {"Clustering", "advertise-client-urls", Kind::kString, field<&Options::advertise_client_urls>,
+     "List of this member's client URLs to advertise to the public.", ""},
+    {"Clustering", "pre-vote", Kind::kBool, nullptr,
+     "Enable the raft Pre-Vote algorithm to prevent disruption when a node that has been partitioned away rejoins the cluster.",
+     "server/main/options_test.cc: NotNeededFlagsWarnOnce", kNotNeeded, "pre-vote is always on", "true"},
+    {"Clustering", "v2-deprecation", Kind::kString, nullptr, "Phase of v2store deprecation. The default value is enforced, ignoring user input.",
+     "server/main/options_test.cc: NotNeededFlagsWarnOnce", kNotNeeded, "there is no v2 store to drop", "write-only"},
+
+    {"Profiling and Monitoring", "listen-metrics-urls", Kind::kString, field<&Options::listen_metrics_urls>,
+     "List of URLs to listen on for the /metrics and /health endpoints. For https, the client URL TLS info is used.", ""},
+
+    {"Logging", "logger", Kind::kString, field<&Options::logger>, "Currently only supports 'zap' for structured logging.", ""},
+    {"Logging", "log-outputs", Kind::kString, field<&Options::log_outputs>,
+     "Specify 'stdout' or 'stderr' to skip journald logging even when running under systemd, or list of comma separated output targets.", ""},
+    {"Logging", "log-level", Kind::kString, field<&Options::log_level>,
+     "Configures log level. Only supports debug, info, warn, error, panic, or fatal.", ""},
+
+    {"Features", "compaction-batch-limit", Kind::kSigned, nullptr,
+     "CompactionBatchLimit sets the maximum revisions deleted in each compaction batch.",
+     "server/main/options_test.cc: NotNeededFlagsWarnOnce", kNotNeeded, "a compaction is cut into slices by the time they take", "1000"},
+    {"Features", "watch-progress-notify-interval", Kind::kDurationMs, field<&Options::watch_progress_notify_interval_ms>,
+     "Duration of periodical watch progress notification.", "server/main/options_test.cc: DurationsAndBytes"},
+    {"Features", "warning-apply-duration", Kind::kDurationMs, field<&Options::warning_apply_duration_ms>,
+     "Warning is generated if requests take more than this duration.", ""},
+    {"Features", "bootstrap-defrag-threshold-megabytes", Kind::kUint, nullptr,
+     "Enable the defrag during etcd server bootstrap on condition that it will free at least the provided threshold of disk space.",
+     "server/main/options_test.cc: NotNeededFlagsWarnOnce", kNotNeeded, "nothing is ever defragmented: space of dead records comes back in the background", "0"},
+    {"Features", "compaction-sleep-interval", Kind::kDurationMs, nullptr,
+     "Sets the sleep interval between each compaction batch.",
+     "server/main/options_test.cc: NotNeededFlagsWarnOnce", kNotNeeded, "a compaction is cut into slices by the time they take", "10ms"},
+
+    {"Fairlead", "fairlead-log-io", Kind::kString, field<&Options::fairlead_log_io>,
+     "How the log is written: auto, uring or pwrite.", ""},
+    {"Fairlead", "fairlead-memory-limit", Kind::kBytes, field<&Options::fairlead_memory_limit_bytes>,
+     "Memory that the value cache is sized from, e.g. 2GiB (0: half of the memory of the control group or machine).",
+     "server/main/options_test.cc: DurationsAndBytes"},
+    {"Fairlead", "fairlead-value-cache", Kind::kBytes, field<&Options::fairlead_value_cache_bytes>,
+     "Memory for newest values (0: a quarter of the memory limit, at most 64MiB); older ones are read from disk.", ""},
+    {"Fairlead", "fairlead-checkpoint-tail", Kind::kBytes, field<&Options::fairlead_checkpoint_tail_bytes>,
+     "Bytes of unflushed records at which a checkpoint starts.", ""},
+    {"Fairlead", "fairlead-log-segment", Kind::kBytes, field<&Options::fairlead_log_segment_bytes>,
+     "Size of a log segment.", ""},
+
+    {"Other", "config-file", Kind::kString, field<&Options::config_file>,
+     "Path to the server configuration file. Note that if a configuration file is provided, other command line flags and environment variables will be ignored.", ""},
+    {"Other", "version", Kind::kBool, field<&Options::show_version>, "Print the version and exit.", ""},
+    {"Other", "help", Kind::kBool, field<&Options::show_help>, "Print this text and exit.", ""},
+    {"Other", "fairlead-help-markdown", Kind::kBool, field<&Options::show_help_markdown>, "Print docs/flags.md and exit.", ""},
+};
+
+// Flags of etcd that this version does not have yet; a row of the same name above takes their place.
+const Flag kMissingFlags[] = {
+#define MISSING(group, name, kind, default_value) {group, name, Kind::kind, nullptr, "", "server/main/options_test.cc: MissingFlagsAreErrors", kMissing, "", default_value}
+    MISSING("Member", "wal-dir", kString, ""),
+    MISSING("Member", "listen-client-http-urls", kString, ""),
+    MISSING("Member", "memory-mlock", kBool, "false"),
+    MISSING("Member", "quota-backend-bytes", kSigned, "0"),
+    MISSING("Member", "socket-reuse-port", kBool, "false"),
+    MISSING("Member", "socket-reuse-address", kBool, "false"),
+    MISSING("Member", "enable-grpc-gateway", kBool, "true"),
+    MISSING("Member", "feature-gates", kString, ""),
+    MISSING("Clustering", "discovery", kString, ""),
+    MISSING("Clustering", "discovery-token", kString, ""),
+    MISSING("Clustering", "discovery-endpoints", kString, ""),
+    MISSING("Clustering", "discovery-dial-timeout", kDurationMs, "2s"),
+    MISSING("Clustering", "discovery-request-timeout", kDurationMs, "5s"),
+    MISSING("Clustering", "discovery-keepalive-time", kDurationMs, "2s"),
+    MISSING("Clustering", "discovery-keepalive-timeout", kDurationMs, "6s"),
+    MISSING("Clustering", "discovery-insecure-transport", kBool, "true"),
+    MISSING("Clustering", "discovery-insecure-skip-tls-verify", kBool, "false"),
+    MISSING("Clustering", "discovery-cert", kString, ""),
+    MISSING("Clustering", "discovery-key", kString, ""),
+    MISSING("Clustering", "discovery-cacert", kString, ""),
+    MISSING("Clustering", "discovery-user", kString, ""),
+    MISSING("Clustering", "discovery-password", kString, ""),
+    MISSING("Clustering", "discovery-fallback", kString, "exit"),
+    MISSING("Clustering", "discovery-proxy", kString, ""),
+    MISSING("Clustering", "discovery-srv", kString, ""),
+    MISSING("Clustering", "discovery-srv-name", kString, ""),
+    MISSING("Clustering", "strict-reconfig-check", kBool, "true"),
+    MISSING("Clustering", "auto-compaction-retention", kString, "0"),
+    MISSING("Clustering", "auto-compaction-mode", kString, "periodic"),
+    MISSING("Clustering", "enable-v2", kBool, "false"),
+    MISSING("Clustering", "proxy", kString, "off"),
+    MISSING("Security", "cert-file", kString, ""),
+    MISSING("Security", "key-file", kString, ""),
+    MISSING("Security", "client-cert-auth", kBool, "false"),
+    MISSING("Security", "client-cert-file", kString, ""),
+    MISSING("Security", "client-key-file", kString, ""),
+    MISSING("Security", "client-crl-file", kString, ""),
+    MISSING("Security", "client-cert-allowed-hostname", kString, ""),
+    MISSING("Security", "trusted-ca-file", kString, ""),
+    MISSING("Security", "auto-tls", kBool, "false"),
+    MISSING("Security", "peer-cert-file", kString, ""),
+    MISSING("Security", "peer-key-file", kString, ""),
+    MISSING("Security", "peer-client-cert-auth", kBool, "false"),
+    MISSING("Security", "peer-client-cert-file", kString, ""),
+    MISSING("Security", "peer-client-key-file", kString, ""),
+    MISSING("Security", "peer-trusted-ca-file", kString, ""),
+    MISSING("Security", "peer-cert-allowed-cn", kString, ""),
+    MISSING("Security", "peer-cert-allowed-hostname", kString, ""),
+    MISSING("Security", "peer-auto-tls", kBool, "false"),
+    MISSING("Security", "self-signed-cert-validity", kUint, "1"),
+    MISSING("Security", "peer-crl-file", kString, ""),
+    MISSING("Security", "cipher-suites", kString, ""),
+    MISSING("Security", "cors", kString, "*"),
+    MISSING("Security", "host-whitelist", kString, "*"),
+    MISSING("Security", "tls-min-version", kString, "TLS1.2"),
+    MISSING("Security", "tls-max-version", kString, ""),
+    MISSING("Auth", "auth-token", kString, "simple"),
+    MISSING("Auth", "bcrypt-cost", kUint, "10"),
+    MISSING("Auth", "auth-token-ttl", kUint, "300"),
+    MISSING("Profiling and Monitoring", "enable-pprof", kBool, "false"),
+    MISSING("Profiling and Monitoring", "metrics", kString, "basic"),
+    MISSING("Logging", "log-format", kString, "json"),
+    MISSING("Logging", "enable-log-rotation", kBool, "false"),
+    MISSING("Logging", "log-rotation-config-json", kString, R"({"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false})"),
+    MISSING("Logging", "warning-unary-request-duration", kDurationMs, "300ms"),
+    MISSING("Distributed tracing", "enable-distributed-tracing", kBool, "false"),
+    MISSING("Distributed tracing", "distributed-tracing-address", kString, "localhost:4317"),
+    MISSING("Distributed tracing", "distributed-tracing-service-name", kString, "etcd"),
+    MISSING("Distributed tracing", "distributed-tracing-instance-id", kString, ""),
+    MISSING("Distributed tracing", "distributed-tracing-sampling-rate", kSigned, "0"),
+    MISSING("Features", "corrupt-check-time", kDurationMs, "0s"),
+    MISSING("Features", "compact-hash-check-time", kDurationMs, "1m0s"),
+    MISSING("Features", "peer-skip-client-san-verification", kBool, "false"),
+    MISSING("Features", "max-learners", kSigned, "1"),
+    MISSING("Features", "downgrade-check-time", kDurationMs, "5s"),
+    MISSING("Features", "snapshot-catchup-entries", kUint, "5000"),
+    MISSING("Unsafe feature", "force-new-cluster", kBool, "false"),
+    MISSING("Unsafe feature", "unsafe-no-fsync", kBool, "false"),
+#undef MISSING
+};
+
+// etcd 3.5 called these experimental; a name with '=' is a gate of --feature-gates now.
+const RenamedFlag kRenamed[] = {
+    {"experimental-compact-hash-check-time", "compact-hash-check-time"},
+    {"experimental-corrupt-check-time", "corrupt-check-time"},
+    {"experimental-compaction-batch-limit", "compaction-batch-limit"},
+    {"experimental-compaction-sleep-interval", "compaction-sleep-interval"},
+    {"experimental-watch-progress-notify-interval", "watch-progress-notify-interval"},
+    {"experimental-warning-apply-duration", "warning-apply-duration"},
+    {"experimental-warning-unary-request-duration", "warning-unary-request-duration"},
+    {"experimental-bootstrap-defrag-threshold-megabytes", "bootstrap-defrag-threshold-megabytes"},
+    {"experimental-memory-mlock", "memory-mlock"},
+    {"experimental-snapshot-catchup-entries", "snapshot-catchup-entries"},
+    {"experimental-downgrade-check-time", "downgrade-check-time"},
+    {"experimental-peer-skip-client-san-verification", "peer-skip-client-san-verification"},
+    {"experimental-max-learners", "max-learners"},
+    {"experimental-enable-distributed-tracing", "enable-distributed-tracing"},
+    {"experimental-distributed-tracing-address", "distributed-tracing-address"},
+    {"experimental-distributed-tracing-service-name", "distributed-tracing-service-name"},
+    {"experimental-distributed-tracing-instance-id", "distributed-tracing-instance-id"},
+    {"experimental-distributed-tracing-sampling-rate", "distributed-tracing-sampling-rate"},
+    {"experimental-initial-corrupt-check", "feature-gates=InitialCorruptCheck"},
+    {"experimental-compact-hash-check-enabled", "feature-gates=CompactHashCheck"},
+    {"experimental-enable-lease-checkpoint", "feature-gates=LeaseCheckpoint"},
+    {"experimental-enable-lease-checkpoint-persist", "feature-gates=LeaseCheckpointPersist"},
+    {"experimental-txn-mode-write-with-shared-buffer", "feature-gates=TxnModeWriteWithSharedBuffer"},
+    {"experimental-stop-grpc-service-on-defrag", "feature-gates=StopGRPCServiceOnDefrag"},
+    {"experimental-set-member-localaddr", "feature-gates=SetMemberLocalAddr"},
+};
+// clang-format on
+
+constexpr std::string_view kAncient[] = {"cluster-active-size",
+                                         "cluster-remove-delay",
+                                         "cluster-sync-interval",
+                                         "config",
+                                         "force",
+                                         "max-result-buffer",
+                                         "max-retry-attempts",
+                                         "peer-heartbeat-interval",
+                                         "peer-election-timeout",
+                                         "retry-interval",
+                                         "snapshot",
+                                         "v",
+                                         "vv"};
+
+Status bad_value(const Flag& flag, std::string_view value, std::string_view expected) {
+  return invalid_argument("invalid value \"" + std::string(value) + "\" for flag -" + flag.name + ": " +
+                          std::string(expected));
+}
+
+std::string duration_text(int64_t ms) {
+  if (ms == 0) return "0s";
+  std::string out;
+  if (ms >= 3600'000) out += std::to_string(ms / 3600'000) + "h";
+  if (ms >= 60'000) out += std::to_string(ms / 60'000 % 60) + "m";
+  if (ms < 1000) return std::to_string(ms) + "ms";
+  std::string fraction = std::to_string(1000 + ms % 1000).substr(1);
+  while (!fraction.empty() && fraction.back() == '0') fraction.pop_back();
+  return out + std::to_string(ms / 1000 % 60) + (fraction.empty() ? "" : "." + fraction) + "s";
+}
+
+}  // namespace
+
+const std::vector<Flag>& all_flags() {
+  static const std::vector<Flag> flags = [] {
+    std::vector<Flag> out(std::begin(kFlags), std::end(kFlags));
+    for (const Flag& missing : kMissingFlags)
+      if (std::none_of(std::begin(kFlags), std::end(kFlags),
+                       [&](const Flag& f) { return std::string_view(f.name) == missing.name; }))
+        out.push_back(missing);
+    return out;
+  }();
+  return flags;
+}
+
+const Flag* find_flag(std::string_view name) {
+  if (name == "h") name = "help";
+  for (const Flag& flag : all_flags())
+    if (name == flag.name) return &flag;
+  return nullptr;
+}
+
+const std::vector<RenamedFlag>& renamed_flags() {
+  static const std::vector<RenamedFlag> renamed(std::begin(kRenamed), std::end(kRenamed));
+  return renamed;
+}
+
+std::optional<std::string_view> renamed_flag(std::string_view old_name) {
+  for (const RenamedFlag& r : kRenamed)
+    if (old_name == r.old_name) return r.new_name;
+  return std::nullopt;
+}
+
+bool is_ancient_flag(std::string_view name) {
+  return std::find(std::begin(kAncient), std::end(kAncient), name) != std::end(kAncient);
+}
+
+std::string default_text(const Flag& flag) {
+  if (!flag.field || *flag.default_text) return flag.default_text;
+  Options defaults;
+  void* value = flag.field(defaults);
+  switch (flag.kind) {
+    case Kind::kString:
+      return *static_cast<std::string*>(value);
+    case Kind::kBool:
+      return *static_cast<bool*>(value) ? "true" : "false";
+    case Kind::kInt:
+    case Kind::kUint:
+    case Kind::kSigned:
+    case Kind::kBytes:
+      return std::to_string(*static_cast<int64_t*>(value));
+    case Kind::kDurationMs:
+      return duration_text(*static_cast<int64_t*>(value));
+  }
+  return {};
+}
+
+namespace {
+
+// What of the value's own form: kept where there is a field. The same parse decides whether it is the default.
+struct Parsed {
+  std::string text;
+  bool truth = false;
+  int64_t number = 0;
+  bool operator==(const Parsed&) const = default;
+};
+
+Result<Parsed> parse(const Flag& flag, std::string_view value) {
+  Parsed p;
+  switch (flag.kind) {
+    case Kind::kString:
+      p.text = value;
+      return p;
+    case Kind::kBool:
+      if (!parse_bool(value, p.truth)) return bad_value(flag, value, "expected true or false");
+      return p;
+    case Kind::kInt:
+      if (!parse_integer(value, p.number) || p.number <= 0)
+        return bad_value(flag, value, "expected a whole number above zero");
+      return p;
+    case Kind::kUint:
+      if (!parse_integer(value, p.number) || p.number < 0)
+        return bad_value(flag, value, "expected a whole number, zero or above");
+      return p;
+    case Kind::kSigned:
+      if (!parse_integer(value, p.number)) return bad_value(flag, value, "expected a whole number");
+      return p;
+    case Kind::kDurationMs:
+      if (!parse_duration_ms(value, p.number))
+        return bad_value(flag, value, "expected a duration such as 300ms, 5s or 1h30m");
+      return p;
+    case Kind::kBytes:
+      if (!parse_bytes(value, p.number)) return bad_value(flag, value, "expected bytes such as 1048576, 64MiB or 2GiB");
+      return p;
+  }
+  return p;
+}
+
+}  // namespace
+
+Status assign(const Flag& flag, Options& options, std::string_view value) {
+  ASSIGN_OR_RETURN(Parsed parsed, parse(flag, value));
+  if (flag.state != FlagState::kWorks) {
+    Result<Parsed> usual = parse(flag, default_text(flag));
+    bool is_default = usual.is_ok() && *usual == parsed;
+    std::string name = "--" + std::string(flag.name);
+    if (flag.state == FlagState::kMissing && !is_default)
+      return failed_precondition(name + ": etcd has this flag, this version does not have it yet");
+    if (flag.state == FlagState::kRefused && !is_default) return invalid_argument(name + " is refused: " + flag.note);
+    bool obeyed = is_default && flag.kind == Kind::kBool;
+    if (flag.state == FlagState::kNotNeeded && !obeyed && !options.given.contains(flag.name))
+      options.warnings.push_back(name + " has no effect here: " + flag.note);
+  }
+  if (!flag.field) return {};
+  void* target = flag.field(options);
+  if (flag.kind == Kind::kString)
+    *static_cast<std::string*>(target) = parsed.text;
+  else if (flag.kind == Kind::kBool)
+    *static_cast<bool*>(target) = parsed.truth;
+  else
+    *static_cast<int64_t*>(target) = parsed.number;
+  return {};
+}
+
+std::string environment_name(std::string_view flag) {
+  std::string out = "ETCD_";
+  for (char c : flag) out.push_back(c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c))));
+  return out;
+}
+
+}  // namespace fairlead::server

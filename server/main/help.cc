@@ -1,0 +1,90 @@
+// --help in the shape of etcd's (tools look for "  --name" at the start of a line), and the page docs/flags.md.
+#include <set>
+
+#include "server/main/flags.h"
+
+namespace fairlead::server {
+namespace {
+
+constexpr const char* kUsage = R"(Usage:
+
+  etcd [flags]
+    Start an etcd server.
+
+  etcd --version
+    Show the version of etcd.
+
+  etcd -h | --help
+    Show the help information about etcd.
+
+  etcd --config-file
+    Path to the server configuration file. Note that if a configuration file is provided, other command line flags and
+    environment variables will be ignored. Durations in it are whole nanoseconds (600000000000 for 10m).
+
+This server is Fairlead, which answers to etcd's name too. Every flag is also an environment variable: --data-dir is
+ETCD_DATA_DIR.
+)";
+
+const char* state_name(FlagState state) {
+  switch (state) {
+    case FlagState::kWorks:
+      return "works";
+    case FlagState::kNotNeeded:
+      return "not needed";
+    case FlagState::kRefused:
+      return "refused";
+    case FlagState::kMissing:
+      return "missing";
+  }
+  return "";
+}
+
+std::string escaped(std::string_view text) {
+  std::string out;
+  for (char c : text) {
+    if (c == '|') out += '\\';
+    out += c;
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string help_text() {
+  std::string out = kUsage;
+  std::string_view group;
+  for (const Flag& flag : all_flags()) {
+    if (flag.state == FlagState::kMissing) continue;
+    if (group != flag.group) out += "\n" + std::string(group = flag.group) + ":\n";
+    out += "  --" + std::string(flag.name) + " '" + default_text(flag) + "'\n    " + flag.usage + "\n";
+    if (flag.state != FlagState::kWorks) out += "    Has no effect here: " + std::string(flag.note) + ".\n";
+  }
+  return out;
+}
+
+std::string flags_markdown() {
+  std::string out =
+      "# Flags\n\nMade from the server's table of flags by `fairlead --fairlead-help-markdown`; a test compares them. "
+      "Each flag is\nalso an environment variable: `--data-dir` is `ETCD_DATA_DIR`. A flag *works*; or is *not "
+      "needed*: "
+      "accepted, and one\nwarning at start says what takes its place; or is *refused*, because obeying it would be "
+      "unsafe; or is *missing*: any\nvalue but its default is an error.\n";
+  std::string_view group;
+  for (const Flag& flag : all_flags()) {
+    if (group != flag.group) {
+      group = flag.group;
+      out += "\n## " + std::string(group) +
+             "\n\n| flag | default | state | what it says | test |\n|---|---|---|---|---|\n";
+    }
+    std::string text = default_text(flag);
+    out += "| `--" + std::string(flag.name) + "` | " + (text.empty() ? "" : "`" + escaped(text) + "`") + " | " +
+           state_name(flag.state) + " | " + escaped(flag.state == FlagState::kWorks ? flag.usage : flag.note) + " | " +
+           flag.test + " |\n";
+  }
+  out += "\n## Names of etcd 3.5\n\n| name | now |\n|---|---|\n";
+  for (const RenamedFlag& renamed : renamed_flags())
+    out += "| `--" + std::string(renamed.old_name) + "` | `--" + renamed.new_name + "` |\n";
+  return out;
+}
+
+}  // namespace fairlead::server

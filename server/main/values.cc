@@ -1,0 +1,102 @@
+#include "server/main/values.h"
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <string>
+
+namespace fairlead::server {
+namespace {
+
+// Strips Go's base prefix and underscores; false where an underscore is not between digits.
+bool strip_base(std::string_view text, int& base, std::string& digits) {
+  base = 10;
+  bool prefixed = false;
+  if (text.size() > 1 && text[0] == '0') {
+    char mark = static_cast<char>(std::tolower(static_cast<unsigned char>(text[1])));
+    base = mark == 'x' ? 16 : mark == 'b' ? 2 : 8;
+    prefixed = true;
+    text.remove_prefix(mark == 'x' || mark == 'b' || mark == 'o' ? 2 : 1);
+  }
+  bool underscore_allowed = prefixed;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '_') {
+      if (!underscore_allowed || i + 1 == text.size()) return false;
+      underscore_allowed = false;
+      continue;
+    }
+    underscore_allowed = true;
+    digits.push_back(text[i]);
+  }
+  return !digits.empty();
+}
+
+}  // namespace
+
+bool parse_integer(std::string_view text, int64_t& out) {
+  bool negative = !text.empty() && text[0] == '-';
+  if (negative || (!text.empty() && text[0] == '+')) text.remove_prefix(1);
+  if (text == "0") return out = 0, true;
+  int base = 10;
+  std::string digits;
+  if (!strip_base(text, base, digits)) return false;
+  uint64_t value = 0;
+  auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, base);
+  if (error != std::errc() || end != digits.data() + digits.size()) return false;
+  if (value > static_cast<uint64_t>(INT64_MAX)) return false;
+  out = negative ? -static_cast<int64_t>(value) : static_cast<int64_t>(value);
+  return true;
+}
+
+bool parse_bool(std::string_view text, bool& out) {
+  for (std::string_view yes : {"1", "t", "T", "true", "TRUE", "True"})
+    if (text == yes) return out = true, true;
+  for (std::string_view no : {"0", "f", "F", "false", "FALSE", "False"})
+    if (text == no) return out = false, true;
+  return false;
+}
+
+bool parse_duration_ms(std::string_view text, int64_t& out) {
+  bool negative = !text.empty() && text[0] == '-';
+  if (negative || (!text.empty() && text[0] == '+')) text.remove_prefix(1);
+  if (text == "0") return out = 0, true;
+  double total = 0;
+  size_t i = 0;
+  while (i < text.size()) {
+    double number = 0;
+    auto [end, error] = std::from_chars(text.data() + i, text.data() + text.size(), number, std::chars_format::fixed);
+    if (error != std::errc() || number < 0) return false;
+    i = static_cast<size_t>(end - text.data());
+    std::string_view rest = text.substr(i);
+    auto unit = [&](std::string_view name, double ms) {
+      if (!rest.starts_with(name)) return false;
+      total += number * ms;
+      i += name.size();
+      return true;
+    };
+    if (!unit("ms", 1) && !unit("us", 1e-3) && !unit("\u00b5s", 1e-3) && !unit("ns", 1e-6) && !unit("h", 3600e3) &&
+        !unit("m", 60e3) && !unit("s", 1e3))
+      return false;
+  }
+  if (text.empty() || total > 9.2e12) return false;  // Go's durations end at 292 years
+  out = static_cast<int64_t>(negative ? -total : total);
+  return true;
+}
+
+bool parse_bytes(std::string_view text, int64_t& out) {
+  size_t digits = 0;
+  while (digits < text.size() && std::isdigit(static_cast<unsigned char>(text[digits]))) ++digits;
+  int64_t number = 0;
+  if (!parse_integer(text.substr(0, digits), number)) return false;
+  std::string_view unit = text.substr(digits);
+  int shift = unit.empty() || unit == "B"    ? 0
+              : unit == "KiB" || unit == "K" ? 10
+              : unit == "MiB" || unit == "M" ? 20
+              : unit == "GiB" || unit == "G" ? 30
+                                             : -1;
+  if (shift < 0 || number > (INT64_MAX >> shift)) return false;
+  out = number << shift;
+  return true;
+}
+
+}  // namespace fairlead::server
