@@ -12,7 +12,8 @@ import sys
 
 RAFT, MVCC, IO, NET = "server/raft", "server/mvcc", "server/io", "server/net"
 STORAGE, PEER, API, NODE = "server/storage", "server/peer", "server/api", "server/node"
-SERVER = [RAFT, MVCC, IO, NET, STORAGE, PEER, API, NODE]
+BOLT = "server/bolt"
+SERVER = [RAFT, MVCC, IO, NET, BOLT, STORAGE, PEER, API, NODE]
 PLAN, CRD, KUBE, MEMBER = "operator/plan", "operator/crd", "operator/kube", "operator/member"
 
 # folder: what it may use besides itself and base
@@ -23,9 +24,10 @@ LAYERS = {
     MVCC: [],
     IO: [],
     NET: [IO],
+    BOLT: [IO, MVCC],
     STORAGE: [IO, RAFT, MVCC],
     PEER: [NET, IO, RAFT, MVCC, "proto"],
-    NODE: [PEER, STORAGE, NET, IO, RAFT, MVCC],
+    NODE: [PEER, STORAGE, BOLT, NET, IO, RAFT, MVCC],
     API: [NODE, NET, IO, RAFT, MVCC, "proto"],
     "server/main": SERVER + ["proto"],
     "server/sim": SERVER + ["proto"],
