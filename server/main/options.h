@@ -41,6 +41,7 @@ struct Options {
   std::string initial_cluster;  // empty: "<name>=<initial-advertise-peer-urls>"
   std::string initial_cluster_state = "new";
   std::string initial_cluster_token = "etcd-cluster";
+  bool strict_reconfig_check = true;
   // logging
   std::string logger = "zap";
   std::string log_level = "info";
