@@ -10,6 +10,7 @@ namespace fairlead::node {
 namespace {
 
 constexpr uint8_t kMemberFormat = 1;
+constexpr uint8_t kConfigFormat = 1;
 constexpr size_t kUrlsMax = 64;
 
 uint64_t sha1_prefix(std::string_view bytes) {
@@ -60,6 +61,35 @@ Result<Member> decode_member(std::string_view bytes) {
   m.start_counter = in.varint();
   if (!in.ok() || !in.at_end()) return data_loss("a member record is damaged");
   return m;
+}
+
+std::string encode_cluster_config(const raft::Configuration& raft, const MemberMap& members,
+                                  const std::vector<MemberId>& removed) {
+  std::string out;
+  put_fixed<uint8_t>(out, kConfigFormat);
+  std::string raft_config;
+  raft.encode(raft_config);
+  put_lengthed(out, raft_config);
+  put_varint(out, members.size());
+  for (const auto& [id, member] : members) put_lengthed(out, encode_member(member));
+  put_varint(out, removed.size());
+  for (MemberId id : removed) put_fixed(out, id.value);
+  return out;
+}
+
+Result<ClusterConfig> decode_cluster_config(std::string_view bytes) {
+  Reader in(bytes);
+  if (in.fixed<uint8_t>() != kConfigFormat) return data_loss("the manifest's configuration has an unknown format");
+  ClusterConfig out;
+  ASSIGN_OR_RETURN(out.raft, raft::Configuration::decode(in.lengthed()));
+  for (uint64_t n = in.varint(); in.ok() && n > 0; --n) {
+    ASSIGN_OR_RETURN(Member member, decode_member(in.lengthed()));
+    MemberId id = member.id;
+    out.members.emplace(id, std::move(member));
+  }
+  for (uint64_t n = in.varint(); in.ok() && n > 0; --n) out.removed.push_back(MemberId(in.fixed<uint64_t>()));
+  if (!in.ok()) return data_loss("the manifest's configuration is malformed");
+  return out;
 }
 
 MemberId bootstrap_member_id(std::vector<std::string> peer_urls, std::string_view token) {

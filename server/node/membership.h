@@ -10,6 +10,7 @@
 
 #include "base/ids.h"
 #include "base/status.h"
+#include "server/raft/types.h"
 
 namespace fairlead::node {
 
@@ -37,6 +38,16 @@ MemberId bootstrap_member_id(std::vector<std::string> peer_urls, std::string_vie
 ClusterId bootstrap_cluster_id(std::vector<MemberId> members);
 
 using MemberMap = std::map<MemberId, Member>;
+
+// The part of the replicated state that is not the keyspace's: who belongs to the cluster. Goes with every manifest.
+struct ClusterConfig {
+  raft::Configuration raft;
+  MemberMap members;
+  std::vector<MemberId> removed;  // tombstones, sorted
+};
+std::string encode_cluster_config(const raft::Configuration& raft, const MemberMap& members,
+                                  const std::vector<MemberId>& removed);
+Result<ClusterConfig> decode_cluster_config(std::string_view bytes);
 
 // name -> peer URLs of --initial-cluster, turned into members without attributes. Refuses two members with equal URLs.
 Result<MemberMap> bootstrap_members(const std::map<std::string, std::vector<std::string>>& initial_cluster,

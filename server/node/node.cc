@@ -11,7 +11,6 @@
 namespace fairlead::node {
 namespace {
 
-constexpr uint8_t kConfigFormat = 1;
 constexpr uint64_t kManifestBytes = 4096;  // also keeps tools that divide by the size happy with an empty store
 constexpr io::Nanos kPublishRetry = 100 * io::kMillisecond;
 
@@ -168,39 +167,20 @@ Status Node::load_keyspace(mvcc::Keyspace& keyspace) {
 
 // The part of the replicated state that is not the keyspace's: who belongs to the cluster.
 std::string Node::encode_config() const {
-  std::string out;
-  put_fixed<uint8_t>(out, kConfigFormat);
   raft::Configuration config;
   if (raft_) {
     config = raft_->config();  // no change is ever pending: this version proposes none
   } else {
     for (const auto& [id, member] : members_) (member.is_learner ? config.learners : config.voters).push_back(id);
   }
-  std::string raft_config;
-  config.encode(raft_config);
-  put_lengthed(out, raft_config);
-  put_varint(out, members_.size());
-  for (const auto& [id, member] : members_) put_lengthed(out, encode_member(member));
-  put_varint(out, removed_.size());
-  for (MemberId id : removed_) put_fixed(out, id.value);
-  return out;
+  return encode_cluster_config(config, members_, removed_);
 }
 
 Status Node::decode_config(std::string_view bytes, raft::Configuration& config) {
-  Reader in(bytes);
-  if (in.fixed<uint8_t>() != kConfigFormat) return data_loss("the manifest's configuration has an unknown format");
-  ASSIGN_OR_RETURN(config, raft::Configuration::decode(in.lengthed()));
-  MemberMap members;
-  for (uint64_t n = in.varint(); in.ok() && n > 0; --n) {
-    ASSIGN_OR_RETURN(Member member, decode_member(in.lengthed()));
-    MemberId id = member.id;
-    members.emplace(id, std::move(member));
-  }
-  std::vector<MemberId> removed;
-  for (uint64_t n = in.varint(); in.ok() && n > 0; --n) removed.push_back(MemberId(in.fixed<uint64_t>()));
-  if (!in.ok()) return data_loss("the manifest's configuration is malformed");
-  members_ = std::move(members);
-  removed_ = std::move(removed);
+  ASSIGN_OR_RETURN(ClusterConfig decoded, decode_cluster_config(bytes));
+  config = std::move(decoded.raft);
+  members_ = std::move(decoded.members);
+  removed_ = std::move(decoded.removed);
   return {};
 }
 
