@@ -43,6 +43,6 @@ test_conformance() {
   nice python3 "$root/e2e/conformance/conformance.py" --suite "$dir/common.test" --folder "$folder" \
     --reference "$reference" --ours "$(conformance_bin "$reference")" --baseline "$dir/baseline" \
     --logs "$log_dir/conformance" --exceptions "$root/docs/conformance.md" "$@" 2>&1 | tee "$log" |
-    sed '/^[0-9]* passed, [0-9]* failed$/d' || true
+    sed -u '/^[0-9]* passed, [0-9]* failed$/d' || true
   add_score "$log"
 }

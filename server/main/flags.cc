@@ -66,6 +66,9 @@ const Flag kFlags[] = {
      "server/main/options_test.cc: NotNeededFlagsWarnOnce", kNotNeeded, "a silent peer is noticed by its missing heartbeats: see --election-timeout", "5s"},
     {"Member", "raft-write-timeout", Kind::kDurationMs, nullptr, "Write timeout set on each rafthttp connection",
      "server/main/options_test.cc: NotNeededFlagsWarnOnce", kNotNeeded, "a silent peer is noticed by its missing heartbeats: see --election-timeout", "5s"},
+    {"Member", "feature-gates", Kind::kString, field<&Options::feature_gates>,
+     "A set of key=value pairs that describe server level feature gates for alpha/experimental features; the gates are listed below.",
+     "server/main/options_test.cc: FeatureGates"},
 
     {"Clustering", "initial-advertise-peer-urls", Kind::kString, field<&Options::initial_advertise_peer_urls>,
      "List of this member's peer URLs to advertise to the rest of the cluster.", ""},
@@ -137,7 +140,6 @@ const Flag kMissingFlags[] = {
     MISSING("Member", "socket-reuse-port", kBool, "false"),
     MISSING("Member", "socket-reuse-address", kBool, "false"),
     MISSING("Member", "enable-grpc-gateway", kBool, "true"),
-    MISSING("Member", "feature-gates", kString, ""),
     MISSING("Clustering", "discovery", kString, ""),
     MISSING("Clustering", "discovery-token", kString, ""),
     MISSING("Clustering", "discovery-endpoints", kString, ""),

@@ -1,7 +1,6 @@
 // --help in the shape of etcd's (tools look for "  --name" at the start of a line), and the page docs/flags.md.
-#include <set>
-
 #include "server/main/flags.h"
+#include "server/main/gates.h"
 
 namespace fairlead::server {
 namespace {
@@ -57,6 +56,10 @@ std::string help_text() {
     if (flag.state == FlagState::kMissing) continue;
     if (group != flag.group) out += "\n" + std::string(group = flag.group) + ":\n";
     out += "  --" + std::string(flag.name) + " '" + default_text(flag) + "'\n    " + flag.usage + "\n";
+    if (std::string_view(flag.name) == "feature-gates")
+      for (const Gate& gate : all_gates())
+        out += "    " + std::string(gate.name) + "=true|false (" + gate.stage +
+               " - default=" + (gate.on_by_default ? "true" : "false") + ")\n";
     if (flag.state != FlagState::kWorks) out += "    Has no effect here: " + std::string(flag.note) + ".\n";
   }
   return out;
@@ -81,6 +84,10 @@ std::string flags_markdown() {
            state_name(flag.state) + " | " + escaped(flag.state == FlagState::kWorks ? flag.usage : flag.note) + " | " +
            flag.test + " |\n";
   }
+  out += "\n## Feature gates\n\n| gate | default | here |\n|---|---|---|\n";
+  for (const Gate& gate : all_gates())
+    out += "| `" + std::string(gate.name) + "` | " + (gate.on_by_default ? "true" : "false") + " (" + gate.stage +
+           ") | " + (gate.has_effect ? "" : "no effect: ") + gate.effect + " |\n";
   out += "\n## Names of etcd 3.5\n\n| name | now |\n|---|---|\n";
   for (const RenamedFlag& renamed : renamed_flags())
     out += "| `--" + std::string(renamed.old_name) + "` | `--" + renamed.new_name + "` |\n";

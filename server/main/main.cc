@@ -235,7 +235,7 @@ int main_checked(const std::vector<std::string>& args) {
     return 0;
   }
   warn_unknown_environment(environment_lines(), *options);
-  if (Status s = complete_options(*options); !s.is_ok()) return fail(s, 1);
+  if (Status s = complete_options(*options); !s.is_ok()) return fail(s, exit_code_of(s));
   signal(SIGPIPE, SIG_IGN);
   block_stop_signals();  // before any thread exists: only the loop takes them
   raise_file_limit();

@@ -5,6 +5,7 @@
 
 #include "server/main/config_file.h"
 #include "server/main/flags.h"
+#include "server/main/gates.h"
 #include "server/main/values.h"
 
 namespace fairlead::server {
@@ -202,6 +203,7 @@ Result<std::map<std::string, std::vector<std::string>>> parse_initial_cluster(co
 }
 
 Status complete_options(Options& o) {
+  RETURN_IF_ERROR(check_gates(o.feature_gates, o.warnings));
   if (o.name.empty()) return failed_precondition("--name must not be empty");
   if (o.data_dir.empty()) o.data_dir = o.name + ".etcd";
   if (o.heartbeat_interval_ms == 0) return failed_precondition("--heartbeat-interval must be >0 (set to 0ms)");

@@ -10,6 +10,7 @@
 
 #include "server/main/config_file.h"
 #include "server/main/flags.h"
+#include "server/main/gates.h"
 #include "server/main/values.h"
 
 namespace fairlead::server {
@@ -156,6 +157,30 @@ TEST(Options, InitialClusterGroupsUrlsByName) {
   ASSERT_TRUE(c.is_ok());
   EXPECT_EQ((*c)["a"], (std::vector<std::string>{"http://h1:1", "http://h2:1"}));
   EXPECT_FALSE(parse_initial_cluster("http://h2:1").is_ok());
+}
+
+TEST(Options, FeatureGates) {
+  EXPECT_TRUE(gate_enabled("", "FastLeaseKeepAlive"));
+  EXPECT_FALSE(gate_enabled("", "LeaseCheckpoint"));
+  EXPECT_TRUE(gate_enabled("LeaseCheckpoint=false, LeaseCheckpoint=true", "LeaseCheckpoint"));
+  EXPECT_TRUE(gate_enabled("AllAlpha=true,InitialCorruptCheck=false", "CompactHashCheck"));
+  EXPECT_FALSE(gate_enabled("AllAlpha=true,InitialCorruptCheck=false", "InitialCorruptCheck"));
+  EXPECT_FALSE(gate_enabled("AllBeta=0", "FastLeaseKeepAlive"));
+  std::vector<std::string> warnings;
+  EXPECT_TRUE(check_gates("TxnModeWriteWithSharedBuffer=true", warnings).is_ok());
+  EXPECT_TRUE(warnings.empty());
+  EXPECT_TRUE(check_gates("TxnModeWriteWithSharedBuffer=false", warnings).is_ok());
+  EXPECT_EQ(warnings.size(), 1u);
+  auto error = [&](std::string_view text) { return std::string(check_gates(text, warnings).message()); };
+  EXPECT_NE(error("Nothing=true").find("unrecognized feature gate: Nothing"), std::string::npos);
+  EXPECT_NE(error("LeaseCheckpoint").find("missing bool value for LeaseCheckpoint"), std::string::npos);
+  EXPECT_NE(error("LeaseCheckpoint=maybe").find("invalid value of LeaseCheckpoint=maybe"), std::string::npos);
+  EXPECT_NE(error("LeaseCheckpointPersist=true").find("requires enabling feature gate LeaseCheckpoint"),
+            std::string::npos);
+  auto o = parse_options({"--experimental-initial-corrupt-check", "--experimental-enable-lease-checkpoint=true"},
+                         no_environment());
+  ASSERT_TRUE(o.is_ok()) << o.status().to_string();
+  EXPECT_EQ(o->feature_gates, "InitialCorruptCheck=true,LeaseCheckpoint=true");
 }
 
 TEST(Options, ValuesHaveGosForms) {
