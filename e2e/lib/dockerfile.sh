@@ -2,7 +2,24 @@
 # archives that ./dev image makes. The base images that the Dockerfile names are made here: Debian by
 # debootstrap, Go from the machine's own.
 
-buildah_here() { buildah --storage-driver vfs --root "$cache_dir/buildah" --runroot "$root/build/buildah-run" "$@"; }
+# Storage by overlay mounts where this machine can make them; plain copies (vfs) of each step elsewhere, which
+# cost a gigabyte and a minute a step. What is built is kept, so that the next time only changes cost.
+buildah_driver() {
+  [ -z "${driver:-}" ] || return 0
+  local probe
+  probe=$(mktemp -d "$cache_dir/overlay-XXXXXX")
+  mkdir "$probe"/{lower,upper,work,all}
+  driver=vfs
+  if mount -t overlay overlay -o "lowerdir=$probe/lower,upperdir=$probe/upper,workdir=$probe/work" "$probe/all" 2>/dev/null; then
+    umount "$probe/all"
+    driver=overlay
+  fi
+  rm -rf "$probe"
+}
+
+buildah_here() {
+  buildah --storage-driver "$driver" --root "$cache_dir/buildah-$driver" --runroot "$root/build/buildah-run" "$@"
+}
 
 have_image() { buildah_here images -q "$1" 2>/dev/null | grep -q .; }
 
@@ -55,7 +72,9 @@ dockerfile_images() {
   need_program buildah
   need_program debootstrap
   say "The Dockerfile, by buildah"
-  mkdir -p "$cache_dir/buildah" "$root/build/buildah-run"
+  mkdir -p "$cache_dir" "$root/build/buildah-run"
+  buildah_driver
+  note "storage: $driver, in $cache_dir/buildah-$driver"
   debian_base
   go_base
   dockerfile_target server localhost/fairlead:dockerfile "$image_dir/fairlead.dockerfile.tar"
