@@ -17,6 +17,9 @@ buildah_driver() {
   rm -rf "$probe"
 }
 
+# shellcheck source=debian.sh
+. "$root/e2e/lib/debian.sh"
+
 buildah_here() {
   buildah --storage-driver "$driver" --root "$cache_dir/buildah-$driver" --runroot "$root/build/buildah-run" "$@"
 }
@@ -25,18 +28,13 @@ have_image() { buildah_here images -q "$1" 2>/dev/null | grep -q .; }
 
 debian_base() {
   ! have_image localhost/debian:bookworm-slim || return 0
-  local folder=$cache_dir/debian-bookworm container
-  rm -rf "$folder"
-  quietly "Debian base image (debootstrap)" "$log_dir/debootstrap.log" \
-    debootstrap --variant=minbase bookworm "$folder" || fail "debootstrap failed" "the reason is above"
-  # The machine's package sources and settings work here; Debian's own may not be reachable.
-  cp -r /etc/apt/. "$folder/etc/apt/"
+  local container
+  debian_base_archive
   container=$(buildah_here from scratch)
-  buildah_here add -q "$container" "$folder" / >/dev/null
+  buildah_here add -q "$container" "$debian_archive" / >/dev/null
   buildah_here config --cmd bash --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container"
   buildah_here commit -q "$container" localhost/debian:bookworm-slim >/dev/null
   buildah_here rm "$container" >/dev/null
-  rm -rf "$folder"
 }
 
 go_base() {

@@ -59,7 +59,7 @@ go_programs() {
     for i in "${!module_names[@]}"; do
       [ ! -x "$dir/${module_names[i]}" ] || continue
       (cd "$go_modules/$m" && quietly "${module_names[i]} (Go modules, once)" "$log_dir/go-${module_names[i]}.log" \
-        go build "${module_flags[@]}" -o "$dir/.${module_names[i]}.new" "${module_packages[i]}") ||
+        go build -v "${module_flags[@]}" -o "$dir/.${module_names[i]}.new" "${module_packages[i]}") ||
         fail "${module_names[i]} could not be built from Go modules" "the reason is above"
       mv "$dir/.${module_names[i]}.new" "$dir/${module_names[i]}"
     done

@@ -27,6 +27,8 @@ verb_help() {
       kube up|down|env  only the one-node Kubernetes                                 7 min, 20 s
   image                 server and operator image, without a Docker engine           2 min, 10 s
       --dockerfile      the real Dockerfile by buildah, compared with the former     15 min
+  package               the Debian package and the release archive, with checksums    1 min after a build
+      test              installs, starts, removes and purges them in a Debian of its own  3 min
   tidy                  layer rule, purity, file sizes, formatting                   10 s
   fmt                   clang-format over our sources                                5 s
 

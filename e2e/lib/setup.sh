@@ -9,6 +9,7 @@ packages_build=(
   libhowardhinnant-date-dev libgtest-dev libgmock-dev libbenchmark-dev librapidcheck-dev
 )
 packages_check=(clang-format-14 clang-tidy-14 shellcheck)
+packages_package=(dpkg-dev patchelf binutils)
 packages_run=(
   containerd runc containernetworking-plugins iproute2 iptables nftables openssl procps jq
   prometheus etcd-client debootstrap buildah
@@ -64,7 +65,7 @@ verb_setup() {
       ;;
     *) fail "'./dev setup $1' is unknown" "./dev setup [--build]" ;;
   esac
-  setup_packages "${packages_build[@]}" "${packages_check[@]}" "${packages_run[@]}"
+  setup_packages "${packages_build[@]}" "${packages_check[@]}" "${packages_package[@]}" "${packages_run[@]}"
   need_go
   say "Set up: Debian packages are here, $(go version | cut -d' ' -f3)"
 }

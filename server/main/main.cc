@@ -11,6 +11,7 @@
 
 #include "server/api/api.h"
 #include "server/io/real/world.h"
+#include "server/main/notify.h"
 #include "server/main/options.h"
 #include "server/net/server.h"
 #include "server/node/node.h"
@@ -185,11 +186,18 @@ class Member {
       return world_->loop().stop();
     }
     w_.log->info("ready to serve client requests");
+    notify("READY=1");
+  }
+
+  void notify(std::string_view state) {
+    if (Status s = notify_supervisor(environment("NOTIFY_SOCKET").value_or(""), state); !s.is_ok())
+      w_.log->warn("cannot notify systemd", {{"state", state}, {"error", s.message()}});
   }
 
   void stop(int signal_number) {
     if (std::exchange(stopping_, true)) return world_->loop().stop();  // a second signal: at once
     w_.log->info("received signal; shutting down", {{"signal", signal_number == SIGTERM ? "terminated" : "interrupt"}});
+    notify("STOPPING=1");
     node_->stop([this] {
       // Answers are on their way; streams that stay open, as watches do, are ended after a moment.
       clients_->drain([this] { world_->loop().stop(); });
