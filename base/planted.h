@@ -18,6 +18,7 @@ enum class PlantedBug : uint8_t {
   kStaleRead,              // a linearizable read is served without a barrier
   kAmnesiacVoter,          // a member whose data directory was lost is let in again
   kWatchGap,               // a watcher that catches up loses what lies at the seam to the live events
+  kServeDamaged,           // what is read from a segment is served without a look at its checksums
   kApplyTwice,             // a member that was restarted applies the entry behind a checkpoint twice
   kCleanerDropsTombstone,  // the cleaner leaves tombstones out that no dead list names
   kCleanerTakesLive,       // the cleaner leaves out a record that no dead list names
@@ -33,6 +34,7 @@ constexpr PlantedName kPlantedNames[] = {
     {PlantedBug::kStaleRead, "stale_read"},
     {PlantedBug::kAmnesiacVoter, "amnesiac_voter"},
     {PlantedBug::kWatchGap, "watch_gap"},
+    {PlantedBug::kServeDamaged, "serve_damaged"},
     {PlantedBug::kApplyTwice, "apply_twice"},
     {PlantedBug::kCleanerDropsTombstone, "cleaner_drops_tombstone"},
     {PlantedBug::kCleanerTakesLive, "cleaner_takes_live"},

@@ -49,7 +49,10 @@ void Node::on_tick() {
   // A pause of the process or a stalled disk: another leader may have been elected, or should be.
   bool paused = now - last_tick_ > config_.election_timeout + config_.heartbeat_interval;
   bool stalled = !writes_in_flight_.empty() && now - writes_in_flight_.front().second > config_.election_timeout;
-  if (paused || stalled) raft_->stalled();
+  if (paused || stalled) {
+    ++stats_.stalls;
+    raft_->stalled();
+  }
   if (paused) {
     last_tick_ = now - config_.heartbeat_interval;  // missed ticks are not made up for
     world_.log->warn("the process did not run for longer than an election timeout",

@@ -270,10 +270,13 @@ class Judge {
     return op.lease == lease && op.ok() && op.ttl > 0 &&
            (op.kind == OpKind::kLeaseGrant || op.kind == OpKind::kLeaseKeepAlive);
   }
+  Nanos lease_time(int64_t ttl) const {
+    return static_cast<Nanos>(static_cast<double>(ttl * io::kSecond) * (1 - history_.clock_error_max));
+  }
   // The grant or renewal before `seen` whose time was not over then.
   const Op* early_end(int64_t lease, Nanos seen) const {
     for (const auto& op : history_.ops) {
-      if (gives_time(*op, lease) && op->invoked <= seen && seen < op->invoked + op->ttl * io::kSecond) return op.get();
+      if (gives_time(*op, lease) && op->invoked <= seen && seen < op->invoked + lease_time(op->ttl)) return op.get();
     }
     return nullptr;
   }

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "base/check.h"
+#include "server/sim/front_door.h"
 
 namespace fairlead::sim {
 namespace {
@@ -19,11 +20,15 @@ Cluster::Cluster(uint64_t seed, ClusterConfig config, Counters* counters)
     members_.emplace_back();
     members_[m].host = world_.add_host(address(m));
     world_.disk(members_[m].host).make_durable_dir(kVolume);
+    world_.set_clock_drift(members_[m].host, config_.drift_ppm[m]);
+    if (config_.drift_ppm[m] != 0) ++counters_->drifting_clocks;
   }
   world_.on_process_end = [this](io::sim::HostId host, io::sim::End how) {
     for (size_t m = 0; m < kMembers; ++m) {
       if (members_[m].host != host) continue;
       collect(members_[m]);
+      if (members_[m].node && on_ending) on_ending(m, *members_[m].node);
+      members_[m].door.reset();
       members_[m].listener.reset();
       members_[m].node.reset();
       if (on_ended) on_ended(m, how);
@@ -31,7 +36,10 @@ Cluster::Cluster(uint64_t seed, ClusterConfig config, Counters* counters)
   };
 }
 
+std::string Cluster::client_address(size_t member) { return address(member) + ":2379"; }
+
 Cluster::~Cluster() {
+  on_ending = nullptr;
   on_ended = nullptr;
   for (size_t m = 0; m < kMembers; ++m) end(m, io::sim::End::kKill);
 }
@@ -90,6 +98,11 @@ void Cluster::open(size_t member, const io::World& world) {
   CHECK(listener.is_ok(), "a new process finds its port free");
   m.listener = *std::move(listener);
   m.node->start();
+  // As in server/main: clients are let in when the member is part of its cluster.
+  if (config_.front_door) {
+    m.node->on_published(
+        [&m, world, member] { m.door = std::make_unique<FrontDoor>(world, *m.node, client_address(member)); });
+  }
   if (on_opened) on_opened(member, *m.node);
 }
 
@@ -113,6 +126,7 @@ int Cluster::leader() {
 
 // The node gets its message now, or late (and so behind later ones), or once more, or never.
 void Cluster::disturb(size_t member, raft::Message message, node::Config::Deliver deliver) {
+  if (on_message) on_message(message);
   io::sim::Life life = world_.life(members_[member].host);
   auto later = [&] {
     world_.scheduler().after(
@@ -144,6 +158,7 @@ void Cluster::collect(const Member& member) {
   counters_->cold_reads += stats.cold_reads;
   counters_->cleanings += member.node->cleaner().runs;
   counters_->leases_expired += stats.leases_expired;
+  counters_->stalls += stats.stalls;
 }
 
 }  // namespace fairlead::sim

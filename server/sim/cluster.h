@@ -15,6 +15,7 @@
 namespace fairlead::sim {
 
 constexpr size_t kMembers = 3;
+constexpr int64_t kDriftPpmMax = 20'000;  // what the judge of leases allows for
 
 struct ClusterConfig {
   io::Nanos heartbeat = 100 * io::kMillisecond;
@@ -27,6 +28,8 @@ struct ClusterConfig {
   size_t log_keep_bytes = 32 << 10;
   size_t value_cache_bytes = 64 << 10;
   io::Nanos watch_progress_interval = 5 * io::kSecond;
+  bool front_door = false;                    // members listen for clients that speak HTTP/2
+  std::array<int64_t, kMembers> drift_ppm{};  // of their clocks
   storage::CleanerOptions cleaner;
 };
 
@@ -47,18 +50,27 @@ struct Counters {
   uint64_t pauses = 0;
   uint64_t slow_disks = 0;
   uint64_t failed_syncs = 0;
+  uint64_t failed_writes = 0;
+  uint64_t full_disks = 0;
+  uint64_t rotten_segments = 0;
+  uint64_t rotten_logs = 0;
+  uint64_t unreadable_blocks = 0;
+  uint64_t damage_refused = 0;  // members that gave up and named the damage, and reads that ended so
+  uint64_t drifting_clocks = 0;
+  uint64_t stalls = 0;  // members that noticed that they, or their disk, had stood still
   uint64_t transfers = 0;
   uint64_t wipes = 0;
   uint64_t messages_repeated = 0;
   uint64_t messages_lost = 0;
   uint64_t ops_ok = 0;
+  uint64_t ops_bytes = 0;  // asked through HTTP/2
   uint64_t ops_failed = 0;
   uint64_t ops_unknown = 0;
   uint64_t watch_events = 0;
   uint64_t compactions = 0;
   uint64_t faults() const {
     return kills + power_cuts + crash_points + partitions + clogs + resets + pauses + slow_disks + failed_syncs +
-           transfers;
+           transfers + failed_writes + full_disks + rotten_segments + rotten_logs + unreadable_blocks;
   }
 };
 // Every counter by name, for printing and adding up.
@@ -70,9 +82,15 @@ void for_each_counter(Counters& c, F&& f) {
       f("partitions", c.partitions), f("clogs", c.clogs);
   f("resets", c.resets), f("pauses", c.pauses), f("slow disks", c.slow_disks), f("failed syncs", c.failed_syncs);
   f("transfers", c.transfers), f("wipes", c.wipes), f("messages repeated", c.messages_repeated);
+  f("failed writes", c.failed_writes), f("full disks", c.full_disks), f("rotten segments", c.rotten_segments);
+  f("rotten logs", c.rotten_logs), f("unreadable blocks", c.unreadable_blocks);
+  f("damage refused", c.damage_refused), f("drifting clocks", c.drifting_clocks), f("stalls", c.stalls);
+  f("operations through bytes", c.ops_bytes);
   f("messages lost", c.messages_lost), f("operations ok", c.ops_ok), f("operations failed", c.ops_failed);
   f("operations unknown", c.ops_unknown), f("watch events", c.watch_events), f("compactions", c.compactions);
 }
+
+class FrontDoor;
 
 class Cluster {
  public:
@@ -83,6 +101,7 @@ class Cluster {
   io::sim::Prng& prng() { return world_.prng(); }
   io::Nanos now() const { return world_.now(); }
   io::sim::HostId host(size_t member) const { return members_[member].host; }
+  static std::string client_address(size_t member);  // of its front door
   static std::string name(size_t member) { return "m" + std::to_string(member + 1); }
 
   void start(size_t member);
@@ -103,6 +122,8 @@ class Cluster {
   std::function<void(GaveUp)> on_gave_up;
   std::function<void(size_t member, io::sim::End how)> on_ended;
   std::function<void(size_t member, node::Node&)> on_opened;
+  std::function<void(size_t member, node::Node&)> on_ending;  // its process is over; last look at the node
+  std::function<void(const raft::Message&)> on_message;       // reached a member, for the first time
   bool trace = false;
   // Messages between members, above their streams: with these chances each is lost, repeated, kept back.
   double message_loss = 0;
@@ -114,6 +135,7 @@ class Cluster {
     io::sim::HostId host = 0;
     std::unique_ptr<io::Listener> listener;
     std::unique_ptr<node::Node> node;
+    std::unique_ptr<FrontDoor> door;
   };
   node::Config config_of(size_t member);
   void open(size_t member, const io::World& world);

@@ -132,6 +132,7 @@ struct History {
   std::map<int64_t, Revision> revisions;
   std::vector<std::shared_ptr<WatchLog>> watches;
   int64_t compact_asked = 0;
+  double clock_error_max = 0;  // of a member's clock, as a part: a lease may end so much earlier than it should
   // The contents that each member's range shows at the end, and at which revision.
   struct Final {
     std::string member;

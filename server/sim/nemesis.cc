@@ -287,10 +287,18 @@ void Nemesis::wipe() {
     cluster_->end(a, End::kPowerCut);
     cluster_->end(b, End::kPowerCut);
     cluster_->world().disk(cluster_->host(b)).wipe();
+    if (on_wiped) on_wiped(b);
     cluster_->world().disk(cluster_->host(b)).make_durable_dir("/vol");
     heal();
     cluster_->start(b);
   });
+}
+
+void Nemesis::replace(size_t member) {
+  if (gone_[member]) return;
+  say("take out " + Cluster::name(member));
+  gone_[member] = true;
+  cluster_->end(member, End::kKill);
 }
 
 void Nemesis::calm() {

@@ -19,7 +19,10 @@ class Nemesis {
   void calm();
   bool gone_for_good(size_t member) const { return gone_[member]; }
   bool calmed() const { return calm_; }
+  // Its machine is taken out, and the rest of the seed goes on without it.
+  void replace(size_t member);
   void member_ended(size_t member);
+  std::function<void(size_t member)> on_wiped;
   bool trace = false;
 
  private:

@@ -7,7 +7,10 @@
 
 #include "base/planted.h"
 #include "server/sim/checker.h"
+#include "server/sim/disk_trouble.h"
 #include "server/sim/nemesis.h"
+#include "server/sim/outside.h"
+#include "server/sim/raft_watch.h"
 #include "server/sim/watcher.h"
 #include "server/sim/workload.h"
 
@@ -19,22 +22,30 @@ using io::kSecond;
 
 constexpr int kOuterWatchers = 6;
 constexpr Nanos kStep = 50 * kMillisecond;
+constexpr Nanos kRaftStep = 5 * kMillisecond;  // from one look at Raft's invariants to the next
 
 class Simulation {
  public:
   Simulation(uint64_t seed, bool trace)
       : trace_(trace),
         cluster_(seed, choose_config(seed), &result_.counters),
-        nemesis_(&cluster_, &result_.counters, io::sim::Prng(seed ^ 0x77).chance(0.15) || PLANTED(kAmnesiacVoter)),
+        raft_watch_(&cluster_),
+        with_wipe_(io::sim::Prng(seed ^ 0x77).chance(0.15) || PLANTED(kAmnesiacVoter)),
+        nemesis_(&cluster_, &result_.counters, with_wipe_),
+        disks_(&cluster_, &result_.counters,
+               !with_wipe_ && (io::sim::Prng(seed ^ 0xD15C).chance(0.3) || PLANTED(kServeDamaged))),
         workload_(&cluster_, &history_, &result_.counters, choose_workload(seed)) {
-    cluster_.trace = nemesis_.trace = workload_.trace = trace;
+    cluster_.trace = nemesis_.trace = disks_.trace = workload_.trace = trace;
+    history_.clock_error_max = static_cast<double>(kDriftPpmMax) / 1e6;
     if (trace) cluster_.world().set_log(io::LogLevel::kDebug, true);
+    nemesis_.on_wiped = [this](size_t member) { raft_watch_.disk_wiped(member); };
     cluster_.on_gave_up = [this](const Cluster::GaveUp& g) { gave_up(g); };
     cluster_.on_ended = [this](size_t member, io::sim::End) {
       for (auto& w : watchers_) w->member_ended(member);
       nemesis_.member_ended(member);
     };
-    cluster_.on_opened = [this](size_t member, node::Node&) {
+    cluster_.on_opened = [this](size_t member, node::Node& node) {
+      raft_watch_.opened(node);
       for (auto& w : watchers_) {
         if (w->log().inside && w->attached_to() < 0 && inner_member(*w) == member) w->attach(member);
       }
@@ -51,6 +62,7 @@ class Simulation {
   }
 
  private:
+  static bool through_bytes(uint64_t seed) { return io::sim::Prng(seed ^ 0xB17E5).chance(0.25); }
   static ClusterConfig choose_config(uint64_t seed) {
     io::sim::Prng prng(seed ^ 0xC0F16);
     ClusterConfig c;
@@ -64,6 +76,11 @@ class Simulation {
     c.log_keep_bytes = prng.chance(0.5) ? 0 : size_t{16 << 10} << prng.below(4);
     c.value_cache_bytes = size_t{1 << 10} << prng.below(10);
     c.watch_progress_interval = prng.between(1, 10) * kSecond;
+    io::sim::Prng extra(seed ^ 0xD21F7);
+    if (extra.chance(0.5)) {
+      for (int64_t& drift : c.drift_ppm) drift = extra.between(-kDriftPpmMax, kDriftPpmMax);
+    }
+    c.front_door = through_bytes(seed);
     c.cleaner.dead_bytes_min = uint64_t{128} << prng.below(8);
     c.cleaner.dead_percent_min = static_cast<uint64_t>(prng.between(1, 30));
     c.cleaner.join_segments_min = static_cast<size_t>(prng.between(2, 10));
@@ -83,6 +100,7 @@ class Simulation {
     w.loss = prng.chance(0.5) ? 0.03 * prng.unit() : 0;
     w.value_bytes_max = size_t{16} << prng.below(9);
     w.compact_every = prng.between(2, 15) * kSecond;
+    if (through_bytes(seed)) w.byte_clients = 1 + static_cast<uint32_t>(prng.below(w.clients));
     return w;
   }
 
@@ -97,7 +115,8 @@ class Simulation {
   void gave_up(const Cluster::GaveUp& g) {
     // A member whose disk was wiped must be refused; a failed sync must end the process. Nothing else may.
     bool failed_sync = g.why.message().find("Input/output error") != std::string_view::npos;
-    bool expected = nemesis_.gone_for_good(g.member) || failed_sync;
+    bool expected = nemesis_.gone_for_good(g.member) || failed_sync || disks_.explains(g.member, g.why);
+    if (expected && disks_.is_damaged(g.member)) nemesis_.replace(g.member);
     if (!expected) wrong(Cluster::name(g.member) + " gave up: " + g.why.to_string());
   }
 
@@ -113,7 +132,10 @@ class Simulation {
   }
 
   void step() {
-    cluster_.world().run_for(kStep);
+    for (Nanos end = cluster_.now() + kStep; cluster_.now() < end;) {
+      cluster_.world().run_for(kRaftStep);
+      if (const std::string& broken = raft_watch_.check(); !broken.empty()) return wrong("Raft: " + broken);
+    }
     if (cluster_.world().scheduler().events_run() > kEventsMax) wrong("too many events: something spins");
     if (++steps_ % 20 == 0) compare_members();
     if (steps_ % 4 == 0) reattach_watchers();
@@ -197,6 +219,7 @@ class Simulation {
     add_watchers();
     workload_.start();
     nemesis_.start();
+    disks_.start();
     constexpr Nanos kLongest = 600 * kSecond;
     bool enough = wait(kLongest, [&] {
       return cluster_.now() >= (kSeedSeconds - 8) * kSecond && workload_.ops_asked() >= kSeedOps &&
@@ -208,6 +231,10 @@ class Simulation {
   // Faults stop: soon every member in service serves writes again, and leases that nobody renews end.
   void recover() {
     nemesis_.calm();
+    disks_.calm();
+    for (size_t m = 0; m < kMembers; ++m) {
+      if (disks_.is_damaged(m)) nemesis_.replace(m);  // as an operator would: it has lost what others still have
+    }
     workload_.stop_losses();
     wait(std::max(6 * kSecond, kSeedSeconds * kSecond - cluster_.now()), [] { return false; });
     for (size_t m = 0; m < kMembers; ++m) {
@@ -308,7 +335,10 @@ class Simulation {
   History history_;
   std::vector<std::unique_ptr<Watcher>> watchers_;
   Cluster cluster_;
+  RaftWatch raft_watch_;
+  bool with_wipe_;
   Nemesis nemesis_;
+  DiskTrouble disks_;
   Workload workload_;
   uint64_t steps_ = 0;
   int calm_steps_ = 0;
@@ -316,6 +346,12 @@ class Simulation {
 
 }  // namespace
 
-SeedResult run_seed(uint64_t seed, bool trace) { return Simulation(seed, trace).run(); }
+SeedResult run_seed(uint64_t seed, bool trace) {
+  NoOutside guard;
+  SeedResult result = Simulation(seed, trace).run();
+  if (result.wrong.empty() && NoOutside::calls() > 0)
+    result.wrong = "something asked the system and not the simulation: " + NoOutside::first_call();
+  return result;
+}
 
 }  // namespace fairlead::sim

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "base/check.h"
+#include "server/sim/byte_clients.h"
 
 namespace fairlead::sim {
 namespace {
@@ -126,11 +127,14 @@ Workload::Workload(Cluster* cluster, History* history, Counters* counters, Workl
     : cluster_(cluster), history_(history), counters_(counters), config_(config), prng_(cluster->prng().fork(17)) {
   CHECK(config_.keys <= 64, "each key has a place in last_mod_");
   for (uint32_t i = 0; i < config_.clients; ++i) {
-    clients_.push_back(std::make_unique<Client>(Client{i + 1, i % kMembers, 0}));
+    clients_.push_back(std::make_unique<Client>(Client{i + 1, i % kMembers, 0, i < config_.byte_clients}));
   }
-  compactor_ = std::make_unique<Client>(Client{90, 0, 0});
-  prober_ = std::make_unique<Client>(Client{91, 0, 0});
+  if (config_.byte_clients > 0) bytes_ = std::make_unique<ByteClients>(cluster);
+  compactor_ = std::make_unique<Client>(Client{90, 0, 0, config_.byte_clients > 0});
+  prober_ = std::make_unique<Client>(Client{91, 0, 0, config_.byte_clients > 0});
 }
+
+Workload::~Workload() = default;
 
 void Workload::start() {
   running_ = true;
@@ -278,7 +282,10 @@ void Workload::ask(Client& client, std::shared_ptr<Op> op, std::function<void()>
   waiting_[op->id] = std::move(done);
   io::sim::Scheduler& scheduler = cluster_->world().scheduler();
   size_t member = client.member;
-  if (!prng_.chance(config_.loss)) {
+  if (client.through_bytes) {
+    ++counters_->ops_bytes;
+    bytes_->ask(client.id, member, op, [this](const std::shared_ptr<Op>& answered) { answer(answered); });
+  } else if (!prng_.chance(config_.loss)) {
     scheduler.after(prng_.delay(200 * io::kMicrosecond), nullptr, "client.ask", [this, member, op, c = &client] {
       if (cluster_->node(member) == nullptr) {  // connection refused: nobody has heard the request
         op->outcome = Op::Outcome::kFailed;
@@ -293,6 +300,7 @@ void Workload::ask(Client& client, std::shared_ptr<Op> op, std::function<void()>
   scheduler.after(config_.timeout, nullptr, "client.timeout", [this, op, c = &client] {
     if (!waiting_.count(op->id)) return;
     op->error = "no answer";
+    if (c->through_bytes) bytes_->give_up(op->id);
     change_member(*c);
     finish(op);
   });

@@ -13,12 +13,15 @@
 
 namespace fairlead::sim {
 
+class ByteClients;
+
 struct WorkloadConfig {
   uint32_t clients = 8;
   uint32_t keys = 10;
   io::Nanos think = 120 * io::kMillisecond;  // typical pause between two operations of a client
   io::Nanos timeout = 3 * io::kSecond;
-  double loss = 0;  // of a request, and of an answer
+  double loss = 0;            // of a request, and of an answer
+  uint32_t byte_clients = 0;  // so many of the clients enter through HTTP/2
   size_t value_bytes_max = 300;
   io::Nanos compact_every = 6 * io::kSecond;
 };
@@ -26,6 +29,7 @@ struct WorkloadConfig {
 class Workload {
  public:
   Workload(Cluster* cluster, History* history, Counters* counters, WorkloadConfig config);
+  ~Workload();
 
   void start();
   void stop();        // no new operations
@@ -43,6 +47,7 @@ class Workload {
     uint32_t id = 0;
     size_t member = 0;
     uint64_t waiting_for = 0;  // op id; 0 = none
+    bool through_bytes = false;
   };
   struct Lease {
     int64_t id = 0;
@@ -71,6 +76,7 @@ class Workload {
   std::vector<std::unique_ptr<Client>> clients_;
   std::unique_ptr<Client> compactor_;
   std::unique_ptr<Client> prober_;
+  std::unique_ptr<ByteClients> bytes_;
   std::map<uint64_t, std::function<void()>> waiting_;  // by op id: what to do when it is over
   std::vector<Lease> leases_;
   int64_t newest_seen_ = 1;

@@ -173,11 +173,23 @@ void DiskImage::change_name(NameChange change) {
   unsynced_names_.push_back(std::move(change));
 }
 
-Status DiskImage::check_space(uint64_t more) const {
+uint64_t DiskImage::used_bytes() const {
   uint64_t used = 0;
   for (const auto& [path, node] : seen_) used += node->seen_size;
-  if (used + more > faults.capacity_bytes) return io_error("simulated disk", ENOSPC);
+  return used;
+}
+
+Status DiskImage::check_space(uint64_t more) const {
+  if (used_bytes() + more > faults.capacity_bytes) return io_error("simulated disk", ENOSPC);
   return Status::ok();
+}
+
+std::string DiskImage::peek(const std::string& path, uint64_t offset, size_t size) const {
+  auto it = seen_.find(path);
+  if (it == seen_.end() || offset >= it->second->seen_size) return {};
+  std::string out(std::min<uint64_t>(size, it->second->seen_size - offset), '\0');
+  read_pages(it->second->seen, offset, out.data(), out.size());
+  return out;
 }
 
 // Writes under way when their process dies may have reached the disk in part.
@@ -351,6 +363,11 @@ class SimFile final : public File {
       if (offset + data.size() > node_->seen_size) {
         RETURN_IF_ERROR(image_->check_space(offset + data.size() - node_->seen_size));
       }
+      if (image_->failing_writes_ > 0) {
+        --image_->failing_writes_;
+        if (image_->prng_.chance(0.5)) node_->write(offset, data);
+        return io_error("write of " + path_ + " at " + std::to_string(offset), EIO);
+      }
       image_->stats_.bytes_written += data.size();
       image_->scheduler_->mix(data);
       node_->write(offset, data);
@@ -374,6 +391,10 @@ class SimFile final : public File {
   Status reserve(uint64_t size) override {
     return disk_->changing([&]() -> Status {
       if (size > node_->seen_size) RETURN_IF_ERROR(image_->check_space(size - node_->seen_size));
+      if (image_->failing_writes_ > 0) {
+        --image_->failing_writes_;
+        return io_error("reserve of " + path_, EIO);
+      }
       node_->resize(size);
       return Status::ok();
     });
@@ -432,6 +453,11 @@ void SimFile::write_durable(uint64_t offset, std::shared_ptr<AlignedBuffer> data
                           Status status;
                           if (write.offset + write.size > write.node->seen_size) {
                             status = image->check_space(write.offset + write.size - write.node->seen_size);
+                          }
+                          if (status.is_ok() && image->failing_writes_ > 0) {
+                            --image->failing_writes_;
+                            if (image->prng_.chance(0.5)) write.node->write(write.offset, bytes);
+                            status = io_error("write of " + path + " at " + std::to_string(write.offset), EIO);
                           }
                           if (status.is_ok()) {
                             image->stats_.bytes_written += write.size;
@@ -557,9 +583,7 @@ Result<std::vector<std::string>> SimDisk::list(const std::string& raw_path) {
 
 Result<uint64_t> SimDisk::free_bytes(const std::string&) {
   if (!life_->alive) return gone();
-  uint64_t used = 0;
-  for (const auto& [path, node] : image_->seen_) used += node->seen_size;
-  return image_->faults.capacity_bytes - std::min(used, image_->faults.capacity_bytes);
+  return image_->faults.capacity_bytes - std::min(image_->used_bytes(), image_->faults.capacity_bytes);
 }
 
 Result<std::unique_ptr<File>> SimDisk::lock(const std::string& raw_path) {

@@ -74,10 +74,15 @@ class DiskImage {
 
   // Faults on demand. Paths that do not exist: kNotFound.
   void fail_next_sync(uint64_t count) { failing_syncs_ = count; }
+  // EIO of the next `count` calls that write or reserve; what they were to write is there or not, by chance.
+  void fail_next_write(uint64_t count) { failing_writes_ = count; }
   Status flip_bit(const std::string& path, uint64_t offset, int bit);
   Status set_unreadable(const std::string& path, uint64_t offset, uint64_t size);  // EIO until rewritten
   // All files, with sizes as reads see them.
   std::vector<std::pair<std::string, uint64_t>> files() const;
+  uint64_t used_bytes() const;
+  // What a read would give, faults aside; empty where there is nothing.
+  std::string peek(const std::string& path, uint64_t offset, size_t size) const;
 
  private:
   friend class SimDisk;
@@ -118,6 +123,7 @@ class DiskImage {
   bool crash_before_ = false;
   uint64_t operations_ = 0;
   uint64_t failing_syncs_ = 0;
+  uint64_t failing_writes_ = 0;
   DiskStats stats_;
 };
 

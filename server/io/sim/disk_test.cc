@@ -243,5 +243,22 @@ TEST_F(SimDiskTest, TruncatedBytesDoNotComeBackAfterASync) {
   EXPECT_EQ(read("f"), std::string(1000, 'x') + std::string(2000, '\0'));
 }
 
+TEST_F(SimDiskTest, AFailedWriteSaysSoAndMayHaveHappened) {
+  int there = 0;
+  for (int i = 0; i < 40; ++i) {
+    std::string name = "w" + std::to_string(i);
+    make(name, "old", true, true);
+    auto file = disk->open(name, OpenMode::kReadWrite);
+    image.fail_next_write(1);
+    Status status = (*file)->write_at(0, "new");
+    EXPECT_NE(status.message().find("Input/output error"), std::string_view::npos);
+    EXPECT_TRUE((*file)->write_at(1, "e").is_ok()) << "only one fails";
+    there += image.peek(name, 0, 3) == "new";
+  }
+  EXPECT_GT(there, 5);
+  EXPECT_LT(there, 35);
+  EXPECT_EQ(image.peek("nothing", 0, 3), "");
+}
+
 }  // namespace
 }  // namespace fairlead::io::sim

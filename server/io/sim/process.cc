@@ -8,14 +8,22 @@
 
 namespace fairlead::io::sim {
 
-SimLoop::SimLoop(Scheduler* scheduler, Life life, ProcessOwner* owner, Prng prng, Nanos clock_offset)
-    : scheduler_(scheduler), life_(std::move(life)), owner_(owner), prng_(prng), clock_offset_(clock_offset) {}
+Nanos SimClock::world_when(Nanos time) const {
+  Nanos since = time - offset, rate = kMillion + drift_ppm;
+  Nanos world = since / rate * kMillion + since % rate * kMillion / rate;  // in two parts: the product would overflow
+  while (at(world) < time) ++world;
+  while (at(world - 1) >= time) --world;
+  return world;
+}
+
+SimLoop::SimLoop(Scheduler* scheduler, Life life, ProcessOwner* owner, Prng prng, SimClock clock)
+    : scheduler_(scheduler), life_(std::move(life)), owner_(owner), prng_(prng), clock_(clock) {}
 
 TimerId SimLoop::add_timer(Nanos at, std::function<void()> callback) {
   TimerId id = next_timer_++;
   timers_.emplace(std::pair(at, id), std::move(callback));
   timer_times_.emplace(id, at);
-  if (!inside_) want_turn(at - clock_offset_);
+  if (!inside_) want_turn(clock_.world_when(at));
   return id;
 }
 
@@ -93,7 +101,7 @@ void SimLoop::turn() {
   if (!posts_.empty() || more_streams_ || wake_again_)
     want_turn(busy_until_);
   else if (!timers_.empty())
-    want_turn(timers_.begin()->first.first - clock_offset_);
+    want_turn(clock_.world_when(timers_.begin()->first.first));
 }
 
 // The kernel promises nothing about the order in which a turn's descriptors, timers and wake-ups are seen.

@@ -28,9 +28,19 @@ class ProcessOwner {
   virtual bool log_enabled(LogLevel level) const = 0;
 };
 
+// A machine's clock: it began at some other time than the world's, and runs a little faster or slower.
+struct SimClock {
+  static constexpr int64_t kMillion = 1'000'000;
+  Nanos offset = 0;
+  int64_t drift_ppm = 0;
+  Nanos at(Nanos world) const { return world + offset + world * drift_ppm / kMillion; }
+  // The first moment of the world at which the clock shows at least `time`.
+  Nanos world_when(Nanos time) const;
+};
+
 class SimLoop final : public Loop {
  public:
-  SimLoop(Scheduler* scheduler, Life life, ProcessOwner* owner, Prng prng, Nanos clock_offset);
+  SimLoop(Scheduler* scheduler, Life life, ProcessOwner* owner, Prng prng, SimClock clock);
 
   Nanos now() const override { return inside_ ? turn_now_ : clock(); }
   Nanos now_precise() const override { return clock(); }
@@ -55,7 +65,7 @@ class SimLoop final : public Loop {
     uint64_t handle;
     std::function<void()> run;
   };
-  Nanos clock() const { return scheduler_->now() + clock_offset_; }
+  Nanos clock() const { return clock_.at(scheduler_->now()); }
   void want_turn(Nanos time);  // of the scheduler
   void turn();
   void phases();
@@ -67,7 +77,7 @@ class SimLoop final : public Loop {
   Life life_;
   ProcessOwner* owner_;
   Prng prng_;
-  Nanos clock_offset_;
+  SimClock clock_;
   Nanos turn_now_ = 0;
   Nanos paused_until_ = 0;
   Nanos busy_until_ = 0;

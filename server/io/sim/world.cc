@@ -23,7 +23,7 @@ struct Process {
 struct Host {
   std::string address;
   std::unique_ptr<DiskImage> disk;
-  Nanos clock_offset = 0;
+  SimClock clock;
   uint32_t lives = 0;
   std::unique_ptr<Process> process;
   std::vector<std::unique_ptr<Process>> dead;  // what is still referred to may only go with the world
@@ -97,10 +97,15 @@ HostId SimWorld::add_host(const std::string& address) {
   Host host;
   host.address = address;
   host.disk = std::make_unique<DiskImage>(&impl_->scheduler, own.next());
-  host.clock_offset = own.between(1, 3600) * kSecond;
+  host.clock.offset = own.between(1, 3600) * kSecond;
   impl_->hosts.push_back(std::move(host));
   impl_->network.add_host(id, address);
   return id;
+}
+
+void SimWorld::set_clock_drift(HostId host, int64_t ppm) {
+  CHECK(!running(host), "a clock's rate is set before its process starts");
+  impl_->hosts.at(host).clock.drift_ppm = ppm;
 }
 
 DiskImage& SimWorld::disk(HostId host) { return *impl_->hosts.at(host).disk; }
@@ -117,7 +122,7 @@ World SimWorld::start_process(HostId host) {
   process->life = std::make_shared<Incarnation>(Incarnation{host, ++h.lives, true});
   Prng own(impl_->seed ^ ((uint64_t{host} << 32 | h.lives) * 0xE7037ED1A0B428DBull));
   const Life& life = process->life;
-  process->loop = std::make_unique<SimLoop>(&impl_->scheduler, life, impl_.get(), own.fork(1), h.clock_offset);
+  process->loop = std::make_unique<SimLoop>(&impl_->scheduler, life, impl_.get(), own.fork(1), h.clock);
   process->workers =
       std::make_unique<SimWorkers>(&impl_->scheduler, life, impl_.get(), process->loop.get(), own.fork(2));
   process->log = std::make_unique<SimLogger>(&impl_->scheduler, life, impl_.get(), "fairlead");

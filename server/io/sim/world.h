@@ -59,6 +59,8 @@ class SimWorld {
   // Hosts. The address is a host name or number without a port: "10.0.0.1".
   HostId add_host(const std::string& address);
   DiskImage& disk(HostId host);
+  // The host's clock gains so many microseconds in each second; not while a process runs there.
+  void set_clock_drift(HostId host, int64_t ppm);
   bool running(HostId host) const;
   // The world of a new process on that host; none may be running there.
   World start_process(HostId host);

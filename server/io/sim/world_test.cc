@@ -241,5 +241,23 @@ TEST(Prng, IsSpreadAndBounded) {
   EXPECT_NE(Prng(1).fork(1).next(), Prng(1).fork(2).next());
 }
 
+// Timers go by the clock of their machine: never early by it, and no more than its error late.
+TEST(SimWorldTest, AClockThatDriftsMovesItsTimers) {
+  for (int64_t ppm : {-30000, -7, 0, 1, 50000}) {
+    SimWorld world(5);
+    HostId host = world.add_host("10.0.0.1");
+    world.set_clock_drift(host, ppm);
+    World process = world.start_process(host);
+    Nanos begin = process.loop->now(), rang = 0;
+    process.loop->add_timer(begin + 10 * kSecond, [&] { rang = process.loop->now_precise(); });
+    Nanos world_begin = world.now();
+    while (rang == 0 && world.now() < 20 * kSecond) world.run_for(kMillisecond);
+    EXPECT_GE(rang, begin + 10 * kSecond);
+    EXPECT_LE(rang, begin + 10 * kSecond + kMillisecond);
+    double took = static_cast<double>(world.now() - world_begin) / 1e9;
+    EXPECT_NEAR(took, 10 / (1 + static_cast<double>(ppm) / 1e6), 0.003) << ppm;
+  }
+}
+
 }  // namespace
 }  // namespace fairlead::io::sim
