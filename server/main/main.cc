@@ -13,6 +13,7 @@
 #include "server/io/real/world.h"
 #include "server/main/notify.h"
 #include "server/main/options.h"
+#include "server/main/tls_setup.h"
 #include "server/net/server.h"
 #include "server/node/node.h"
 
@@ -126,6 +127,9 @@ class Member {
   }
 
   Status start() {
+    ASSIGN_OR_RETURN(tls_, TlsSetup::create(w_, options_));
+    tls_net_ = std::make_unique<net::TlsNet>(*w_.loop, *w_.net, [this] { return tls_->dial(); });
+    w_.net = tls_net_.get();
     ASSIGN_OR_RETURN(node::Config config, node_config(options_));
     ASSIGN_OR_RETURN(node_, node::Node::open(w_, std::move(config)));
     node_->set_on_fatal([this](const Status& why) {
@@ -135,15 +139,19 @@ class Member {
     });
     api_ = std::make_unique<api::Api>(w_, *node_);
     api_->add_client_routes(client_router_);
+    if (!options_.listen_client_http_urls.empty()) {  // gRPC and pages apart
+      client_router_.set_http(nullptr);
+      api_->add_metrics_routes(client_http_router_);
+    }
     api_->add_metrics_routes(metrics_router_);
     api_->add_peer_routes(peer_router_);
     node_->start();  // its turn hook comes before the servers'
     clients_ = std::make_unique<net::Server>(w_, client_options(options_));
     peers_ = std::make_unique<net::Server>(w_, net::ServerOptions());
     api_->set_servers(clients_.get(), &client_router_);
-    RETURN_IF_ERROR(listen(*peers_, "listen-peer-urls", options_.listen_peer_urls, peer_router_));
-    if (!options_.listen_metrics_urls.empty())
-      RETURN_IF_ERROR(listen(*peers_, "listen-metrics-urls", options_.listen_metrics_urls, metrics_router_));
+    RETURN_IF_ERROR(listen(*peers_, "listen-peer-urls", options_.listen_peer_urls, peer_router_, &TlsSetup::for_peers));
+    RETURN_IF_ERROR(
+        listen(*peers_, "listen-metrics-urls", options_.listen_metrics_urls, metrics_router_, &TlsSetup::for_metrics));
     // Clients are let in when this member is part of its cluster, as with etcd: a connection then means service.
     node_->on_published([this] { serve_clients(); });
     malloc_trim(0);  // what the start has used
@@ -159,14 +167,18 @@ class Member {
   }
 
  private:
-  Status listen(net::Server& server, std::string_view flag, const std::string& urls, net::Router& router) {
-    ASSIGN_OR_RETURN(std::vector<std::string> addresses, listen_addresses(flag, urls));
-    for (const std::string& address : addresses) {
-      Result<std::string> taken = server.listen(address, router);
+  using TlsOf = net::TlsListen (TlsSetup::*)(const ListenAt&);
+  Status listen(net::Server& server, std::string_view flag, const std::string& urls, net::Router& router,
+                TlsOf tls_of) {
+    if (urls.empty()) return {};
+    ASSIGN_OR_RETURN(std::vector<ListenAt> list, listen_at(flag, urls));
+    for (const ListenAt& at : list) {
+      Result<std::string> taken =
+          at.tls ? server.listen(at.address, router, (tls_.get()->*tls_of)(at)) : server.listen(at.address, router);
       if (!taken.is_ok())
-        return Status(taken.code(), "--" + std::string(flag) + ": cannot listen on " + address + ": " +
+        return Status(taken.code(), "--" + std::string(flag) + ": cannot listen on " + at.address + ": " +
                                         std::string(taken.status().message()));
-      w_.log->info("listening", {{"flag", flag}, {"address", *taken}});
+      w_.log->info("listening", {{"flag", flag}, {"address", *taken}, {"tls", at.tls}, {"plain", at.plain}});
     }
     return {};
   }
@@ -180,7 +192,12 @@ class Member {
   }
 
   void serve_clients() {
-    if (Status s = listen(*clients_, "listen-client-urls", options_.listen_client_urls, client_router_); !s.is_ok()) {
+    Status s =
+        listen(*clients_, "listen-client-urls", options_.listen_client_urls, client_router_, &TlsSetup::for_clients);
+    if (s.is_ok())
+      s = listen(*clients_, "listen-client-http-urls", options_.listen_client_http_urls, client_http_router_,
+                 &TlsSetup::for_clients);
+    if (!s.is_ok()) {
       fprintf(stderr, "fairlead: %s\n", std::string(s.message()).c_str());
       exit_code_ = 1;
       return world_->loop().stop();
@@ -211,9 +228,11 @@ class Member {
   std::unique_ptr<io::RealWorld> world_;
   io::World w_;
   Options options_;
+  std::unique_ptr<TlsSetup> tls_;
+  std::unique_ptr<net::TlsNet> tls_net_;
   std::unique_ptr<node::Node> node_;
   std::unique_ptr<api::Api> api_;
-  net::Router client_router_, metrics_router_, peer_router_;
+  net::Router client_router_, client_http_router_, metrics_router_, peer_router_;
   std::unique_ptr<net::Server> clients_, peers_;
   uint64_t checkpoints_seen_ = 0;
   bool stopping_ = false;

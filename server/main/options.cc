@@ -161,9 +161,9 @@ Result<std::vector<std::string>> split_urls(std::string_view flag, const std::st
     if (scheme == std::string::npos) return bad("must have the form http://HOST:PORT");
     std::string name = url.substr(0, scheme);
     std::string rest = url.substr(scheme + 3);
-    if (name == "https" || name == "unixs") return bad("asks for TLS, which this version does not have yet; use http");
-    if (name != "http" && name != "unix") return bad("must have scheme http or unix");
-    if (name == "http") {
+    if (name != "http" && name != "https" && name != "unix" && name != "unixs")
+      return bad("must have scheme http, https, unix or unixs");
+    if (name.starts_with("http")) {
       if (!rest.empty() && rest.back() == '/') rest.pop_back(), url.pop_back();
       size_t colon = rest.rfind(':');
       int64_t port = 0;
@@ -175,15 +175,6 @@ Result<std::vector<std::string>> split_urls(std::string_view flag, const std::st
     out.push_back(url);
   }
   return out;
-}
-
-Result<std::vector<std::string>> listen_addresses(std::string_view flag, const std::string& urls) {
-  ASSIGN_OR_RETURN(std::vector<std::string> list, split_urls(flag, urls));
-  for (std::string& url : list) {
-    bool is_unix = url.starts_with("unix://");
-    url = is_unix ? "unix:" + url.substr(7) : url.substr(7);
-  }
-  return list;
 }
 
 Result<std::map<std::string, std::vector<std::string>>> parse_initial_cluster(const std::string& text) {
@@ -220,8 +211,9 @@ Status complete_options(Options& o) {
         std::pair{"initial-advertise-peer-urls", &o.initial_advertise_peer_urls},
         std::pair{"advertise-client-urls", &o.advertise_client_urls}})
     RETURN_IF_ERROR(split_urls(flag, *urls).status());
-  if (!o.listen_metrics_urls.empty())
-    RETURN_IF_ERROR(split_urls("listen-metrics-urls", o.listen_metrics_urls).status());
+  for (auto [flag, urls] : {std::pair{"listen-metrics-urls", &o.listen_metrics_urls},
+                            std::pair{"listen-client-http-urls", &o.listen_client_http_urls}})
+    if (!urls->empty()) RETURN_IF_ERROR(split_urls(flag, *urls).status());
   if (o.given.contains("listen-client-urls") && !o.given.contains("advertise-client-urls"))
     return invalid_argument("--advertise-client-urls is required when --listen-client-urls is set explicitly");
   if (o.initial_cluster.empty()) {

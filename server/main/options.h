@@ -24,6 +24,7 @@ struct Options {
   std::string data_dir;  // empty: "<name>.etcd"
   std::string listen_peer_urls = "http://localhost:2380";
   std::string listen_client_urls = "http://localhost:2379";
+  std::string listen_client_http_urls;  // then listen_client_urls serve gRPC alone
   std::string listen_metrics_urls;
   int64_t heartbeat_interval_ms = 100;
   int64_t election_timeout_ms = 1000;
@@ -42,6 +43,20 @@ struct Options {
   std::string initial_cluster_state = "new";
   std::string initial_cluster_token = "etcd-cluster";
   bool strict_reconfig_check = true;
+  // security
+  std::string cert_file, key_file, client_cert_file, client_key_file, trusted_ca_file, client_crl_file;
+  std::string client_cert_allowed_hostname;
+  bool client_cert_auth = false;
+  bool auto_tls = false;
+  std::string peer_cert_file, peer_key_file, peer_client_cert_file, peer_client_key_file, peer_trusted_ca_file;
+  std::string peer_crl_file, peer_cert_allowed_cn, peer_cert_allowed_hostname;
+  bool peer_client_cert_auth = false;
+  bool peer_auto_tls = false;
+  bool peer_skip_client_san_verification = false;
+  int64_t self_signed_cert_validity = 1;  // years
+  std::string cipher_suites;
+  std::string tls_min_version = "TLS1.2";
+  std::string tls_max_version;
   // logging
   std::string logger = "zap";
   std::string log_level = "info";
@@ -77,9 +92,7 @@ void warn_unknown_environment(const std::vector<std::string>& variables, Options
 std::string help_text();       // in the shape of etcd's
 std::string flags_markdown();  // docs/flags.md
 
-// "http://a:1,http://b:2" -> {"a:1", "b:2"} after checking scheme and port; unix://path -> "unix:path". https is
-// refused with a clear error in this version.
-Result<std::vector<std::string>> listen_addresses(std::string_view flag, const std::string& urls);
+// "http://a:1,https://b:2" -> the URLs, after checking scheme (http, https, unix, unixs) and port.
 Result<std::vector<std::string>> split_urls(std::string_view flag, const std::string& urls);
 
 // "a=http://x:2380,a=http://y:2380,b=..." -> name -> sorted URLs.

@@ -135,7 +135,9 @@ TEST(Options, SaysWhatIsWrong) {
   EXPECT_EQ(text({"serve"}), "\"serve\" is not a valid flag; the server takes flags only (--help lists all)");
   EXPECT_NE(text({"--election-timeout=200"}).find("at least as 5 times"), std::string::npos);
   EXPECT_NE(text({"--listen-peer-urls=localhost:1"}).find("must have the form http://HOST:PORT"), std::string::npos);
-  EXPECT_NE(text({"--listen-peer-urls=https://localhost:1"}).find("TLS"), std::string::npos);
+  EXPECT_EQ(text({"--listen-peer-urls=https://localhost:1"}), "");
+  EXPECT_NE(text({"--listen-peer-urls=ftp://localhost:1"}).find("must have scheme http, https, unix or unixs"),
+            std::string::npos);
   EXPECT_NE(text({"--listen-client-urls=http://0.0.0.0:2379"}).find("--advertise-client-urls is required"),
             std::string::npos);
   EXPECT_NE(text({"--grpc-keepalive-min-time=5"}).find("expected a duration"), std::string::npos);

@@ -7,6 +7,7 @@ namespace fairlead::net {
 namespace {
 
 constexpr std::string_view kHttp2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+constexpr char kTlsHandshakeByte = 0x16;
 constexpr size_t kHttp2PrefixBytes = 4;  // "PRI " is no HTTP/1.1 method
 
 // Is `text` a beginning of `whole`, or the other way round?
@@ -80,6 +81,13 @@ void Connection::sniff() {
     core_.on_dead(*this);
     protocol(std::move(stream), std::move(first_));
     return;
+  }
+  if (first_[0] == kTlsHandshakeByte) {
+    if (core_.world.log && core_.tls_on_plain_log.allow(core_.loop.now(), kTlsLogPerSecond, kTlsLogBurst))
+      core_.world.log->warn("rejected connection: a TLS handshake on an address that is served without TLS",
+                            {{"remote-addr", peer_address_}, {"local-addr", stream_->local_address()}});
+    ++core_.stats.connections_dropped;
+    return abort(unavailable("TLS where none is spoken"));
   }
   if (may_become(first_, kHttp2Preface)) {
     if (first_.size() < kHttp2PrefixBytes) return;

@@ -1,6 +1,7 @@
 #include "server/net/server.h"
 
 #include <algorithm>
+#include <list>
 #include <utility>
 
 #include "server/net/connection.h"
@@ -123,6 +124,8 @@ struct Server::Impl {
   void check_drained();
 
   Core core;
+  TlsHandshakes handshakes;
+  std::list<TlsListen> tls_listens;
   std::vector<std::unique_ptr<io::Listener>> listeners;
   std::vector<std::unique_ptr<Connection>> connections;
   std::vector<std::unique_ptr<Connection>> dead;
@@ -131,7 +134,7 @@ struct Server::Impl {
   io::TimerId sweep_timer = 0;
 };
 
-Server::Impl::Impl(io::World& world, ServerOptions options) : core(world, std::move(options)) {
+Server::Impl::Impl(io::World& world, ServerOptions options) : core(world, std::move(options)), handshakes(world) {
   hook = core.loop.add_turn_hook([this] { turn(); });
   core.on_dead = [this](Connection& connection) {
     size_t index = connection.index;
@@ -200,6 +203,7 @@ void Server::Impl::sweep() {
 
 void Server::Impl::stop() {
   listeners.clear();
+  handshakes.stop();
   core.draining = true;
   while (!connections.empty()) connections.back()->abort(unavailable("server stopped"));
 }
@@ -217,12 +221,33 @@ Result<std::string> Server::listen(const std::string& address, Router& router) {
   return taken;
 }
 
+Result<std::string> Server::listen(const std::string& address, Router& router, TlsListen tls) {
+  const TlsListen& how = impl_->tls_listens.emplace_back(std::move(tls));
+  auto listener = impl_->core.world.net->listen(
+      address, [this, &router, &how](std::unique_ptr<io::Stream> stream) { serve(std::move(stream), router, how); });
+  if (!listener.is_ok()) return listener.status();
+  std::string taken = listener.value()->address();
+  impl_->listeners.push_back(std::move(listener).value());
+  return taken;
+}
+
+void Server::serve(std::unique_ptr<io::Stream> accepted, Router& router, const TlsListen& tls) {
+  if (impl_->core.draining) return;
+  impl_->handshakes.accept(
+      std::move(accepted), tls,
+      [impl = impl_.get(), &router, &tls](std::unique_ptr<io::Stream> stream, const TlsPeer& peer) {
+        bool identified = tls.context->config().client_cert_auth && peer.verified;
+        impl->accept(std::move(stream), router, identified ? peer.common_name : std::string());
+      });
+}
+
 void Server::serve(std::unique_ptr<io::Stream> stream, Router& router, std::string peer_common_name) {
   impl_->accept(std::move(stream), router, std::move(peer_common_name));
 }
 
 void Server::drain(std::function<void()> done) {
   impl_->listeners.clear();
+  impl_->handshakes.stop();
   impl_->core.draining = true;
   impl_->on_drained = std::move(done);
   for (size_t i = impl_->connections.size(); i > 0; --i) impl_->connections[i - 1]->drain();
@@ -234,5 +259,6 @@ void Server::drain(std::function<void()> done) {
 void Server::stop() { impl_->stop(); }
 
 const ServerStats& Server::stats() const { return impl_->core.stats; }
+const TlsStats& Server::tls_stats() const { return impl_->handshakes.stats(); }
 
 }  // namespace fairlead::net

@@ -22,6 +22,7 @@
 #include "base/status.h"
 #include "server/io/io.h"
 #include "server/net/router.h"
+#include "server/net/tls_handshakes.h"
 
 namespace fairlead::net {
 
@@ -86,8 +87,13 @@ class Server {
   // May be called for several addresses, each with its own router. Returns the address with the
   // port that was taken.
   Result<std::string> listen(const std::string& address, Router& router);
+  // The same behind TLS.
+  Result<std::string> listen(const std::string& address, Router& router, TlsListen tls);
   // Serves a stream that somebody else accepted (TLS, tests); the name is of a verified client certificate.
   void serve(std::unique_ptr<io::Stream> stream, Router& router, std::string peer_common_name = {});
+
+  // Shakes hands first; `tls` must outlive the server.
+  void serve(std::unique_ptr<io::Stream> accepted, Router& router, const TlsListen& tls);
 
   // Stops listening, tells clients to go away (GOAWAY, "Connection: close"), lets open calls
   // finish; `done` runs when the last connection is closed. A caller that cannot wait for ever
@@ -97,6 +103,7 @@ class Server {
   void stop();
 
   const ServerStats& stats() const;
+  const TlsStats& tls_stats() const;
 
  private:
   struct Impl;

@@ -10,6 +10,7 @@
 #include "server/net/call.h"
 #include "server/net/deadlines.h"
 #include "server/net/out_queue.h"
+#include "server/net/rate_limit.h"
 #include "server/net/server.h"
 
 namespace fairlead::net {
@@ -31,16 +32,6 @@ class CallPool {
   bool orphaned_ = false;
 };
 
-// Events above the rate are a reason to end a connection.
-class RateLimit {
- public:
-  bool allow(io::Nanos now, uint32_t per_second, uint32_t burst);
-
- private:
-  io::Nanos since_ = 0;
-  double tokens_ = -1;
-};
-
 struct Core {
   Core(io::World& world, ServerOptions options);
   ~Core();
@@ -59,6 +50,7 @@ struct Core {
   std::function<void(Connection&)> on_dead;
   bool draining = false;
   io::Nanos last_flush = -1;
+  RateLimit tls_on_plain_log;
   bool wake_posted = false;
   std::shared_ptr<Core*> self;  // emptied on destruction: for posted closures
 };

@@ -14,13 +14,14 @@ namespace {
 constexpr uint64_t kManifestBytes = 4096;  // also keeps tools that divide by the size happy with an empty store
 constexpr io::Nanos kPublishRetry = 100 * io::kMillisecond;
 
-// "http://host:port" -> "host:port"; what io::Net takes.
+// "http://host:port" -> "host:port", "https://host:port" -> "tls:host:port"; what io::Net takes, and net::TlsNet.
 std::vector<std::string> addresses_of(const std::vector<std::string>& urls) {
   std::vector<std::string> out;
   for (const std::string& url : urls) {
     size_t at = url.find("://");
     std::string rest = at == std::string::npos ? url : url.substr(at + 3);
-    out.push_back(url.starts_with("unix://") ? "unix:" + rest : rest);
+    bool tls = url.starts_with("https://") || url.starts_with("unixs://");
+    out.push_back((tls ? "tls:" : "") + std::string(url.starts_with("unix") ? "unix:" : "") + rest);
   }
   return out;
 }

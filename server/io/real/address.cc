@@ -99,6 +99,20 @@ std::string to_string(const SocketAddress& address) {
   return std::string(host) + ":" + port;
 }
 
+Result<std::vector<std::string>> names_of_address(const std::string& numeric) {
+  ASSIGN_OR_RETURN(std::vector<SocketAddress> addresses, resolve_numeric({numeric, "0"}));
+  std::vector<std::string> out;
+  for (const SocketAddress& address : addresses) {
+    char host[NI_MAXHOST];
+    int error = getnameinfo(address.get(), address.length, host, sizeof host, nullptr, 0, NI_NAMEREQD);
+    if (error == EAI_NONAME) continue;
+    if (error != 0) return unavailable("reverse lookup of " + numeric + ": " + gai_strerror(error));
+    out.emplace_back(host);
+    if (out.back().ends_with('.')) out.back().pop_back();
+  }
+  return out;
+}
+
 std::string local_address_of(int fd) {
   SocketAddress address;
   address.length = sizeof address.storage;

@@ -29,6 +29,8 @@ Result<HostPort> split_host_port(const std::string& address);
 Result<std::vector<SocketAddress>> resolve_numeric(const HostPort& host_port);
 // May block for as long as name servers do: off the loop.
 Result<std::vector<SocketAddress>> resolve(const HostPort& host_port);
+// Reverse lookup: blocks as resolve() does. No name at all is an empty list.
+Result<std::vector<std::string>> names_of_address(const std::string& numeric);
 // "10.0.0.1:2379", "[::1]:2379", "unix:PATH"
 std::string to_string(const SocketAddress& address);
 std::string local_address_of(int fd);

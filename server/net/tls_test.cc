@@ -1,0 +1,506 @@
+// TLS through bytes: our client and our server over pipes in memory, with certificates made at run time.
+#include <gtest/gtest.h>
+
+#include "server/net/client.h"
+#include "server/net/server.h"
+#include "server/net/test_world.h"
+#include "server/net/tls_config.h"
+#include "server/net/tls_test_pki.h"
+
+namespace fairlead::net {
+namespace {
+
+using test::Cert;
+using test::CertOptions;
+using test::make_cert;
+using test::make_crl;
+using test::make_pipe;
+using test::PipeEnd;
+using test::RawPeer;
+using test::TestLoop;
+
+class TestWorkers final : public io::Workers {
+ public:
+  explicit TestWorkers(TestLoop& loop) : loop_(loop) {}
+  void run(std::function<void()> work, std::function<void()> done) override {
+    ++jobs;
+    loop_.post([work, done] {
+      work();
+      done();
+    });
+  }
+  uint64_t jobs = 0;
+
+ private:
+  TestLoop& loop_;
+};
+
+class TestLog final : public io::Logger {
+ public:
+  void log(io::LogLevel level, std::string_view message, std::initializer_list<io::Field> fields) override {
+    if (level < io::LogLevel::kWarn) return;
+    std::string line(message);
+    for (const io::Field& field : fields)
+      if (field.key == "error") line += ": " + std::string(std::get<std::string_view>(field.value));
+    lines.push_back(line);
+  }
+  bool enabled(io::LogLevel) const override { return true; }
+  std::vector<std::string> lines;
+};
+
+// Whole files, read only.
+class TestDisk final : public io::Disk {
+ public:
+  struct ReadOnly final : io::File {
+    explicit ReadOnly(std::string t) : text(std::move(t)) {}
+    Result<size_t> read_at(uint64_t offset, std::span<char> into) const override {
+      size_t n = std::min(into.size(), text.size() - std::min<size_t>(offset, text.size()));
+      std::copy_n(text.data() + offset, n, into.data());
+      return n;
+    }
+    Status write_at(uint64_t, std::string_view) override { return internal_error("read only"); }
+    Status sync() override { return {}; }
+    Status reserve(uint64_t) override { return internal_error("read only"); }
+    Status truncate(uint64_t) override { return internal_error("read only"); }
+    Result<uint64_t> size() const override { return text.size(); }
+    void write_durable(uint64_t, std::shared_ptr<io::AlignedBuffer>, size_t, std::function<void(Status)>) override {}
+    std::string text;
+  };
+  Result<std::unique_ptr<io::File>> open(const std::string& path, io::OpenMode) override {
+    auto it = files.find(path);
+    if (it == files.end()) return not_found("open " + path + ": no such file or directory");
+    return std::unique_ptr<io::File>(new ReadOnly(it->second));
+  }
+  Status make_dirs(const std::string&) override { return {}; }
+  Status rename(const std::string&, const std::string&) override { return {}; }
+  Status remove(const std::string&) override { return {}; }
+  Status sync_dir(const std::string&) override { return {}; }
+  Result<std::vector<std::string>> list(const std::string&) override { return std::vector<std::string>(); }
+  bool exists(const std::string& path) override { return files.contains(path); }
+  Result<uint64_t> free_bytes(const std::string&) override { return uint64_t{0}; }
+  Result<std::unique_ptr<io::File>> lock(const std::string&) override { return internal_error("no locks"); }
+  std::string_view log_mode() const override { return "test"; }
+
+  std::map<std::string, std::string> files;
+};
+
+std::string ok(const Status& status) { return status.to_string(); }
+
+const Cert& authority() {
+  static Cert made = make_cert({.common_name = "authority", .serial = 1, .authority = true}, nullptr);
+  return made;
+}
+
+struct Tls : testing::Test {
+  Tls() : workers(loop) {
+    world.loop = &loop;
+    world.disk = &disk;
+    world.workers = &workers;
+    world.log = &log;
+    gate = std::make_shared<TlsGate>(&workers);
+    disk.files["ca"] = authority().cert_pem;
+    put("server", make_cert({.common_name = "server"}, &authority()));
+    put("client", make_cert({.common_name = "alice", .serial = 7}, &authority()));
+    router.add_unary("/t.S/Echo", [this](CallRef call, Bytes request) {
+      name = call->peer_common_name();
+      call->reply(request);
+    });
+    router.set_http([this](HttpRequest request, HttpReplyPtr reply) {
+      name = request.peer_common_name;
+      reply->send(HttpResponse::text(200, "page\n"));
+    });
+    server_config.cert_file = "server.crt";
+    server_config.key_file = "server.key";
+    server_config.trusted_ca_file = "ca";
+    server_config.client_cert_auth = true;
+    client_config.cert_file = "client.crt";
+    client_config.key_file = "client.key";
+    client_config.trusted_ca_file = "ca";
+  }
+  ~Tls() override {
+    client.reset();
+    server.reset();
+    loop.settle();
+  }
+
+  void put(const std::string& file, const Cert& cert) {
+    disk.files[file + ".crt"] = cert.cert_pem;
+    disk.files[file + ".key"] = cert.key_pem;
+  }
+  void start() {
+    if (!server) server.emplace(world, ServerOptions{});
+    auto made = TlsContext::create(world, server_config);
+    ASSERT_TRUE(made.is_ok()) << made.status().to_string();
+    listen.context = *made;
+    listen.gate = gate;
+  }
+  std::unique_ptr<PipeEnd> dial_raw(size_t capacity = 256 * 1024) {
+    auto [near, far] = make_pipe(loop, capacity);
+    server_end = far.get();
+    server->serve(std::move(far), router, listen);
+    return std::move(near);
+  }
+  void connect(const std::string& host = "localhost", size_t capacity = 256 * 1024) {
+    auto made = TlsContext::create(world, client_config);
+    ASSERT_TRUE(made.is_ok()) << made.status().to_string();
+    std::unique_ptr<PipeEnd> near = dial_raw(capacity);
+    auto stream = TlsStream::client(loop, std::make_unique<Connected>(loop, std::move(near)), *made, gate, host);
+    client.emplace(loop, std::move(stream), ClientOptions{});
+  }
+  Status call(std::string_view request = "hello", std::string* reply_out = nullptr) {
+    Status result = internal_error("no answer");
+    client->unary("/t.S/Echo", Bytes::copy(request), [&](const Status& status, Bytes reply) {
+      result = status;
+      if (reply_out) *reply_out = reply.to_string();
+    });
+    loop.settle();
+    return result;
+  }
+  Status try_once(const std::string& host = "localhost") {
+    client.reset();
+    connect(host);
+    return call();
+  }
+  std::string last_line() const { return log.lines.empty() ? "" : log.lines.back(); }
+
+  // A pipe stands from the start; a dialed stream tells so in a callback.
+  struct Connected final : io::Stream {
+    Connected(TestLoop& l, std::unique_ptr<PipeEnd> e) : loop(l), end(std::move(e)) {}
+    ~Connected() override { *alive = false; }
+    void set_handler(io::StreamHandler* handler) override {
+      end->set_handler(handler);
+      if (handler && !std::exchange(told, true))
+        loop.post([handler, alive = alive] {
+          if (*alive) handler->on_connected();
+        });
+    }
+    io::IoResult read(std::span<char> into) override { return end->read(into); }
+    io::IoResult writev(std::span<const std::string_view> parts) override { return end->writev(parts); }
+    void shutdown_write() override { end->shutdown_write(); }
+    void pause_reading(bool paused) override { end->pause_reading(paused); }
+    std::string peer_address() const override { return "127.0.0.1:1"; }
+    std::string local_address() const override { return "127.0.0.1:2"; }
+    TestLoop& loop;
+    std::unique_ptr<PipeEnd> end;
+    bool told = false;
+    std::shared_ptr<bool> alive = std::make_shared<bool>(true);
+  };
+
+  TestLoop loop;
+  TestWorkers workers;
+  TestLog log;
+  TestDisk disk;
+  io::World world;
+  std::shared_ptr<TlsGate> gate;
+  Router router;
+  TlsConfig server_config, client_config;
+  TlsListen listen;
+  std::optional<Server> server;
+  std::optional<Client> client;
+  PipeEnd* server_end = nullptr;
+  std::string name;
+};
+
+TEST_F(Tls, CallsCarryTheVerifiedName) {
+  start();
+  connect();
+  EXPECT_EQ(ok(call()), "OK");
+  EXPECT_EQ(name, "alice");
+  std::string big(300'000, 'x'), reply;
+  EXPECT_EQ(ok(call(big, &reply)), "OK");
+  EXPECT_TRUE(reply == big);
+  EXPECT_EQ(server->tls_stats().ok, 1u);
+  EXPECT_EQ(server->tls_stats().open, 0u);
+}
+
+TEST_F(Tls, TheNameIsNoIdentityUnlessAskedFor) {
+  server_config.client_cert_auth = false;  // the authority alone still makes a certificate necessary, as in etcd
+  start();
+  connect();
+  EXPECT_EQ(ok(call()), "OK");
+  EXPECT_EQ(name, "");
+}
+
+TEST_F(Tls, ATurnIsOneWrite) {
+  start();
+  connect();
+  ASSERT_EQ(ok(call()), "OK");
+  uint64_t before = server_end->writes;
+  int answers = 0;
+  for (int i = 0; i < 100; ++i)
+    client->unary("/t.S/Echo", Bytes::copy("hello"), [&](const Status& s, Bytes) { answers += s.is_ok(); });
+  loop.settle();
+  EXPECT_EQ(answers, 100);
+  EXPECT_LE(server_end->writes - before, 3u);  // answers, and what HTTP/2 says about windows
+}
+
+TEST_F(Tls, SlowPipesLoseNothing) {
+  start();
+  connect("localhost", 777);
+  std::string reply;
+  for (size_t size : {size_t{1}, size_t{16 * 1024}, size_t{100'000}, size_t{1'000'000}}) {
+    std::string request(size, 'a');
+    for (size_t i = 0; i < size; i += 97) request[i] = static_cast<char>('a' + i % 23);
+    EXPECT_EQ(ok(call(request, &reply)), "OK");
+    EXPECT_TRUE(reply == request) << size;
+  }
+}
+
+TEST_F(Tls, RefusesClientsWithoutOrWithAWrongCertificate) {
+  start();
+  TlsConfig good = client_config;
+  client_config.cert_file = client_config.key_file = "";
+  EXPECT_EQ(try_once().code(), Code::kUnavailable);
+  EXPECT_NE(last_line().find("client didn't provide a certificate"), std::string::npos) << last_line();
+  client_config = good;
+
+  Cert other = make_cert({.common_name = "other", .authority = true}, nullptr);
+  put("client", make_cert({.common_name = "alice"}, &other));
+  EXPECT_EQ(try_once().code(), Code::kUnavailable);
+  EXPECT_NE(last_line().find("failed to verify certificate"), std::string::npos) << last_line();
+
+  put("client", make_cert({.common_name = "alice", .to_seconds = -10}, &authority()));
+  EXPECT_EQ(try_once().code(), Code::kUnavailable);
+  EXPECT_NE(last_line().find("certificate has expired"), std::string::npos) << last_line();
+
+  put("client", make_cert({.common_name = "alice"}, &authority()));
+  EXPECT_EQ(ok(try_once()), "OK");
+  EXPECT_EQ(server->tls_stats().failed, 3u);
+}
+
+TEST_F(Tls, AClientChecksTheServer) {
+  server_config.client_cert_auth = false;
+  server_config.trusted_ca_file = "";
+  start();
+  EXPECT_EQ(ok(try_once("localhost")), "OK");
+  EXPECT_EQ(ok(try_once("127.0.0.1")), "OK");
+  Status wrong = try_once("example.com");
+  EXPECT_NE(std::string(wrong.message()).find("hostname mismatch"), std::string::npos) << wrong.to_string();
+  wrong = try_once("127.0.0.2");
+  EXPECT_NE(std::string(wrong.message()).find("IP address mismatch"), std::string::npos) << wrong.to_string();
+}
+
+TEST_F(Tls, AllowedNamesAndHostnames) {
+  server_config.allowed_names = {"bob", "carol"};
+  start();
+  EXPECT_EQ(try_once().code(), Code::kUnavailable);
+  EXPECT_NE(last_line().find("client certificate authentication failed"), std::string::npos) << last_line();
+  server_config.allowed_names = {"bob", "alice"};
+  start();
+  EXPECT_EQ(ok(try_once()), "OK");
+  server_config.allowed_names.clear();
+  server_config.allowed_hostnames = {"alice"};  // a common name is no hostname
+  start();
+  EXPECT_EQ(try_once().code(), Code::kUnavailable);
+  server_config.allowed_hostnames = {"elsewhere", "localhost"};
+  start();
+  EXPECT_EQ(ok(try_once()), "OK");
+}
+
+// Whoever signed the list: a serial number on it is refused (etcd's GHSA-3wh4 let revoked certificates in).
+TEST_F(Tls, ARevokedCertificateIsRefusedWhateverTheList) {
+  Cert other = make_cert({.common_name = "other", .authority = true}, nullptr);
+  server_config.crl_file = "crl";
+  for (const Cert* issuer : {&authority(), static_cast<const Cert*>(&other)}) {
+    for (bool der : {false, true}) {
+      disk.files["crl"] = make_crl(*issuer, {6, 7}, der);
+      start();
+      EXPECT_EQ(try_once().code(), Code::kUnavailable);
+      EXPECT_NE(last_line().find("certificate serial 07 revoked"), std::string::npos) << last_line();
+      disk.files["crl"] = make_crl(*issuer, {6, 8}, der);
+      start();
+      EXPECT_EQ(ok(try_once()), "OK");
+    }
+  }
+  // A list that cannot be read refuses everybody; at the start it is an error.
+  disk.files.erase("crl");
+  loop.advance(2 * io::kSecond);
+  EXPECT_EQ(try_once().code(), Code::kUnavailable);
+  EXPECT_NE(last_line().find("crl: no such file"), std::string::npos) << last_line();
+  EXPECT_FALSE(TlsContext::create(world, server_config).is_ok());
+  disk.files["crl"] = "no list";
+  loop.advance(2 * io::kSecond);
+  EXPECT_EQ(try_once().code(), Code::kUnavailable);
+}
+
+TEST_F(Tls, FilesAreReadAnew) {
+  server_config.crl_file = "crl";
+  disk.files["crl"] = make_crl(authority(), {}, true);
+  start();
+  EXPECT_EQ(ok(try_once()), "OK");
+  // Within the interval nothing is looked at.
+  disk.files["crl"] = make_crl(authority(), {7}, true);
+  EXPECT_EQ(ok(try_once()), "OK");
+  loop.advance(2 * io::kSecond);
+  EXPECT_EQ(try_once().code(), Code::kUnavailable);
+  disk.files["crl"] = make_crl(authority(), {}, true);
+
+  // A new authority and new certificates below it: the old ones are strangers then.
+  Cert fresh = make_cert({.common_name = "fresh", .authority = true}, nullptr);
+  std::string old_client = disk.files["client.crt"], old_key = disk.files["client.key"];
+  disk.files["ca"] = fresh.cert_pem;
+  put("server", make_cert({.common_name = "server"}, &fresh));
+  put("client", make_cert({.common_name = "bob"}, &fresh));
+  loop.advance(2 * io::kSecond);
+  EXPECT_EQ(ok(try_once()), "OK");
+  EXPECT_EQ(name, "bob");
+  disk.files["client.crt"] = old_client;
+  disk.files["client.key"] = old_key;
+  EXPECT_EQ(try_once().code(), Code::kUnavailable);
+  put("client", make_cert({.common_name = "bob"}, &fresh));
+
+  // A certificate without its key yet: the ones before stay. A revocation counts even then.
+  disk.files["server.crt"] = make_cert({.common_name = "server"}, &fresh).cert_pem;
+  loop.advance(2 * io::kSecond);
+  EXPECT_EQ(ok(try_once()), "OK");
+  EXPECT_EQ(listen.context->reload_failures(), 1u);
+  disk.files["crl"] = make_crl(fresh, {2}, true);
+  loop.advance(2 * io::kSecond);
+  EXPECT_EQ(try_once().code(), Code::kUnavailable);
+  EXPECT_EQ(listen.context->reloads(), 3u);
+}
+
+TEST_F(Tls, PlainClientsAreToldOrServed) {
+  start();
+  RawPeer http(dial_raw());
+  http.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+  loop.settle();
+  EXPECT_EQ(http.received, "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n");
+  EXPECT_TRUE(http.closed);
+  RawPeer h2(dial_raw());
+  h2.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+  loop.settle();
+  EXPECT_EQ(h2.received, "");
+  EXPECT_TRUE(h2.closed);
+  EXPECT_EQ(server->tls_stats().not_tls, 2u);
+  EXPECT_NE(last_line().find("first record does not look like a TLS handshake"), std::string::npos);
+
+  listen.also_plain = true;
+  RawPeer both(dial_raw());
+  both.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+  loop.settle();
+  EXPECT_NE(both.received.find("200 OK"), std::string::npos) << both.received;
+  EXPECT_EQ(ok(try_once()), "OK");
+}
+
+TEST_F(Tls, ATlsClientOfAPlainPortIsClosed) {
+  start();
+  auto [near, far] = make_pipe(loop);
+  server->serve(std::move(far), router);
+  RawPeer peer(std::move(near));
+  peer.send(std::string("\x16\x03\x01\x02\x00\x01", 6));
+  loop.settle();
+  EXPECT_TRUE(peer.closed);
+  EXPECT_NE(last_line().find("served without TLS"), std::string::npos);
+}
+
+TEST_F(Tls, AMembersCertificateMustNameItsAddress) {
+  start();
+  listen.check_address = true;  // the pipe's address is "test"
+  EXPECT_EQ(try_once().code(), Code::kUnavailable);
+  std::vector<std::string> asked;
+  listen.find_host = [&](const std::string& address, const std::vector<std::string>& names, std::string&) {
+    asked = names;
+    return address == "test" && names == std::vector<std::string>{"localhost"};
+  };
+  EXPECT_EQ(ok(try_once()), "OK");
+  EXPECT_EQ(asked, std::vector<std::string>{"localhost"});
+  put("client", make_cert({.common_name = "a", .names = {"IP:10.1.2.3", "IP:::1"}}, &authority()));
+  EXPECT_EQ(try_once().code(), Code::kUnavailable);
+  EXPECT_NE(last_line().find("certificate is valid for 10.1.2.3,0:0:0:0:0:0:0:1, not test"), std::string::npos);
+  put("client", make_cert({.common_name = "a", .names = {}}, &authority()));  // without names: from anywhere
+  EXPECT_EQ(ok(try_once()), "OK");
+}
+
+// A flood of clients that say half a hello and wait.
+TEST_F(Tls, AFloodOfHalfHandshakesStarvesNobody) {
+  start();
+  connect();
+  ASSERT_EQ(ok(call()), "OK");
+  std::vector<std::unique_ptr<RawPeer>> flood;
+  for (size_t i = 0; i < kTlsHandshakesMax * 3 / 2; ++i) {
+    flood.push_back(std::make_unique<RawPeer>(dial_raw()));
+    flood.back()->send(std::string("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11));
+    if (i % 512 != 0) continue;
+    loop.settle();
+    EXPECT_LE(server->tls_stats().open, kTlsHandshakesMax);
+    EXPECT_EQ(ok(call()), "OK");  // who is connected goes on
+  }
+  client.reset();
+  connect();
+  EXPECT_EQ(ok(call()), "OK");  // who comes gets in
+  EXPECT_GE(server->tls_stats().pushed_out, kTlsHandshakesMax / 2);
+  loop.advance(kTlsHandshakeTimeout + io::kSecond);
+  EXPECT_EQ(server->tls_stats().open, 0u);
+  EXPECT_GE(server->tls_stats().timed_out, kTlsHandshakesMax - 2);
+  EXPECT_LE(log.lines.size(), kTlsLogBurst + kTlsLogPerSecond * 12);
+}
+
+// Work waits at the gate, never on the loop; one after the other.
+TEST_F(Tls, HandshakesTakeTurnsAtTheGate) {
+  start();
+  size_t running = 0, most = 0;
+  for (int i = 0; i < 5; ++i)
+    gate->run(
+        false, [&] { most = std::max(most, ++running); }, [&] { --running; });
+  EXPECT_EQ(workers.jobs, kTlsStepsAtOnceMax);
+  std::string order;
+  gate->run(
+      true, [&] { order += "begun"; }, [] {});
+  gate->run(
+      false, [&] { order += " fresh"; }, [] {});
+  loop.settle();
+  EXPECT_EQ(most, kTlsStepsAtOnceMax);
+  EXPECT_EQ(order, "begun fresh");
+}
+
+TEST_F(Tls, TooManyWordsInAHandshake) {
+  start();
+  RawPeer peer(dial_raw());
+  peer.send(std::string("\x16\x03\x01\x40\x00\x01\x7f\xff\xff", 9) + std::string(kTlsHandshakeInputMax * 2, 'x'));
+  loop.settle();
+  EXPECT_EQ(server->tls_stats().failed, 1u);
+  loop.advance(2 * io::kSecond);
+  EXPECT_EQ(server->tls_stats().open, 0u);
+}
+
+TEST_F(Tls, OldVersionsAndSuites) {
+  server_config.version_min = "TLS1.3";
+  client_config.version_max = "TLS1.2";
+  start();
+  EXPECT_EQ(try_once().code(), Code::kUnavailable);
+  server_config.version_min = "TLS1.2";
+  server_config.cipher_suites = {"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"};
+  start();
+  EXPECT_EQ(ok(try_once()), "OK");
+  client_config.cipher_suites = {"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"};
+  EXPECT_EQ(try_once().code(), Code::kUnavailable);
+}
+
+TEST(TlsConfigTest, ContradictionsInEtcdsWords) {
+  auto text = [](auto change) {
+    TlsConfig config;
+    config.cert_file = "c";
+    config.key_file = "k";
+    change(config);
+    return std::string(check_tls_config(config).message());
+  };
+  EXPECT_EQ(text([](TlsConfig&) {}), "");
+  EXPECT_EQ(text([](TlsConfig& c) { c.version_min = "TLS1.4"; }),
+            "unexpected TLS version \"TLS1.4\" (must be one of: TLS1.2, TLS1.3)");
+  EXPECT_EQ(text([](TlsConfig& c) { c.version_min = "TLS1.3", c.version_max = "TLS1.2"; }),
+            "min version (TLS1.3) is greater than max version (TLS1.2)");
+  EXPECT_EQ(text([](TlsConfig& c) { c.version_min = "TLS1.3", c.cipher_suites = {"TLS_AES_128_GCM_SHA256"}; }),
+            "cipher suites cannot be configured when only TLS1.3 is enabled");
+  EXPECT_EQ(text([](TlsConfig& c) { c.cipher_suites = {"foo"}; }), "unexpected TLS cipher suite \"foo\"");
+  EXPECT_EQ(text([](TlsConfig& c) { c.key_file = ""; }), "KeyFile and CertFile must both be present[key: , cert: c]");
+  EXPECT_EQ(text([](TlsConfig& c) { c.client_key_file = "x"; }),
+            "ClientKeyFile and ClientCertFile must both be present or both absent: key: x, cert: ]");
+  EXPECT_EQ(text([](TlsConfig& c) {
+              c.allowed_names = {"a", "b"}, c.allowed_hostnames = {"h"};
+            }),
+            "AllowedCNs and AllowedHostnames are mutually exclusive (cns=[\"a\" \"b\"], hostnames=[\"h\"])");
+}
+
+}  // namespace
+}  // namespace fairlead::net
