@@ -19,6 +19,7 @@ enum class PlantedBug : uint8_t {
   kAmnesiacVoter,          // a member whose data directory was lost is let in again
   kWatchGap,               // a watcher that catches up loses what lies at the seam to the live events
   kServeDamaged,           // what is read from a segment is served without a look at its checksums
+  kWatchJump,              // watchers jump over what an installed snapshot brought
   kApplyTwice,             // a member that was restarted applies the entry behind a checkpoint twice
   kCleanerDropsTombstone,  // the cleaner leaves tombstones out that no dead list names
   kCleanerTakesLive,       // the cleaner leaves out a record that no dead list names
@@ -35,6 +36,7 @@ constexpr PlantedName kPlantedNames[] = {
     {PlantedBug::kAmnesiacVoter, "amnesiac_voter"},
     {PlantedBug::kWatchGap, "watch_gap"},
     {PlantedBug::kServeDamaged, "serve_damaged"},
+    {PlantedBug::kWatchJump, "watch_jump"},
     {PlantedBug::kApplyTwice, "apply_twice"},
     {PlantedBug::kCleanerDropsTombstone, "cleaner_drops_tombstone"},
     {PlantedBug::kCleanerTakesLive, "cleaner_takes_live"},

@@ -106,10 +106,6 @@ class WatchCall final : public net::CallHandler, public node::WatchSink {
     parts_.clear();
     if (call_->queued_bytes() > kStreamQueueBytesMax) api_.node().watches().set_ready(stream_, false);
   }
-  void on_ended(const Status& why) override {
-    open_ = false;
-    call_->finish(why);
-  }
 
  private:
   void leave() {

@@ -227,7 +227,6 @@ struct WatchHub::Impl {
 WatchHub::WatchHub(const Keyspace* keyspace, const WatchLimits& limits) : impl_(std::make_unique<Impl>()) {
   impl_->keyspace = keyspace;
   impl_->limits = limits;
-  impl_->next_stream = limits.first_stream;
   impl_->compact_revision = keyspace->compact_revision();
 }
 WatchHub::~WatchHub() = default;
@@ -398,6 +397,23 @@ void WatchHub::Impl::cancel_compacted() {
 }
 
 void WatchHub::applied(const ApplyResult& result) { impl_->applied(result); }
+
+void WatchHub::continue_on(const Keyspace* later) {
+  CHECK(later->revision() >= impl_->keyspace->revision(), "history goes on, it does not begin anew");
+  int64_t seen = impl_->keyspace->revision();  // by every live watcher
+  if (PLANTED(kWatchJump)) seen = later->revision();
+  impl_->keyspace = later;
+  impl_->jobs.clear();
+  impl_->reads.clear();
+  for (auto& [id, s] : impl_->streams) {
+    for (auto& [watch_id, w] : s->watchers) {
+      if (w->state == State::kLive) w->cursor = {seen + 1, 0};
+      impl_->settle(*w);
+    }
+  }
+  impl_->compact_revision = later->compact_revision();
+  if (impl_->not_live > 0) impl_->cancel_compacted();
+}
 
 // ---- Progress ----
 

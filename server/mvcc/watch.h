@@ -31,7 +31,6 @@ namespace fairlead::mvcc {
 using StreamId = uint64_t;
 
 struct WatchLimits {
-  StreamId first_stream = 1;  // a hub that takes another's place gives no number out again
   size_t watchers_per_stream_max = 10'000;
   size_t watchers_max = 1'000'000;
   size_t stream_bytes_max = 4 << 20;  // queued for one stream before its watchers become cursors
@@ -112,6 +111,11 @@ class WatchHub {
 
   // Right after every apply(), with its result. Compactions too: cursors that lost their history are cancelled.
   void applied(const ApplyResult& result);
+
+  // The state was replaced by a later one of the same history (a snapshot was installed): every watcher goes on as a
+  // cursor right behind what it has seen, or is cancelled where that was compacted. Reads that are not answered yet are
+  // void: their numbers must not be fed any more. Call while the keyspace so far still lives.
+  void continue_on(const Keyspace* keyspace);
 
   // Batches since the last call, streams in the order in which they got something.
   std::vector<WatchBatch> take();

@@ -19,11 +19,12 @@ std::string event_bytes(const KeyRecord& record, const KeyRecord* prev = nullptr
 // A hub on a Store; storage answers reads when told to.
 struct Watched {
   explicit Watched(KeyspaceOptions options = {}, WatchLimits limits = {})
-      : store(options), hub(&store.keyspace, limits) {
+      : owned(std::make_unique<Store>(options)), hub(&owned->keyspace, limits) {
     stream = hub.open_stream();
   }
+  Store& store() { return *owned; }
   ApplyResult apply(const Command& command) {
-    ApplyResult r = store.apply(command);
+    ApplyResult r = store().apply(command);
     hub.applied(r);
     return r;
   }
@@ -31,15 +32,15 @@ struct Watched {
     if (!read.scan) {
       ColdRecords values;
       for (Position p : read.positions) {
-        if (!store.disk.contains(p)) return hub.feed_failed(read.id);
-        EXPECT_TRUE(values.add(p, Bytes::copy(store.disk[p])).is_ok());
+        if (!store().disk.contains(p)) return hub.feed_failed(read.id);
+        EXPECT_TRUE(values.add(p, Bytes::copy(store().disk[p])).is_ok());
       }
       return hub.feed_records(read.id, values);
     }
     std::vector<ColdRecords::Entry> records;
     Position next = read.to;
     size_t bytes = 0;
-    for (auto it = store.disk.lower_bound(read.from); it != store.disk.end() && it->first < read.to; ++it) {
+    for (auto it = store().disk.lower_bound(read.from); it != store().disk.end() && it->first < read.to; ++it) {
       if (bytes > 0 && bytes + it->second.size() > read.bytes_max) {
         next = it->first;
         break;
@@ -113,7 +114,7 @@ struct Watched {
     hub.create(stream, r);
   }
 
-  Store store;
+  std::unique_ptr<Store> owned;
   WatchHub hub;
   StreamId stream;
 };
@@ -319,9 +320,9 @@ TEST(Watch, BytesQueuedForAStreamAreBounded) {
 TEST(Watch, HistoryAndPreviousValuesComeFromStorageWhenMemoryIsShort) {
   Watched w({.cache_bytes_max = 0});
   for (int i = 2; i <= 9; ++i) w.apply(put(i % 2 ? "b" : "a", std::to_string(i)));
-  w.store.drop_cache();
+  w.store().drop_cache();
   w.apply(put("a", "10"));
-  w.store.drop_cache();
+  w.store().drop_cache();
   w.watch("a", "", 2, true);
   w.watch("a", "c", 3, true);
   w.watch("b", "c", 2);
@@ -433,6 +434,87 @@ struct Follower {
   bool holds(const std::string& k) const { return end.empty() ? k == key : k >= key && (end == kFromKey || k < end); }
 };
 
+// A member that lagged behind gets a snapshot: another state, ahead of its own by what `missed` applies.
+void install(Watched& w, const std::function<void(Store&)>& missed) {
+  w.store().checkpoint();
+  auto ahead = std::make_unique<Store>(KeyspaceOptions{});
+  ahead->disk = w.store().disk;
+  ahead->side_disk = w.store().side_disk;
+  ahead->revision_on_disk = w.store().revision_on_disk;
+  ahead->compact_on_disk = w.store().compact_on_disk;
+  ahead->applied = w.store().applied;
+  ahead->keyspace = w.store().reload();
+  missed(*ahead);
+  ahead->checkpoint();
+  ahead->keyspace = ahead->reload();  // as after an install: nothing is in memory
+  w.hub.continue_on(&ahead->keyspace);
+  w.owned = std::move(ahead);
+}
+
+TEST(Watch, GoesOnBehindWhatItHasSeenWhenASnapshotIsInstalled) {
+  Watched w;
+  StreamId slow = w.hub.open_stream();
+  WatchCreateRequest all;
+  all.key = "a";
+  all.range_end = kFromKey;
+  WatchCreateRequest future = all;
+  all.prev_kv = true;
+  future.start_revision = 5;
+  WatchCreateRequest one;
+  one.key = "b";
+  w.hub.create(w.stream, all);
+  w.hub.create(w.stream, one);
+  w.hub.create(w.stream, future);
+  w.hub.create(slow, all);
+  w.said();
+  w.apply(put("a", "1"));
+  EXPECT_EQ(w.said(), "0@2 a=1; 0@2 a=1");
+  w.hub.set_ready(slow, false);
+  w.apply(put("b", "1"));
+  EXPECT_EQ(w.said(), "1@3 b=1; 0@3 b=1");
+  install(w, [](Store& ahead) {
+    ahead.apply(put("a", "2"));
+    ahead.apply(put("b", "2"));
+  });
+  w.catch_up();
+  EXPECT_EQ(w.said(), "1@5 b=2; 2@5 b=2; 0@5 a=2[1] b=2[1]");
+  w.apply(put("b", "3"));
+  w.catch_up();
+  EXPECT_EQ(w.said(), "1@6 b=3; 2@6 b=3; 0@6 b=3[2]");
+  w.hub.set_ready(slow, true);
+  w.catch_up();
+  EXPECT_EQ(w.said(), "0@6 b=1; 0@6 a=2[1] b=2[1]; 0@6 b=3[2]") << "the slow one goes on where it was";
+}
+
+TEST(Watch, IsCancelledWhenASnapshotsCompactionTookWhatItHasNotSeen) {
+  Watched w;
+  WatchCreateRequest a;
+  a.key = "a";
+  w.hub.create(w.stream, a);
+  w.apply(put("a", "1"));
+  w.said();
+  install(w, [](Store& ahead) {
+    ahead.apply(put("a", "2"));
+    ahead.apply(put("a", "3"));
+    ahead.apply(CompactRequest{4});
+  });
+  w.catch_up();
+  EXPECT_EQ(w.said(), "0@0 canceled compacted 4");
+}
+
+TEST(Watch, NothingIsLostBySnapshotOfTheSameRevision) {
+  Watched w;
+  WatchCreateRequest a;
+  a.key = "a";
+  w.hub.create(w.stream, a);
+  w.apply(put("a", "1"));
+  w.said();
+  install(w, [](Store&) {});
+  EXPECT_FALSE(w.hub.catching_up());
+  w.apply(put("a", "2"));
+  EXPECT_EQ(w.said(), "0@3 a=2");
+}
+
 class WatchRandom : public testing::TestWithParam<int> {};
 
 TEST_P(WatchRandom, EveryWatcherSeesItsHistoryOnceAndInOrder) {
@@ -449,12 +531,12 @@ TEST_P(WatchRandom, EveryWatcherSeesItsHistoryOnceAndInOrder) {
   std::map<std::pair<StreamId, int64_t>, Follower> followers;
   std::vector<Follower> finished;
   std::vector<HistoryRead> reads;
-  uint64_t compacted_cancels = 0, replies = 0;
+  uint64_t compacted_cancels = 0, replies = 0, installs = 0;
   std::map<StreamId, std::vector<Follower>> asked;  // waiting for their created reply
 
   auto key = [&] { return std::string(1, static_cast<char>('a' + rng() % 6)) + std::to_string(rng() % 4); };
-  auto apply = [&](const Command& command) {
-    ApplyResult result = w.store.apply(command);
+  auto apply_to = [&](Store& store, const Command& command) {
+    ApplyResult result = store.apply(command);
     // what a previous value is, independently of the hub: the state before this entry
     auto before = ref.newest;
     for (const Event& event : result.events) {
@@ -478,8 +560,9 @@ TEST_P(WatchRandom, EveryWatcherSeesItsHistoryOnceAndInOrder) {
         ref.newest[change.key] = bytes;
       }
     }
-    w.hub.applied(result);
+    return result;
   };
+  auto apply = [&](const Command& command) { w.hub.applied(apply_to(w.store(), command)); };
   auto receive = [&] {
     for (WatchBatch& batch : w.hub.take()) {
       for (const WatchMessage& m : batch.messages) {
@@ -536,7 +619,7 @@ TEST_P(WatchRandom, EveryWatcherSeesItsHistoryOnceAndInOrder) {
       // prev_kv may be left out where it was compacted away at the time
       bool same = f.got[i] == (f.prev_kv ? list[i]->with : list[i]->without);
       bool left_out =
-          f.prev_kv && f.got[i] == list[i]->without && list[i]->position.main <= w.store.keyspace.compact_revision();
+          f.prev_kv && f.got[i] == list[i]->without && list[i]->position.main <= w.store().keyspace.compact_revision();
       ASSERT_TRUE(same || left_out) << "event " << i << " at " << list[i]->position.main << " of watcher " << f.id;
     }
     if (!f.got.empty() && f.got.size() < list.size()) {
@@ -596,7 +679,8 @@ TEST_P(WatchRandom, EveryWatcherSeesItsHistoryOnceAndInOrder) {
         f.prev_kv = rng() % 2;
         f.no_put = rng() % 8 == 0;
         f.no_delete = rng() % 8 == 0;
-        int64_t now = w.store.keyspace.revision(), low = std::max<int64_t>(1, w.store.keyspace.compact_revision() - 1);
+        int64_t now = w.store().keyspace.revision(),
+                low = std::max<int64_t>(1, w.store().keyspace.compact_revision() - 1);
         if (rng() % 3) f.start = low + static_cast<int64_t>(rng() % static_cast<uint64_t>(now + 4 - low));
         r.key = f.key;
         r.range_end = f.end;
@@ -620,22 +704,35 @@ TEST_P(WatchRandom, EveryWatcherSeesItsHistoryOnceAndInOrder) {
         break;
       case 15: {
         if (rng() % 5) break;
-        int64_t low = std::max<int64_t>(1, w.store.keyspace.compact_revision()), now = w.store.keyspace.revision();
+        int64_t low = std::max<int64_t>(1, w.store().keyspace.compact_revision()), now = w.store().keyspace.revision();
         if (now - low > 60)
           apply(CompactRequest{low + static_cast<int64_t>(rng() % static_cast<uint64_t>(now - low - 40))});
         break;
       }
       case 16:
-        w.store.keyspace.compact_slice(5);
+        w.store().keyspace.compact_slice(5);
         break;
       case 17:
-        w.store.keyspace.trim_cache(1 + rng() % 3);
+        w.store().keyspace.trim_cache(1 + rng() % 3);
         break;
       case 18:
-        if (rng() % 3 == 0) w.store.checkpoint();
+        if (rng() % 3 == 0) w.store().checkpoint();
         break;
       case 19:
         w.hub.request_progress(s);
+        if (rng() % 8 == 0) {
+          reads.clear();
+          install(w, [&](Store& ahead) {
+            for (uint64_t n = rng() % 30; n > 0; --n) {
+              std::string k = key(), v(rng() % 60, 's');
+              if (rng() % 4)
+                apply_to(ahead, put(k, v));
+              else
+                apply_to(ahead, del(k));
+            }
+          });
+          ++installs;
+        }
         break;
       case 20:
       case 21: {
@@ -677,6 +774,7 @@ TEST_P(WatchRandom, EveryWatcherSeesItsHistoryOnceAndInOrder) {
   EXPECT_GT(compacted_cancels, 0u);
   EXPECT_GT(finished.size(), 20u);
   EXPECT_GT(replies, 500u);
+  EXPECT_GT(installs, 5u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, WatchRandom, testing::Range(1, 17));

@@ -126,8 +126,8 @@ void Node::acknowledge_snapshot() {
   if (receiver_) receiver_->installed();
 }
 
-// Everything that stood on the old state goes on from the new one: clients' open reads are refused, watch streams are
-// ended (their clients resume from the revision they have seen), leases start anew.
+// Everything that stood on the old state goes on from the new one: clients' open reads are refused, watchers read what
+// they have not seen from its history, leases start anew.
 void Node::switch_to_snapshot(std::unique_ptr<mvcc::Keyspace> keyspace, const storage::StoreState& state) {
   raft::Configuration config;
   Status status = decode_config(state.config, config);
@@ -135,18 +135,10 @@ void Node::switch_to_snapshot(std::unique_ptr<mvcc::Keyspace> keyspace, const st
   ++generation_;
   while (!range_jobs_.empty()) finish_range_job(range_jobs_.begin()->second, err_leader_changed());
   fail_reads(err_leader_changed());
-  std::map<mvcc::StreamId, WatchSink*> sinks = std::move(sinks_);
-  sinks_.clear();
-  for (auto& [id, sink] : sinks) {
-    hub_->close_stream(id);
-    sink->on_ended({Code::kUnavailable, "etcdserver: leader changed"});
-  }
-  hub_ = nullptr;
+  // Reads of history that are on their way belong to the generation before and are dropped.
+  stats_.watchers_continued += hub_->stats().watchers;
+  hub_->continue_on(keyspace.get());
   keyspace_ = std::move(keyspace);
-  // A stream's number is never used twice: whoever ends a stream late must not end another's.
-  mvcc::WatchLimits limits;
-  limits.first_stream = generation_ << 32 | 1;
-  hub_ = std::make_unique<mvcc::WatchHub>(keyspace_.get(), limits);
   retry_.reset();
   apply_cold_.clear();
   to_apply_.clear();

@@ -64,12 +64,11 @@ using RangeDone = std::function<void(const Status& status, const mvcc::RangeResu
 using TxnReadDone = std::function<void(const Status& status, const mvcc::TxnResult* result)>;
 using Done = std::function<void(const Status& status)>;
 
-// A client's watch stream. Batches come once a turn; `ended` comes once if the member must end the stream itself.
+// A client's watch stream. Batches come once a turn. Only its client, or the end of the member, ends a stream.
 class WatchSink {
  public:
   virtual ~WatchSink() = default;
   virtual void on_batch(const mvcc::WatchBatch& batch) = 0;
-  virtual void on_ended(const Status& why) = 0;
 };
 
 struct LeaseTimeToLive {

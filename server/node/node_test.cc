@@ -67,6 +67,62 @@ TEST(NodeSnapshot, ARefusedInstallLetsGoOfEverything) {
   EXPECT_EQ(cluster.fatal(2), "");
 }
 
+class Events final : public WatchSink {
+ public:
+  void on_batch(const mvcc::WatchBatch& batch) override {
+    for (const mvcc::WatchMessage& m : batch.messages) canceled |= m.canceled;
+    for (const Bytes& event : batch.events) seen.push_back(event.to_string());
+  }
+  std::vector<std::string> seen;
+  bool canceled = false;
+};
+
+// A stream at a member that gets a snapshot loses nothing, sees nothing twice and is not ended (etcd#15271: a jump).
+TEST(NodeSnapshot, WatchesGoOnBehindWhatTheyHaveSeen) {
+  TestCluster cluster(3, [](size_t, Config& c) {
+    c.checkpoint_interval = 3600 * kSecond;
+    c.checkpoint_log_bytes = 64 << 10;
+    c.log_keep_bytes = 0;
+  });
+  cluster.form();
+  ASSERT_TRUE(cluster.make_leader(0));
+  Events events;
+  cluster.in_turn(2, [&](Node& n) {
+    mvcc::WatchCreateRequest request;
+    request.key = "a";
+    request.range_end = "z";
+    request.prev_kv = true;
+    n.watches().create(n.open_watch(&events), request);
+  });
+  size_t puts = 0;
+  std::string value(2000, 'x');
+  auto put = [&] {
+    ASSERT_TRUE(cluster.put(0, "k" + std::to_string(puts % 7), value + std::to_string(puts)).is_ok());
+    ++puts;
+  };
+  for (int i = 0; i < 10; ++i) put();
+  ASSERT_TRUE(cluster.wait([&] { return events.seen.size() == puts; }));
+  cluster.isolate(2, true);
+  for (size_t m : {0, 1}) cluster.world().reset_connections(cluster.host(m), cluster.host(2));
+  for (int i = 0; i < 200; ++i) put();
+  for (int i = 0; i < 2; ++i) {
+    uint64_t checkpoints = cluster.node(0).stats().checkpoints;
+    cluster.in_turn(0, [](Node& n) { n.checkpoint_now(); });
+    ASSERT_TRUE(cluster.wait([&] { return cluster.node(0).stats().checkpoints > checkpoints; }));
+    put();
+  }
+  cluster.isolate(2, false);
+  ASSERT_TRUE(cluster.wait([&] { return cluster.node(2).stats().snapshots_installed == 1; }));
+  EXPECT_EQ(cluster.node(2).stats().watchers_continued, 1u);
+  put();
+  ASSERT_TRUE(cluster.wait([&] { return events.seen.size() >= puts; })) << events.seen.size() << " of " << puts;
+  cluster.run_for(kSecond);
+  EXPECT_EQ(events.seen.size(), puts);
+  EXPECT_FALSE(events.canceled);
+  for (size_t i = 0; i < puts && i < events.seen.size(); ++i)
+    EXPECT_NE(events.seen[i].find(value + std::to_string(i)), std::string::npos) << "event " << i;
+}
+
 // ---- leases
 
 int64_t grant(TestCluster& cluster, size_t member, int64_t ttl) {
@@ -152,6 +208,32 @@ TEST(NodeLease, ARevokeOfUnknownOutcomeHoldsRenewalsBack) {
   EXPECT_TRUE(answer.status.is_ok()) << answer.status.to_string();
   EXPECT_EQ(answer.ttl, 0) << "a lease was renewed whose revoke was on its way";
   EXPECT_TRUE(cluster.wait([&] { return cluster.node(0).keyspace().leases().empty(); }, 60 * kSecond));
+}
+
+// A leader that wakes from a pause longer than an election steps down before anything else: clients' renewals may have
+// waited at its door, so it ends no lease, and what it still serves has passed a new quorum round.
+TEST(NodeLease, ALeaderThatWakesFromAPauseRevokesNothing) {
+  for (io::Nanos shift = 0; shift < 600 * kMillisecond; shift += 50 * kMillisecond) {
+    TestCluster cluster(3);
+    cluster.form();
+    ASSERT_TRUE(cluster.make_leader(0));
+    int64_t id = grant(cluster, 0, 3);
+    cluster.run_for(shift);  // of its timers against the pause
+    // Nobody is elected meanwhile: all of them stand still, as on a suspended machine.
+    Term term = cluster.node(0).raft().term();
+    for (size_t m : {0, 1, 2}) cluster.world().pause(cluster.host(m), 4 * kSecond);
+    KeepAlive answer;
+    cluster.world().post(cluster.host(0), [&] {
+      cluster.node(0).lease_keep_alive(id, [&](const Status& s, int64_t ttl) { answer = {true, s, ttl, 0}; });
+    });
+    cluster.run_for(4 * kSecond);
+    ASSERT_TRUE(cluster.wait([&] { return answer.answered; }));
+    EXPECT_TRUE(answer.status.is_ok()) << answer.status.to_string();
+    EXPECT_EQ(answer.ttl, 3) << "after " << shift / kMillisecond << " ms";
+    EXPECT_EQ(cluster.node(0).keyspace().leases().size(), 1u);
+    EXPECT_GE(cluster.node(0).stats().stalls, 1u);
+    EXPECT_GT(cluster.node(0).raft().term(), term) << "it went on leading as if nothing had been";
+  }
 }
 
 // ---- reads

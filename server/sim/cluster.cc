@@ -159,6 +159,7 @@ void Cluster::collect(const Member& member) {
   counters_->cleanings += member.node->cleaner().runs;
   counters_->leases_expired += stats.leases_expired;
   counters_->stalls += stats.stalls;
+  counters_->watches_continued += stats.watchers_continued;
 }
 
 }  // namespace fairlead::sim

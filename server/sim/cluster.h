@@ -57,7 +57,8 @@ struct Counters {
   uint64_t unreadable_blocks = 0;
   uint64_t damage_refused = 0;  // members that gave up and named the damage, and reads that ended so
   uint64_t drifting_clocks = 0;
-  uint64_t stalls = 0;  // members that noticed that they, or their disk, had stood still
+  uint64_t watches_continued = 0;  // over an installed snapshot
+  uint64_t stalls = 0;             // members that noticed that they, or their disk, had stood still
   uint64_t transfers = 0;
   uint64_t wipes = 0;
   uint64_t messages_repeated = 0;
@@ -84,7 +85,8 @@ void for_each_counter(Counters& c, F&& f) {
   f("transfers", c.transfers), f("wipes", c.wipes), f("messages repeated", c.messages_repeated);
   f("failed writes", c.failed_writes), f("full disks", c.full_disks), f("rotten segments", c.rotten_segments);
   f("rotten logs", c.rotten_logs), f("unreadable blocks", c.unreadable_blocks);
-  f("damage refused", c.damage_refused), f("drifting clocks", c.drifting_clocks), f("stalls", c.stalls);
+  f("damage refused", c.damage_refused), f("drifting clocks", c.drifting_clocks), f("stalls", c.stalls),
+      f("watches continued", c.watches_continued);
   f("operations through bytes", c.ops_bytes);
   f("messages lost", c.messages_lost), f("operations ok", c.ops_ok), f("operations failed", c.ops_failed);
   f("operations unknown", c.ops_unknown), f("watch events", c.watch_events), f("compactions", c.compactions);

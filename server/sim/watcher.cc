@@ -115,12 +115,6 @@ class Watcher::Sink final : public node::WatchSink {
       deliver(std::move(message));
     }
   }
-  void on_ended(const Status&) override {
-    watcher_->cluster_->world().scheduler().after(io::kMillisecond, nullptr, "watch.ended",
-                                                  [w = watcher_, connection = connection_] {
-                                                    if (w->connection_ == connection) w->detach();
-                                                  });
-  }
 
   mvcc::StreamId stream = 0;
 
