@@ -24,15 +24,20 @@ own_kubernetes() {
 
 # A Kubernetes of the user's: nothing is assumed of its network, everything goes through its API server.
 use_context() {
-  need_program kubectl
+  command -v kubectl >/dev/null || fail "there is no program 'kubectl'" \
+    "put the one that you use with context '$context' into PATH"
   kubectl=(kubectl --context "$context")
   namespace=fairlead-demo reach=forward
   state_dir=${FAIRLEAD_STATE:-$cache_dir/demo-$context}
   # shellcheck source=../kube/net.sh
   . "$root/e2e/kube/net.sh"
 }
+need_answer() {
+  k get --raw /readyz >/dev/null || fail "the Kubernetes of context '$context' does not answer" \
+    "the reason is above; kubectl config get-contexts lists the contexts"
+}
 context_kubernetes() {
-  k get --raw /readyz >/dev/null || fail "the Kubernetes of context '$context' does not answer"
+  need_answer
   mkdir -p "$run" "$logs"
   touch "$state_dir/.fairlead-state"
   if [ -n "${FAIRLEAD_IMAGE:-}" ] && [ -n "${FAIRLEAD_OPERATOR_IMAGE:-}" ]; then
@@ -45,6 +50,10 @@ context_kubernetes() {
   fi
   k get namespace $namespace >/dev/null 2>&1 || k create namespace $namespace >/dev/null
 }
+nodes_have_images() {
+  k get nodes -o json | jq -e '[.items[].status.images[]?.names[]?] |
+    contains(["localhost/fairlead:dev", "localhost/fairlead-operator:dev"])' >/dev/null
+}
 # Local clusters take image archives; for others the user has to say where the images are.
 bring_images() {
   local archive
@@ -54,8 +63,9 @@ bring_images() {
       k3d-*) k3d image import "$archive" -c "${context#k3d-}" ;;
       minikube*) minikube -p "$context" image load "$archive" ;;
       *)
-        k get nodes -o json | jq -e '[.items[].status.images[]?.names[]?] | contains(["localhost/fairlead:dev", "localhost/fairlead-operator:dev"])' >/dev/null ||
-          fail "the nodes of '$context' do not have the images" "push build/images/*.tar to a registry they use and set FAIRLEAD_IMAGE and FAIRLEAD_OPERATOR_IMAGE"
+        # A kubelet reports what it has a while after it got it.
+        nodes_have_images || wait_for 30 "the nodes to report the images" nodes_have_images ||
+          fail "the nodes of '$context' do not have the images" "on each node: ctr -n k8s.io images import FILE, for both files in build/images; or push the images to a registry that the nodes use and set FAIRLEAD_IMAGE and FAIRLEAD_OPERATOR_IMAGE"
         return
         ;;
     esac || fail "the image $archive could not be loaded into '$context'"
@@ -66,9 +76,15 @@ demo_down() {
   if [ -n "$context" ]; then
     use_context
     say "Deleting the demo from context $context"
+    need_answer
     local file
     for file in "$run"/*.pid; do [ ! -e "$file" ] || end "$(basename "$file" .pid)" TERM; done
     rm -rf "$state_dir"
+    if ! k get crd fairleadclusters.fairlead.io >/dev/null 2>&1; then
+      k delete namespace $namespace --ignore-not-found --timeout=60s >/dev/null || fail "namespace $namespace could not be deleted"
+      note "nothing of the demo is there"
+      return
+    fi
     kn delete flc $cluster --ignore-not-found --timeout=120s || true
     # Other clusters of the user's need operator and kinds; deleting the kinds would delete them too.
     if [ -n "$(k get flc -A -o name)" ]; then
@@ -78,6 +94,7 @@ demo_down() {
       k delete --ignore-not-found --timeout=60s -f "$root/manifests/crds" >/dev/null
     fi
     k delete namespace $namespace --ignore-not-found --timeout=60s >/dev/null
+    note "nothing of the demo is left in it"
     return
   fi
   kube_down

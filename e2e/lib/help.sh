@@ -14,6 +14,7 @@ verb_help() {
       interop           only etcdctl and a Go client against build/bin/fairlead      1 min
       conformance [--run REGEX] [--short] [--fresh] [--jobs N]
                         etcd's own black-box tests; the reference's result is kept  20 min, 10 min
+      docs              only the commands that README.md shows                       1 min
   sim [--seeds N] [--first-seed S] [--seconds S] [--jobs J]
                         N fresh seeds of the simulator (200)                         1 min
       --seed S [--trace]

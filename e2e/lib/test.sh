@@ -47,6 +47,19 @@ test_interop() {
   add_score "$log"
 }
 
+# What the documents say, and the parts of the demo's script that a demo here does not reach.
+test_docs() {
+  say "Documents"
+  setup_packages etcd-client iproute2
+  local log=$log_dir/docs.log
+  (cd "$root/e2e/docs" && python3 -B blocks_test.py) >"$log_dir/docs-test.log" 2>&1 && case_passed "the check of documents finds what it should" ||
+    case_failed "the check of documents (see $log_dir/docs-test.log)"
+  python3 -B "$root/e2e/docs/blocks.py" "$root/README.md" 2>&1 | tee "$log" | sed '/^[0-9]* passed, [0-9]* failed$/d' || true
+  add_score "$log"
+  "$root/e2e/docs/load_test.sh" 2>&1 | tee "$log" | sed '/^[0-9]* passed, [0-9]* failed$/d' || true
+  add_score "$log"
+}
+
 verb_test() {
   case ${1:-} in
     '' | --seconds*)
@@ -55,6 +68,11 @@ verb_test() {
       test_sim "$@"
       test_interop
       test_conformance --short
+      test_docs
+      ;;
+    docs)
+      build_programs
+      test_docs
       ;;
     unit)
       build_all
@@ -74,7 +92,7 @@ verb_test() {
       build_programs fairlead
       test_conformance "$@"
       ;;
-    *) fail "'./dev test $1' is unknown" "./dev test [unit | sim [--seconds N] | interop | conformance [--short] ...]" ;;
+    *) fail "'./dev test $1' is unknown" "./dev test [unit | sim [--seconds N] | interop | docs | conformance [--short] ...]" ;;
   esac
   print_score
 }
