@@ -7,6 +7,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 . "$root/e2e/lib/common.sh"
 . "$root/e2e/interop/servers.sh"
 . "$root/e2e/interop/commands.sh"
+. "$root/e2e/interop/auth_commands.sh"
 
 server=$FAIRLEAD_BIN/fairlead
 etcdctl=$ETCD_BIN/etcdctl
@@ -27,19 +28,26 @@ with_server() {
   "$@"
 }
 
+run_all() {
+  run_commands
+  run_auth_commands
+}
+
 compare_commands() {
   local label out name
+  export ETCD_BCRYPT_COST=4 # many log-ins
   ctl="$etcdctl --endpoints=$url"
   for label in etcd fairlead; do
     out=$work/out-$label
     mkdir -p "$out"
     if [ $label = etcd ]; then set -- "$ETCD_BIN/etcd"; else set -- "$server"; fi
-    with_server $label "$1" run_commands || {
+    with_server $label "$1" run_all || {
       case_failed "etcdctl: $label does not serve"
       return
     }
     stopped_in_order "$last_pid" || case_failed "$label does not stop in order on SIGTERM"
   done
+  unset ETCD_BCRYPT_COST
   for name in "$work"/out-etcd/*; do
     name=$(basename "$name")
     if diff -u --label etcd --label fairlead "$work/out-etcd/$name" "$work/out-fairlead/$name" >"$work/diff" 2>&1; then

@@ -3,6 +3,7 @@
 #include <unordered_map>
 
 #include "server/api/api.h"
+#include "server/mvcc/errors.h"
 
 namespace fairlead::api {
 namespace {
@@ -75,8 +76,127 @@ const Access* access_of(std::string_view path) {
   return it == table().end() ? nullptr : &it->second;
 }
 
-Result<node::Caller> Api::caller(const net::CallRef&) { return node::Caller(); }
-Status Api::require_user(const net::CallRef&) { return {}; }
-Status Api::require_admin(const net::CallRef&) { return {}; }
+Result<node::Caller> Api::caller(const net::CallRef& call) {
+  if (!node_.auth().enabled()) return node::Caller();
+  if (admitted_call_ == call.get()) return *admitted_;
+  return identities_.resolve(*call);
+}
+
+Status Api::require_user(const net::CallRef& call) {
+  ASSIGN_OR_RETURN(node::Caller who, caller(call));
+  return node_.auth().enabled() && who.nobody() ? mvcc::err_user_empty() : Status();
+}
+
+Status Api::require_admin(const net::CallRef& call) {
+  ASSIGN_OR_RETURN(node::Caller who, caller(call));
+  return node_.check_admin(who);
+}
+
+void Api::with_caller(const net::CallRef& call, std::function<void(const Result<node::Caller>&)> use) {
+  if (!node_.auth().enabled()) return use(node::Caller());
+  Result<node::Caller> who = caller(call);
+  if (who.is_ok() && !who->nobody()) return use(who);
+  identities_.learn(call, [this, call, use = std::move(use)] {
+    if (!call->done()) use(caller(call));
+  });
+}
+
+// ---- the gate before every handler
+
+Status Api::admit(Access access, const Result<node::Caller>& who) const {
+  RETURN_IF_ERROR(who.status());
+  if (!node_.auth().enabled()) return {};
+  if (access == Access::kAdmin) return node_.check_admin(*who);
+  return who->nobody() ? mvcc::err_user_empty() : Status();
+}
+
+// A refusal is said only after this member has caught up: it may not know the token yet, or a right that was granted
+// through another member.
+void Api::run_admitted(Access access, const net::UnaryMethod& inner, net::CallRef call, Bytes request, bool again) {
+  Result<node::Caller> who = caller(call);
+  if (Status s = admit(access, who); !s.is_ok()) {
+    if (again) return call->finish(s);
+    return identities_.learn(call, [this, access, &inner, call, request] {
+      if (!call->done()) run_admitted(access, inner, call, request, true);
+    });
+  }
+  admitted_call_ = call.get();
+  admitted_ = &*who;
+  inner(std::move(call), std::move(request));
+  admitted_call_ = nullptr;
+  admitted_ = nullptr;
+}
+
+namespace {
+
+// A stream whose caller is not known yet: what it sends waits, one message at a time, then the real handler takes over.
+class Waiting final : public net::CallHandler {
+ public:
+  void on_message(net::ServerCall& call, Bytes in) override {
+    if (inner_) return inner_->on_message(call, std::move(in));
+    messages_.push_back(std::move(in));
+    call.pause_input(true);
+  }
+  void on_half_close(net::ServerCall& call) override {
+    if (inner_) return inner_->on_half_close(call);
+    half_closed_ = true;
+  }
+  void on_cancel(net::ServerCall& call, const Status& why) override {
+    if (inner_) inner_->on_cancel(call, why);
+  }
+  void on_drained(net::ServerCall& call) override {
+    if (inner_) inner_->on_drained(call);
+  }
+  void become(net::ServerCall& call, std::unique_ptr<net::CallHandler> inner) {
+    inner_ = std::move(inner);
+    if (!inner_) return;
+    call.pause_input(false);
+    for (Bytes& message : messages_)
+      if (!call.done()) inner_->on_message(call, std::move(message));
+    messages_.clear();
+    if (half_closed_ && !call.done()) inner_->on_half_close(call);
+  }
+
+ private:
+  std::unique_ptr<net::CallHandler> inner_;
+  std::vector<Bytes> messages_;
+  bool half_closed_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<net::CallHandler> Api::open_admitted(Access access, const net::StreamMethod& inner,
+                                                     net::ServerCall& call) {
+  Status s = admit(access, caller(call.ref()));
+  if (s.is_ok()) return inner(call);
+  auto waiting = std::make_unique<Waiting>();
+  // The handler lives as long as the call is not done.
+  identities_.learn(call.ref(), [this, access, &inner, ref = call.ref(), handler = waiting.get()] {
+    if (ref->done()) return;
+    if (Status again = admit(access, caller(ref)); !again.is_ok()) return ref->finish(again);
+    handler->become(*ref, inner(*ref));
+  });
+  return waiting;
+}
+
+void Api::guard(net::Router& router) {
+  for (const auto& route : router.routes()) {
+    const Access* known = access_of(route->path);
+    Access access = known ? *known : Access::kAdmin;
+    if (access == Access::kOpen) continue;
+    if (route->unary) {
+      auto inner = std::make_shared<net::UnaryMethod>(std::move(route->unary));
+      route->unary = [this, access, inner](net::CallRef call, Bytes request) {
+        if (!node_.auth().enabled()) return (*inner)(std::move(call), std::move(request));
+        run_admitted(access, *inner, std::move(call), std::move(request), false);
+      };
+    } else if (access != Access::kKeys) {  // those ask for themselves, message by message
+      auto inner = std::make_shared<net::StreamMethod>(std::move(route->stream));
+      route->stream = [this, access, inner](net::ServerCall& call) {
+        return node_.auth().enabled() ? open_admitted(access, *inner, call) : (*inner)(call);
+      };
+    }
+  }
+}
 
 }  // namespace fairlead::api

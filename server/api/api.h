@@ -7,7 +7,10 @@
 #include <memory>
 #include <string>
 
+#include "server/api/access.h"
+#include "server/api/identity.h"
 #include "server/api/kv_codec.h"
+#include "server/api/passwords.h"
 #include "server/io/io.h"
 #include "server/net/router.h"
 #include "server/net/server.h"
@@ -20,9 +23,17 @@ inline constexpr std::string_view kEtcdVersion = "3.7.1";
 inline constexpr std::string_view kEtcdClusterVersion = "3.7.0";
 inline constexpr std::string_view kFairleadVersion = "0.1.0";
 
+struct AuthOptions {
+  std::string token = "simple";  // --auth-token
+  int bcrypt_cost = kBcryptCostDefault;
+};
+
 class Api {
  public:
-  Api(const io::World& world, node::Node& node);
+  Api(const io::World& world, node::Node& node, const AuthOptions& auth = {});
+
+  // Before anything is served: reads the keys of --auth-token, and blocks.
+  Status open_auth();
 
   // gRPC services and HTTP pages of the client port.
   void add_client_routes(net::Router& router);
@@ -49,6 +60,9 @@ class Api {
   Result<node::Caller> caller(const net::CallRef& call);
   Status require_user(const net::CallRef& call);   // any authenticated user
   Status require_admin(const net::CallRef& call);  // etcd's error unless the caller has the role root
+  // The same for streams, and for whoever must not be wrong: a token that this member does not know yet is waited for.
+  // Runs `use` inside the call where nothing has to be waited for; not at all once the call is done.
+  void with_caller(const net::CallRef& call, std::function<void(const Result<node::Caller>&)> use);
 
  private:
   void add_kv(net::Router& router);
@@ -56,6 +70,23 @@ class Api {
   void add_lease(net::Router& router);
   void add_cluster(net::Router& router);
   void add_maintenance(net::Router& router);
+  void add_auth(net::Router& router);
+  void add_users(net::Router& router);
+  void add_roles(net::Router& router);
+
+  // access.cc
+  void guard(net::Router& router);
+  Status admit(Access access, const Result<node::Caller>& who) const;
+  void run_admitted(Access access, const net::UnaryMethod& inner, net::CallRef call, Bytes request, bool again);
+  std::unique_ptr<net::CallHandler> open_admitted(Access access, const net::StreamMethod& inner, net::ServerCall& call);
+
+  // auth.cc
+  struct LogIn;
+  void change_users(net::CallRef call, const mvcc::AuthChange& change);
+  void change_users_hashed(net::CallRef call, std::string password, mvcc::AuthChange change);
+  void change_password(net::CallRef call, const Bytes& request);
+  void log_in(std::shared_ptr<LogIn> attempt);
+  void give_token(std::shared_ptr<LogIn> attempt);
 
   void put(net::CallRef call, const Bytes& request);
   void range(net::CallRef call, const Bytes& request);
@@ -70,6 +101,12 @@ class Api {
 
   io::World world_;
   node::Node& node_;
+  AuthOptions auth_options_;
+  Identities identities_;
+  Passwords passwords_;
+  // While an admitted handler's first part runs: whose call it is.
+  const net::ServerCall* admitted_call_ = nullptr;
+  const node::Caller* admitted_ = nullptr;
   const net::Server* server_ = nullptr;
   const net::Router* client_router_ = nullptr;
   uint64_t health_success_ = 0;

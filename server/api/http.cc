@@ -36,7 +36,13 @@ constexpr Check kChecks[] = {
 
 }  // namespace
 
-Api::Api(const io::World& world, node::Node& node) : world_(world), node_(node), started_at_(world.loop->now()) {}
+Api::Api(const io::World& world, node::Node& node, const AuthOptions& auth)
+    : world_(world),
+      node_(node),
+      auth_options_(auth),
+      identities_(world, node),
+      passwords_(world, auth.bcrypt_cost),
+      started_at_(world.loop->now()) {}
 
 void Api::add_client_routes(net::Router& router) {
   add_kv(router);
@@ -44,6 +50,8 @@ void Api::add_client_routes(net::Router& router) {
   add_lease(router);
   add_cluster(router);
   add_maintenance(router);
+  add_auth(router);
+  guard(router);  // after the last method
   add_metrics_routes(router);
 }
 

@@ -20,8 +20,10 @@ void Api::range(net::CallRef call, const Bytes& in) {
   mvcc::RangeRequest request;
   if (Status s = decode(in.view(), request); !s.is_ok()) return call->finish(s);
   if (Status s = mvcc::check(request); !s.is_ok()) return call->finish(s);
+  Result<node::Caller> who = caller(call);
+  if (!who.is_ok()) return call->finish(who.status());
   node_.range(
-      in, request,
+      *who, in, request,
       [this, call](const Status& status, const mvcc::RangeResult* result) {
         if (!status.is_ok()) return call->finish(status);
         call->reply(encode_range_response(header(result->revision), *result));
@@ -33,7 +35,9 @@ void Api::put(net::CallRef call, const Bytes& in) {
   mvcc::PutRequest request;
   if (Status s = decode(in.view(), request); !s.is_ok()) return call->finish(s);
   if (Status s = mvcc::check(request); !s.is_ok()) return call->finish(s);
-  node_.propose(request, [this, call](const Status& status, const mvcc::ApplyResult* result) {
+  Result<node::Caller> who = caller(call);
+  if (!who.is_ok()) return call->finish(who.status());
+  node_.propose(*who, request, [this, call](const Status& status, const mvcc::ApplyResult* result) {
     if (!status.is_ok()) return call->finish(status);
     call->reply(encode_put_response(header(result->revision), std::get<mvcc::PutResult>(result->reply)));
   });
@@ -43,7 +47,9 @@ void Api::delete_range(net::CallRef call, const Bytes& in) {
   mvcc::DeleteRangeRequest request;
   if (Status s = decode(in.view(), request); !s.is_ok()) return call->finish(s);
   if (Status s = mvcc::check(request); !s.is_ok()) return call->finish(s);
-  node_.propose(request, [this, call](const Status& status, const mvcc::ApplyResult* result) {
+  Result<node::Caller> who = caller(call);
+  if (!who.is_ok()) return call->finish(who.status());
+  node_.propose(*who, request, [this, call](const Status& status, const mvcc::ApplyResult* result) {
     if (!status.is_ok()) return call->finish(status);
     call->reply(
         encode_delete_range_response(header(result->revision), std::get<mvcc::DeleteRangeResult>(result->reply)));
@@ -55,13 +61,16 @@ void Api::txn(net::CallRef call, const Bytes& in) {
   if (Status s = decode(in.view(), request); !s.is_ok()) return call->finish(s);
   if (Status s = mvcc::check(request, {static_cast<int64_t>(node_.config().txn_ops_max)}); !s.is_ok())
     return call->finish(s);
+  Result<node::Caller> who = caller(call);
+  if (!who.is_ok()) return call->finish(who.status());
   if (mvcc::is_read_only(request)) {
-    return node_.read_txn(in, std::move(request), [this, call](const Status& status, const mvcc::TxnResult* result) {
-      if (!status.is_ok()) return call->finish(status);
-      call->reply(encode_txn_response(header(result->revision), *result));
-    });
+    return node_.read_txn(*who, in, std::move(request),
+                          [this, call](const Status& status, const mvcc::TxnResult* result) {
+                            if (!status.is_ok()) return call->finish(status);
+                            call->reply(encode_txn_response(header(result->revision), *result));
+                          });
   }
-  node_.propose(std::move(request), [this, call](const Status& status, const mvcc::ApplyResult* result) {
+  node_.propose(*who, std::move(request), [this, call](const Status& status, const mvcc::ApplyResult* result) {
     if (!status.is_ok()) return call->finish(status);
     call->reply(encode_txn_response(header(result->revision), std::get<mvcc::TxnResult>(result->reply)));
   });

@@ -29,8 +29,15 @@ class KeepAliveCall final : public net::CallHandler {
 
  private:
   void serve(net::CallRef call) {
+    api_.with_caller(call, [this, call, alive = alive_](const Result<node::Caller>& who) {
+      if (!*alive || call->done()) return;
+      if (!who.is_ok()) return call->finish(who.status());
+      serve_as(*who, call);
+    });
+  }
+  void serve_as(const node::Caller& who, net::CallRef call) {
     int64_t id = waiting_.front();
-    api_.node().lease_keep_alive(id, [this, call, id, alive = alive_](const Status& status, int64_t ttl) {
+    api_.node().lease_keep_alive(who, id, [this, call, id, alive = alive_](const Status& status, int64_t ttl) {
       if (!*alive || call->done()) return;
       if (!status.is_ok()) return call->finish(status);
       LeaseKeepAliveResponse reply;
@@ -70,7 +77,9 @@ void Api::add_lease(net::Router& router) {
   auto revoke = [this](net::CallRef call, Bytes in) {
     LeaseRevokeRequest request;
     if (Status s = parse(in, request); !s.is_ok()) return call->finish(s);
-    node_.propose(mvcc::LeaseRevokeRequest{request.id()},
+    Result<node::Caller> who = caller(call);
+    if (!who.is_ok()) return call->finish(who.status());
+    node_.propose(*who, mvcc::LeaseRevokeRequest{request.id()},
                   [this, call](const Status& status, const mvcc::ApplyResult* result) {
                     if (!status.is_ok()) return call->finish(status);
                     call->reply(encode_header_only(header(result->revision)));
@@ -83,7 +92,9 @@ void Api::add_lease(net::Router& router) {
   router.add_unary("/etcdserverpb.Lease/LeaseTimeToLive", [this](net::CallRef call, Bytes in) {
     LeaseTimeToLiveRequest request;
     if (Status s = parse(in, request); !s.is_ok()) return call->finish(s);
-    node_.lease_time_to_live(request.id(), request.keys(),
+    Result<node::Caller> who = caller(call);
+    if (!who.is_ok()) return call->finish(who.status());
+    node_.lease_time_to_live(*who, request.id(), request.keys(),
                              [this, call](const Status& status, const node::LeaseTimeToLive* ttl) {
                                if (!status.is_ok()) return call->finish(status);
                                LeaseTimeToLiveResponse reply;
@@ -96,7 +107,9 @@ void Api::add_lease(net::Router& router) {
                              });
   });
   router.add_unary("/etcdserverpb.Lease/LeaseLeases", [this](net::CallRef call, Bytes) {
-    node_.lease_list([this, call](const Status& status, const std::vector<int64_t>* ids) {
+    Result<node::Caller> who = caller(call);
+    if (!who.is_ok()) return call->finish(who.status());
+    node_.lease_list(*who, [this, call](const Status& status, const std::vector<int64_t>* ids) {
       if (!status.is_ok()) return call->finish(status);
       LeaseLeasesResponse reply;
       fill(reply.mutable_header(), header());

@@ -1,12 +1,16 @@
 // The Watch service: one handler per stream. Events come encoded from the hub; here each message only gets its header.
+#include <deque>
+
 #include "base/codec.h"
 #include "server/api/api.h"
 #include "server/api/proto_util.h"
+#include "server/mvcc/errors.h"
 
 namespace fairlead::api {
 namespace {
 
 constexpr size_t kStreamQueueBytesMax = 4 << 20;   // above it the stream's watchers become cursors
+constexpr std::string_view kFirstKey("\0", 1);     // what an empty key means
 constexpr size_t kStreamDrainMarkBytes = 1 << 20;  // below it they go on
 
 char* store_field(char* p, int number, uint64_t value) {
@@ -39,7 +43,10 @@ class WatchCall final : public net::CallHandler, public node::WatchSink {
   WatchCall(Api& api, net::ServerCall& call) : api_(api), call_(&call), stream_(api.node().open_watch(this)) {
     call.set_drain_mark(kStreamDrainMarkBytes);
   }
-  ~WatchCall() override { leave(); }
+  ~WatchCall() override {
+    *alive_ = false;
+    leave();
+  }
 
   void on_message(net::ServerCall& call, Bytes in) override {
     etcdserverpb::WatchRequest request;
@@ -47,10 +54,15 @@ class WatchCall final : public net::CallHandler, public node::WatchSink {
       leave();
       return call.finish(s);
     }
+    if (judging_) return waiting_.push_back(std::move(request));
+    handle(request);
+  }
+  void handle(const etcdserverpb::WatchRequest& request) {
     mvcc::WatchHub& hub = api_.node().watches();
     switch (request.request_union_case()) {
       case etcdserverpb::WatchRequest::kCreateRequest: {
         const auto& r = request.create_request();
+        if (api_.node().auth().enabled() && r.start_revision() >= 0 && !admitted_) return judge(request);
         mvcc::WatchCreateRequest create;
         create.key = r.key();
         create.range_end = r.range_end();
@@ -108,6 +120,50 @@ class WatchCall final : public net::CallHandler, public node::WatchSink {
   }
 
  private:
+  // Asks whether the caller may watch this; what comes meanwhile waits, so that answers keep their order.
+  void judge(const etcdserverpb::WatchRequest& request) {
+    judging_ = true;
+    call_->pause_input(true);
+    api_.with_caller(call_->ref(), [this, request, alive = alive_](const Result<node::Caller>& who) {
+      if (!*alive || !open_) return;
+      if (!who.is_ok()) return judged(request, who.status());
+      auto may = [this, alive, request, caller = *who]() -> Status {
+        if (!*alive) return {};
+        const auto& r = request.create_request();
+        std::string_view key = r.key().empty() ? kFirstKey : std::string_view(r.key());
+        return api_.node().check_read(caller, key, r.range_end());
+      };
+      api_.node().when_permitted(may, [this, alive, request](const Status& status) {
+        if (*alive && open_) judged(request, status);
+      });
+    });
+  }
+  void judged(const etcdserverpb::WatchRequest& request, const Status& status) {
+    judging_ = false;
+    call_->pause_input(false);
+    if (status.is_ok()) {
+      admitted_ = true;
+      handle(request);
+      admitted_ = false;
+    } else {
+      api_.node().watches().refuse(stream_, refusal(status));
+    }
+    while (!judging_ && !waiting_.empty()) {
+      etcdserverpb::WatchRequest next = std::move(waiting_.front());
+      waiting_.pop_front();
+      handle(next);
+    }
+  }
+  // etcd's words here are those of a gRPC error printed whole.
+  static std::string_view refusal(const Status& why) {
+    if (why == mvcc::err_invalid_auth_token())
+      return "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token";
+    if (why == mvcc::err_auth_old_revision())
+      return "rpc error: code = InvalidArgument desc = etcdserver: revision of auth store is old";
+    if (why == mvcc::err_user_empty()) return "rpc error: code = InvalidArgument desc = etcdserver: user name is empty";
+    return "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
+  }
+
   void leave() {
     if (std::exchange(open_, false)) api_.node().close_watch(stream_);
   }
@@ -116,6 +172,10 @@ class WatchCall final : public net::CallHandler, public node::WatchSink {
   net::ServerCall* call_;
   mvcc::StreamId stream_;
   bool open_ = true;
+  bool judging_ = false;   // a create waits for its judgement
+  bool admitted_ = false;  // it has it
+  std::deque<etcdserverpb::WatchRequest> waiting_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   std::vector<Bytes> parts_;
   std::vector<size_t> ends_;
 };

@@ -137,6 +137,13 @@ const Flag kFlags[] = {
     {"Security", "tls-max-version", Kind::kString, field<&Options::tls_max_version>,
      "Maximum TLS version: TLS1.2 or TLS1.3 (default: the highest).", "e2e/interop/tls_test.sh: versions and cipher suites"},
 
+    {"Auth", "auth-token", Kind::kString, field<&Options::auth_token>,
+     "Specify a v3 authentication token type and its options ('simple' or 'jwt').", "server/api/jwt_test.cc: AuthTokenOption"},
+    {"Auth", "bcrypt-cost", Kind::kUint, field<&Options::bcrypt_cost>,
+     "Specify the cost / strength of the bcrypt algorithm for hashing auth passwords. Valid values are between 4 and 31.", "server/api/auth_test.cc: APasswordIsABcryptHash"},
+    {"Auth", "auth-token-ttl", Kind::kUint, field<&Options::auth_token_ttl_seconds>,
+     "Time (in seconds) of the auth-token-ttl.", "server/node/tokens_test.cc: ATokenLivesFromItsLastUse"},
+
     {"Profiling and Monitoring", "listen-metrics-urls", Kind::kString, field<&Options::listen_metrics_urls>,
      "List of URLs to listen on for the /metrics and /health endpoints. For https, the client URL TLS info is used.", ""},
 
@@ -214,9 +221,6 @@ const Flag kMissingFlags[] = {
     MISSING("Clustering", "proxy", kString, "off"),
     MISSING("Security", "cors", kString, "*"),
     MISSING("Security", "host-whitelist", kString, "*"),
-    MISSING("Auth", "auth-token", kString, "simple"),
-    MISSING("Auth", "bcrypt-cost", kUint, "10"),
-    MISSING("Auth", "auth-token-ttl", kUint, "300"),
     MISSING("Profiling and Monitoring", "enable-pprof", kBool, "false"),
     MISSING("Profiling and Monitoring", "metrics", kString, "basic"),
     MISSING("Logging", "log-format", kString, "json"),

@@ -93,6 +93,7 @@ Result<node::Config> node_config(const Options& o) {
   c.initial_cluster_new = o.initial_cluster_state == "new";
   c.heartbeat_interval = o.heartbeat_interval_ms * io::kMillisecond;
   c.election_timeout = o.election_timeout_ms * io::kMillisecond;
+  if (o.auth_token_ttl_seconds > 0) c.auth_token_ttl = o.auth_token_ttl_seconds * io::kSecond;
   c.txn_ops_max = static_cast<size_t>(o.max_txn_ops);
   c.request_bytes_max = static_cast<size_t>(o.max_request_bytes);
   c.slow_apply = o.warning_apply_duration_ms * io::kMillisecond;
@@ -137,7 +138,14 @@ class Member {
       fprintf(stderr, "fairlead: %s\n", std::string(why.message()).c_str());
       world_->loop().stop();
     });
-    api_ = std::make_unique<api::Api>(w_, *node_);
+    api::AuthOptions auth{options_.auth_token, static_cast<int>(options_.bcrypt_cost)};
+    if (auth.bcrypt_cost < api::kBcryptCostMin || auth.bcrypt_cost > api::kBcryptCostMax) {
+      w_.log->warn("use default bcrypt cost instead of the invalid given cost",
+                   {{"given-cost", auth.bcrypt_cost}, {"default-cost", api::kBcryptCostDefault}});
+      auth.bcrypt_cost = api::kBcryptCostDefault;
+    }
+    api_ = std::make_unique<api::Api>(w_, *node_, auth);
+    if (Status s = api_->open_auth(); !s.is_ok()) return invalid_argument("--auth-token: " + std::string(s.message()));
     api_->add_client_routes(client_router_);
     if (!options_.listen_client_http_urls.empty()) {  // gRPC and pages apart
       client_router_.set_http(nullptr);

@@ -57,6 +57,10 @@ struct Options {
   std::string cipher_suites;
   std::string tls_min_version = "TLS1.2";
   std::string tls_max_version;
+  // authentication
+  std::string auth_token = "simple";
+  int64_t bcrypt_cost = 10;
+  int64_t auth_token_ttl_seconds = 300;
   // logging
   std::string logger = "zap";
   std::string log_level = "info";

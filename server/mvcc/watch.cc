@@ -261,6 +261,12 @@ void WatchHub::set_ready(StreamId id, bool ready) {
   }
 }
 
+void WatchHub::refuse(StreamId stream, std::string_view reason) {
+  WatchMessage& m = impl_->message(*impl_->streams.at(stream), kInvalidId, impl_->keyspace->revision());
+  m.created = m.canceled = true;
+  m.cancel_reason = reason;
+}
+
 void WatchHub::create(StreamId stream, const WatchCreateRequest& r) {
   Stream& s = *impl_->streams.at(stream);
   int64_t now = impl_->keyspace->revision();
@@ -277,12 +283,7 @@ void WatchHub::create(StreamId stream, const WatchCreateRequest& r) {
              impl_->watchers >= impl_->limits.watchers_max) {
     refused = "etcdserver: too many watchers";
   }
-  if (!refused.empty()) {
-    WatchMessage& m = impl_->message(s, kInvalidId, now);
-    m.created = m.canceled = true;
-    m.cancel_reason = refused;
-    return;
-  }
+  if (!refused.empty()) return refuse(stream, refused);
   auto w = std::make_unique<Watcher>();
   w->stream = &s;
   w->sequence = impl_->next_sequence++;

@@ -101,6 +101,8 @@ class WatchHub {
   // Queues the reply (created, or created and canceled with etcd's reason and watch_id -1). No event of the watcher
   // comes before it.
   void create(StreamId stream, const WatchCreateRequest& request);
+  // Queues the reply of a create that the caller refuses; `reason` is a literal.
+  void refuse(StreamId stream, std::string_view reason);
   void cancel(StreamId stream, int64_t watch_id);  // unknown ids are ignored, as in etcd
   // One answer with watch_id -1 as soon as every watcher of the stream is caught up and has started.
   void request_progress(StreamId stream);

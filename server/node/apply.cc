@@ -49,8 +49,15 @@ bool Node::apply_entry(const raft::Entry& entry) {
   CHECK(envelope.is_ok(), "a committed entry is malformed");
   bool mine = envelope->proposer == member_id();
   switch (envelope->kind) {
-    case kEntryCommand:
-      return apply_command(entry, envelope->payload, envelope->request, mine);
+    case kEntryCommand: {
+      mvcc::Identity nobody;
+      return apply_command(entry, &nobody, envelope->payload, envelope->request, mine);
+    }
+    case kEntryAs:
+      return apply_as(entry, envelope->payload, envelope->request, mine);
+    case kEntryAuth:
+      apply_auth(entry, envelope->payload, envelope->request, mine);
+      return true;
     case kEntryAttributes:
       apply_attributes(envelope->payload);
       if (mine) answer(envelope->request, Status(), nullptr);
@@ -63,10 +70,19 @@ bool Node::apply_entry(const raft::Entry& entry) {
   return true;
 }
 
-bool Node::apply_command(const raft::Entry& entry, std::string_view payload, uint64_t request, bool mine) {
+bool Node::apply_command(const raft::Entry& entry, const mvcc::Identity* who, std::string_view payload,
+                         uint64_t request, bool mine) {
   Result<mvcc::Command> command = mvcc::decode_command(payload);
   CHECK(command.is_ok(), "a committed command is malformed");
   if (!keyspace_->applying()) {
+    Status judged = who && auth_.enabled() ? auth_.check(*who, *command, *keyspace_) : Status();
+    if (!judged.is_ok()) {
+      result_ = {};
+      result_.status = judged;
+      result_.revision = keyspace_->revision();
+      if (mine) answer(request, judged, &result_);
+      return true;
+    }
     std::vector<mvcc::Position> cold = keyspace_->needs(*command, apply_cold_);
     if (!cold.empty()) {
       fetch_for_apply(std::move(cold));

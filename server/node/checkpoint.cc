@@ -139,6 +139,8 @@ void Node::switch_to_snapshot(std::unique_ptr<mvcc::Keyspace> keyspace, const st
   stats_.watchers_continued += hub_->stats().watchers;
   hub_->continue_on(keyspace.get());
   keyspace_ = std::move(keyspace);
+  if (Status s = auth_.load(keyspace_->side()); !s.is_ok()) return fatal(s);
+  tokens_.clear();  // their users may have changed in entries that were never seen here
   retry_.reset();
   apply_cold_.clear();
   to_apply_.clear();

@@ -34,6 +34,8 @@ struct Config {
   io::Nanos slow_apply = 100 * io::kMillisecond;
   io::Nanos watch_progress_interval = 600 * io::kSecond;
 
+  io::Nanos auth_token_ttl = 300 * io::kSecond;  // of simple tokens, after their last use
+
   size_t value_cache_bytes = 64 << 20;
   size_t recent_entries_bytes = 8 << 20;  // log entries kept in memory for followers that lag a little
   size_t checkpoint_tail_bytes = 32 << 20;

@@ -34,7 +34,7 @@ void Node::lease_grant(int64_t id, int64_t ttl, ApplyDone done) {
   }
   while (request.id == 0) request.id = static_cast<int64_t>(world_.random->next() & INT64_MAX);
   request.ttl = mvcc::granted_ttl(ttl, mvcc::min_ttl(config_.election_timeout / io::kMillisecond));
-  propose_command(request, false, std::move(done));
+  propose_command(Caller(), request, false, std::move(done));
 }
 
 void Node::lease_tick() {
@@ -43,10 +43,12 @@ void Node::lease_tick() {
   if (!raft_->is_leader() || !lease_clock_.in_force() || stopping_) return;
   for (int64_t id : lease_clock_.due(now_ms(), kRevokesPerTick)) {
     ++stats_.leases_expired;
-    propose_command(mvcc::LeaseRevokeRequest{id}, true, [this, id](const Status& status, const mvcc::ApplyResult*) {
-      // Of unknown outcome it may be committed yet: the lease stays revoking, and is named again after a while.
-      if (!status.is_ok() && status != err_timeout()) lease_clock_.revoke_failed(id, now_ms());
-    });
+    propose_command(Caller::cluster(), mvcc::LeaseRevokeRequest{id}, true,
+                    [this, id](const Status& status, const mvcc::ApplyResult*) {
+                      // Of unknown outcome it may be committed yet: the lease stays revoking, and is named again after
+                      // a while.
+                      if (!status.is_ok() && status != err_timeout()) lease_clock_.revoke_failed(id, now_ms());
+                    });
   }
 }
 

@@ -34,7 +34,8 @@ std::string hex(uint64_t v) {
 
 }  // namespace
 
-Node::Node(const io::World& world, Config config) : world_(world), config_(std::move(config)) {}
+Node::Node(const io::World& world, Config config)
+    : world_(world), config_(std::move(config)), tokens_(config_.auth_token_ttl) {}
 
 Node::~Node() {
   *alive_ = false;
@@ -121,6 +122,7 @@ Status Node::recover() {
 
   keyspace_ = std::make_unique<mvcc::Keyspace>(mvcc::KeyspaceOptions{config_.value_cache_bytes});
   RETURN_IF_ERROR(load_keyspace(*keyspace_));
+  RETURN_IF_ERROR(auth_.load(keyspace_->side()));
   hub_ = std::make_unique<mvcc::WatchHub>(keyspace_.get());
   applied_ = state.applied;
   applied_term_ = state.applied_term;

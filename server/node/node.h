@@ -28,6 +28,7 @@
 #include "base/ids.h"
 #include "base/status.h"
 #include "server/io/io.h"
+#include "server/mvcc/auth.h"
 #include "server/mvcc/keyspace.h"
 #include "server/mvcc/lease.h"
 #include "server/mvcc/range.h"
@@ -36,6 +37,7 @@
 #include "server/node/config.h"
 #include "server/node/membership.h"
 #include "server/node/stats.h"
+#include "server/node/tokens.h"
 #include "server/peer/transport.h"
 #include "server/raft/raft.h"
 #include "server/storage/cleaner.h"
@@ -63,6 +65,7 @@ using ApplyDone = std::function<void(const Status& status, const mvcc::ApplyResu
 using RangeDone = std::function<void(const Status& status, const mvcc::RangeResult* result)>;
 using TxnReadDone = std::function<void(const Status& status, const mvcc::TxnResult* result)>;
 using Done = std::function<void(const Status& status)>;
+using AuthDone = std::function<void(const Status& status, Index entry)>;
 
 // A client's watch stream. Batches come once a turn. Only its client, or the end of the member, ends a stream.
 class WatchSink {
@@ -140,6 +143,25 @@ class Node {
   void lease_keep_alive(int64_t id, std::function<void(const Status&, int64_t ttl)> done);  // ttl 0: no such lease
   void lease_time_to_live(int64_t id, bool keys, std::function<void(const Status&, const LeaseTimeToLive*)> done);
   void lease_list(std::function<void(const Status&, const std::vector<int64_t>*)> done);
+
+  // In the name of a caller: a lease is judged by its keys (auth.cc).
+  void lease_keep_alive(const Caller& caller, int64_t id, std::function<void(const Status&, int64_t ttl)> done);
+  void lease_time_to_live(const Caller& caller, int64_t id, bool keys,
+                          std::function<void(const Status&, const LeaseTimeToLive*)> done);
+  void lease_list(const Caller& caller, std::function<void(const Status&, const std::vector<int64_t>*)> done);
+
+  // --- users and rights (auth.cc)
+  const mvcc::Auth& auth() const { return auth_; }
+  SimpleTokens& tokens() { return tokens_; }
+  // Judged when it is applied, in the caller's name. `entry`: where the change is in the log.
+  void propose_auth(const Caller& caller, const mvcc::AuthChange& change, AuthDone done);
+  // Judged by what is applied here now; OK while authentication is off.
+  Status check_read(const Caller& caller, std::string_view key, std::string_view range_end) const;
+  Status check_txn(const Caller& caller, const mvcc::TxnRequest& request) const;
+  Status check_admin(const Caller& caller) const;
+  // Asks `judge` now, and if it refuses once more behind a barrier: this member may be behind the cluster, and a right
+  // that was granted must not be refused. `done` may run inside the call.
+  void when_permitted(std::function<Status()> judge, Done done);
 
   // --- cluster
   const MemberMap& members() const { return members_; }
@@ -228,7 +250,7 @@ class Node {
 
   // propose.cc
   void propose_entry(uint8_t kind, std::string_view payload, bool leader_only, ApplyDone done);
-  void propose_command(const mvcc::Command& command, bool leader_only, ApplyDone done);
+  void propose_command(const Caller& caller, const mvcc::Command& command, bool leader_only, ApplyDone done);
   void propose_new();
   void fail_pending(uint64_t id, const Status& why);
   void fail_new_proposals(const Status& why);
@@ -238,7 +260,9 @@ class Node {
   // apply.cc
   void apply_committed();
   bool apply_entry(const raft::Entry& entry);  // false: parked
-  bool apply_command(const raft::Entry& entry, std::string_view payload, uint64_t request, bool mine);
+  // who: in whose name; null: the cluster's own.
+  bool apply_command(const raft::Entry& entry, const mvcc::Identity* who, std::string_view payload, uint64_t request,
+                     bool mine);
   void fetch_for_apply(std::vector<mvcc::Position> positions);
   void apply_attributes(std::string_view payload);
   void mirror_leases(const mvcc::Command& command, const mvcc::ApplyResult& result);
@@ -255,6 +279,13 @@ class Node {
              Done done);
   void fail_reads(const Status& why);
   void close_range_jobs();
+
+  // auth.cc
+  static void append_caller(std::string& out, const Caller& caller);
+  bool apply_as(const raft::Entry& entry, std::string_view payload, uint64_t request, bool mine);
+  void apply_auth(const raft::Entry& entry, std::string_view payload, uint64_t request, bool mine);
+  mvcc::Identity identity(const Caller& caller) const;
+  Status check_fresh(const Caller& caller) const;
 
   // watch.cc
   void deliver_watches();
@@ -293,6 +324,9 @@ class Node {
   std::unique_ptr<raft::Raft> raft_;
   std::unique_ptr<peer::Transport> transport_;
   mvcc::LeaseClock lease_clock_;
+  mvcc::Auth auth_;  // as the side records say
+  SimpleTokens tokens_;
+  Index auth_change_index_;  // of the last change of users and roles, while its proposer is answered
 
   MemberMap members_;
   std::vector<MemberId> removed_;  // tombstones, sorted

@@ -15,13 +15,14 @@ Status err_connection_lost() {
   return {Code::kUnavailable, "etcdserver: request timed out, possibly due to connection lost"};
 }
 
-void Node::propose(const Caller&, const mvcc::Command& command, ApplyDone done) {
-  propose_command(command, false, std::move(done));
+void Node::propose(const Caller& caller, const mvcc::Command& command, ApplyDone done) {
+  propose_command(caller, command, false, std::move(done));
 }
 
-void Node::propose_command(const mvcc::Command& command, bool leader_only, ApplyDone done) {
+void Node::propose_command(const Caller& caller, const mvcc::Command& command, bool leader_only, ApplyDone done) {
   thread_local std::string payload;  // keeps its capacity: a put then costs one allocation, for the entry
   payload.clear();
+  if (!caller.nobody()) append_caller(payload, caller);
   mvcc::append_command(payload, command);
   if (payload.size() > config_.request_bytes_max) {
     world_.loop->post([done = std::move(done)] {
@@ -29,7 +30,7 @@ void Node::propose_command(const mvcc::Command& command, bool leader_only, Apply
     });
     return;
   }
-  propose_entry(kEntryCommand, payload, leader_only, std::move(done));
+  propose_entry(caller.nobody() ? kEntryCommand : kEntryAs, payload, leader_only, std::move(done));
 }
 
 void Node::propose_entry(uint8_t kind, std::string_view payload, bool leader_only, ApplyDone done) {

@@ -7,6 +7,7 @@ namespace fairlead::node {
 
 struct Node::RangeJob {
   uint64_t id = 0;
+  Caller caller;
   Bytes owner;  // keeps the request's views alive
   mvcc::RangeRequest request;
   RangeDone done;
@@ -20,6 +21,7 @@ struct Node::RangeJob {
 
 struct Node::TxnJob {
   uint64_t id = 0;
+  Caller caller;
   Bytes owner;
   mvcc::TxnRequest request;
   TxnReadDone done;
@@ -82,7 +84,7 @@ void Node::close_range_jobs() {
   range_jobs_.clear();
 }
 
-void Node::range(const Caller&, Bytes owner, const mvcc::RangeRequest& request, RangeDone done,
+void Node::range(const Caller& caller, Bytes owner, const mvcc::RangeRequest& request, RangeDone done,
                  std::function<bool()> wanted) {
   // The common case by far, without a job: everything is in memory, and small.
   // While a snapshot is switched in, local reads wait for it too.
@@ -90,10 +92,13 @@ void Node::range(const Caller&, Bytes owner, const mvcc::RangeRequest& request, 
   if (local && request.range_end.empty() && !stopping_) {
     mvcc::RangeResult result;
     std::vector<mvcc::Position> missing;
-    Status status = keyspace_->range(request, {}, result, missing);
+    Status status = check_read(caller, request.key, request.range_end);
+    if (!status.is_ok()) return done(status, nullptr);
+    status = keyspace_->range(request, {}, result, missing);
     if (missing.empty()) return done(status, status.is_ok() ? &result : nullptr);
   }
   auto job = std::make_shared<RangeJob>();
+  job->caller = caller;
   job->owner = std::move(owner);
   job->request = request;
   job->done = std::move(done);
@@ -112,6 +117,7 @@ void Node::run_range(std::shared_ptr<RangeJob> job) {
   if (job->over) return;
   if (installing_) return finish_range_job(std::move(job), err_leader_changed());
   const mvcc::RangeRequest& r = job->request;
+  if (Status s = check_read(job->caller, r.key, r.range_end); !s.is_ok()) return finish_range_job(std::move(job), s);
   bool newest = r.revision <= 0 && !mvcc::needs_whole(r);
   bool few = newest && (r.count_only || (r.limit > 0 && static_cast<uint64_t>(r.limit) <= kRangeDirectKeys));
   if (!few && !r.range_end.empty() && keyspace_->count(r.key, r.range_end) > kRangeDirectKeys)
@@ -165,6 +171,9 @@ void Node::page_range(std::shared_ptr<RangeJob> job) {
     });
     return;
   }
+  // Rights may have changed since the first page.
+  Status still = check_read(job->caller, job->request.key, job->request.range_end);
+  if (!still.is_ok()) return finish_range_job(std::move(job), still);
   job->result.revision = job->cursor->revision();
   job->result.count = job->cursor->count();
   job->result.more = job->cursor->more();
@@ -181,8 +190,9 @@ void Node::finish_range_job(std::shared_ptr<RangeJob> job, const Status& status)
   job->done(status, status.is_ok() ? &job->result : nullptr);
 }
 
-void Node::read_txn(const Caller&, Bytes owner, mvcc::TxnRequest request, TxnReadDone done) {
+void Node::read_txn(const Caller& caller, Bytes owner, mvcc::TxnRequest request, TxnReadDone done) {
   auto job = std::make_shared<TxnJob>();
+  job->caller = caller;
   job->owner = std::move(owner);
   job->request = std::move(request);
   job->done = std::move(done);
@@ -207,7 +217,8 @@ void Node::run_txn(std::shared_ptr<TxnJob> job) {
   }
   mvcc::TxnResult result;
   std::vector<mvcc::Position> missing;
-  Status status = keyspace_->read_txn(job->request, job->cold, result, missing);
+  Status status = check_txn(job->caller, job->request);
+  if (status.is_ok()) status = keyspace_->read_txn(job->request, job->cold, result, missing);
   if (missing.empty() || !status.is_ok()) {
     job->over = true;
     txn_jobs_.erase(job->id);

@@ -63,6 +63,7 @@ void Node::on_tick() {
     raft_->tick();
   }
   expire();
+  tokens_.expire(now);
   schedule_tick();
 }
 
