@@ -47,6 +47,16 @@ test_interop() {
   add_score "$log"
 }
 
+test_bootstrap() {
+  setup_packages dnsmasq-base
+  say "Bootstrap: DNS SRV records, discovery tokens"
+  go_programs etcd
+  local log=$log_dir/bootstrap.log
+  ETCD_BIN=$(etcd_bin_dir) FAIRLEAD_BIN=$bin_dir "$root/e2e/interop/bootstrap_test.sh" 2>&1 | tee "$log" |
+    sed -u '/^[0-9]* passed, [0-9]* failed$/d' || true
+  add_score "$log"
+}
+
 # What the documents say, and the parts of the demo's script that a demo here does not reach.
 test_docs() {
   say "Documents"
@@ -67,6 +77,7 @@ verb_test() {
       test_unit
       test_sim "$@"
       test_interop
+      test_bootstrap
       test_conformance --short
       test_docs
       ;;
@@ -86,6 +97,7 @@ verb_test() {
     interop)
       build_programs fairlead
       test_interop
+      test_bootstrap
       ;;
     conformance)
       shift

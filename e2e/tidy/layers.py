@@ -12,6 +12,7 @@ import sys
 
 RAFT, MVCC, IO, NET = "server/raft", "server/mvcc", "server/io", "server/net"
 STORAGE, PEER, API, NODE = "server/storage", "server/peer", "server/api", "server/node"
+DISCOVERY = "server/discovery"
 BOLT = "server/bolt"
 SERVER = [RAFT, MVCC, IO, NET, BOLT, STORAGE, PEER, API, NODE]
 PLAN, CRD, KUBE, MEMBER = "operator/plan", "operator/crd", "operator/kube", "operator/member"
@@ -29,7 +30,8 @@ LAYERS = {
     PEER: [NET, IO, RAFT, MVCC, "proto"],
     NODE: [PEER, STORAGE, BOLT, NET, IO, RAFT, MVCC],
     API: [NODE, NET, IO, RAFT, MVCC, "proto"],
-    "server/main": SERVER + ["proto"],
+    DISCOVERY: [NET, IO, "proto"],
+    "server/main": SERVER + [DISCOVERY] + ["proto"],
     "server/sim": SERVER + ["proto"],
     PLAN: [],
     CRD: [PLAN],
@@ -60,8 +62,9 @@ OS_HEADERS = re.compile(
     r"thread|mutex|shared_mutex|condition_variable|future|random|fstream|filesystem|liburing\.h)$")
 OS_WORDS = re.compile(r"\b(\w+_clock::now|std::random_device|getenv)\b")
 OS_ALLOWED = [IO, "server/main", "server/sim"]
-# A pin of segments may be dropped by any thread, so the list of files to remove has a lock.
-OS_EXCEPTIONS = {(STORAGE, "mutex")}
+# A pin of segments may be dropped by any thread, so the list of files to remove has a lock. Name servers are asked
+# before anything else starts.
+OS_EXCEPTIONS = {(STORAGE, "mutex")} | {(DISCOVERY, h) for h in ("arpa/nameser.h", "netdb.h", "netinet/in.h")}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 LINES_MAX = 900

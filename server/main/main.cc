@@ -11,6 +11,7 @@
 
 #include "server/api/api.h"
 #include "server/io/real/world.h"
+#include "server/main/bootstrap.h"
 #include "server/main/notify.h"
 #include "server/main/options.h"
 #include "server/main/tls_setup.h"
@@ -87,7 +88,9 @@ Result<node::Config> node_config(const Options& o) {
   c.name_given = o.given.contains("name");
   c.data_dir = o.data_dir;
   ASSIGN_OR_RETURN(c.advertise_client_urls, split_urls("advertise-client-urls", o.advertise_client_urls));
-  ASSIGN_OR_RETURN(c.initial_cluster, parse_initial_cluster(o.initial_cluster));
+  if (!o.initial_cluster.empty()) {
+    ASSIGN_OR_RETURN(c.initial_cluster, parse_initial_cluster(o.initial_cluster));
+  }
   c.initial_cluster_token = o.initial_cluster_token;
   c.token_given = o.given.contains("initial-cluster-token");
   c.initial_cluster_new = o.initial_cluster_state == "new";
@@ -127,11 +130,33 @@ class Member {
     world_->logger().install_check_handler();
   }
 
+  // The node starts inside this call, or later on the loop where discovery has to look something up first.
   Status start() {
     ASSIGN_OR_RETURN(tls_, TlsSetup::create(w_, options_));
     tls_net_ = std::make_unique<net::TlsNet>(*w_.loop, *w_.net, [this] { return tls_->dial(); });
     w_.net = tls_net_.get();
     ASSIGN_OR_RETURN(node::Config config, node_config(options_));
+    bootstrap_ = std::make_unique<Bootstrap>(w_, options_);
+    Status outcome;
+    inside_start_ = true;
+    bootstrap_->run(std::move(config), [this, &outcome](Result<node::Config> found) {
+      Status s = found.is_ok() ? start_node(std::move(*found)) : found.status();
+      if (!inside_start_) return fail_late(s);
+      outcome = std::move(s);
+    });
+    inside_start_ = false;
+    return outcome;
+  }
+
+  int run() {
+    for (int signal_number : {SIGTERM, SIGINT})
+      world_->loop().on_signal(signal_number, [this, signal_number] { stop(signal_number); });
+    world_->loop().run();
+    return exit_code_;
+  }
+
+ private:
+  Status start_node(node::Config config) {
     ASSIGN_OR_RETURN(node_, node::Node::open(w_, std::move(config)));
     node_->set_on_fatal([this](const Status& why) {
       exit_code_ = 1;
@@ -167,14 +192,13 @@ class Member {
     return {};
   }
 
-  int run() {
-    for (int signal_number : {SIGTERM, SIGINT})
-      world_->loop().on_signal(signal_number, [this, signal_number] { stop(signal_number); });
-    world_->loop().run();
-    return exit_code_;
+  void fail_late(const Status& why) {
+    if (why.is_ok()) return;
+    exit_code_ = 1;
+    fprintf(stderr, "fairlead: %s\n", std::string(why.message()).c_str());
+    world_->loop().stop();
   }
 
- private:
   using TlsOf = net::TlsListen (TlsSetup::*)(const ListenAt&);
   Status listen(net::Server& server, std::string_view flag, const std::string& urls, net::Router& router,
                 TlsOf tls_of) {
@@ -223,6 +247,7 @@ class Member {
     if (std::exchange(stopping_, true)) return world_->loop().stop();  // a second signal: at once
     w_.log->info("received signal; shutting down", {{"signal", signal_number == SIGTERM ? "terminated" : "interrupt"}});
     notify("STOPPING=1");
+    if (!node_) return world_->loop().stop();  // discovery was still looking
     node_->stop([this] {
       // Answers are on their way; streams that stay open, as watches do, are ended after a moment.
       clients_->drain([this] { world_->loop().stop(); });
@@ -238,11 +263,13 @@ class Member {
   Options options_;
   std::unique_ptr<TlsSetup> tls_;
   std::unique_ptr<net::TlsNet> tls_net_;
+  std::unique_ptr<Bootstrap> bootstrap_;
   std::unique_ptr<node::Node> node_;
   std::unique_ptr<api::Api> api_;
   net::Router client_router_, client_http_router_, metrics_router_, peer_router_;
   std::unique_ptr<net::Server> clients_, peers_;
   uint64_t checkpoints_seen_ = 0;
+  bool inside_start_ = false;
   bool stopping_ = false;
   int exit_code_ = 0;
 };

@@ -193,7 +193,27 @@ Result<std::map<std::string, std::vector<std::string>>> parse_initial_cluster(co
   return out;
 }
 
+// As etcd: one way to find the peers, and nothing half said.
+Status check_discovery(const Options& o) {
+  bool by_token = !o.discovery_endpoints.empty(), by_names = !o.discovery_srv.empty();
+  if (o.discovery_fallback == "proxy")
+    return failed_precondition("v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"");
+  if (o.discovery_fallback != "exit")
+    return invalid_argument("invalid value \"" + o.discovery_fallback +
+                            "\" for flag -discovery-fallback: expected exit");
+  if (!o.initial_cluster.empty() + by_token + by_names > 1)
+    return failed_precondition(
+        "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", \"discovery-endpoints\" or "
+        "\"discovery-srv\"");
+  if (by_token == o.discovery_token.empty())
+    return failed_precondition("both --discovery-token and --discovery-endpoints must be set");
+  if (("," + o.discovery_endpoints + ",").find(",,") != std::string::npos && by_token)
+    return failed_precondition("--discovery-endpoints must not contain empty endpoints");
+  return {};
+}
+
 Status complete_options(Options& o) {
+  RETURN_IF_ERROR(check_discovery(o));
   RETURN_IF_ERROR(check_gates(o.feature_gates, o.warnings));
   if (o.name.empty()) return failed_precondition("--name must not be empty");
   if (o.data_dir.empty()) o.data_dir = o.name + ".etcd";
@@ -216,7 +236,7 @@ Status complete_options(Options& o) {
     if (!urls->empty()) RETURN_IF_ERROR(split_urls(flag, *urls).status());
   if (o.given.contains("listen-client-urls") && !o.given.contains("advertise-client-urls"))
     return invalid_argument("--advertise-client-urls is required when --listen-client-urls is set explicitly");
-  if (o.initial_cluster.empty()) {
+  if (o.initial_cluster.empty() && o.discovery_endpoints.empty() && o.discovery_srv.empty()) {
     ASSIGN_OR_RETURN(std::vector<std::string> urls,
                      split_urls("initial-advertise-peer-urls", o.initial_advertise_peer_urls));
     for (const std::string& url : urls)

@@ -43,6 +43,17 @@ struct Options {
   std::string initial_cluster_state = "new";
   std::string initial_cluster_token = "etcd-cluster";
   bool strict_reconfig_check = true;
+  std::string discovery_token;
+  std::string discovery_endpoints;
+  int64_t discovery_dial_timeout_ms = 2000;
+  int64_t discovery_request_timeout_ms = 5000;
+  int64_t discovery_keepalive_time_ms = 2000;
+  int64_t discovery_keepalive_timeout_ms = 6000;
+  std::string discovery_user;
+  std::string discovery_password;
+  std::string discovery_fallback = "exit";
+  std::string discovery_srv;
+  std::string discovery_srv_name;
   // security
   std::string cert_file, key_file, client_cert_file, client_key_file, trusted_ca_file, client_crl_file;
   std::string client_cert_allowed_hostname;

@@ -161,6 +161,23 @@ TEST(Options, InitialClusterGroupsUrlsByName) {
   EXPECT_FALSE(parse_initial_cluster("http://h2:1").is_ok());
 }
 
+TEST(Options, DiscoveryFlagsFitTogether) {
+  auto text = [](std::vector<std::string> args) {
+    auto o = parse_options(args, no_environment());
+    EXPECT_TRUE(o.is_ok()) << o.status().to_string();
+    return std::string(complete_options(*o).message());
+  };
+  EXPECT_EQ(text({"--discovery-token=t", "--discovery-endpoints=http://x:1"}), "");
+  EXPECT_EQ(text({"--discovery-srv=example.com"}), "");
+  EXPECT_EQ(text({"--discovery-token=t"}), "both --discovery-token and --discovery-endpoints must be set");
+  EXPECT_EQ(text({"--discovery-endpoints=http://x:1"}), "both --discovery-token and --discovery-endpoints must be set");
+  EXPECT_NE(text({"--discovery-token=t", "--discovery-endpoints=a,,b"}).find("must not contain empty"),
+            std::string::npos);
+  EXPECT_NE(text({"--discovery-srv=x", "--initial-cluster=default=http://localhost:2380"}).find("Choose one of"),
+            std::string::npos);
+  EXPECT_NE(text({"--discovery-fallback=proxy"}).find("v2 proxy is deprecated"), std::string::npos);
+}
+
 TEST(Options, FeatureGates) {
   EXPECT_TRUE(gate_enabled("", "FastLeaseKeepAlive"));
   EXPECT_FALSE(gate_enabled("", "LeaseCheckpoint"));
