@@ -123,6 +123,44 @@ TEST(NodeSnapshot, WatchesGoOnBehindWhatTheyHaveSeen) {
     EXPECT_NE(events.seen[i].find(value + std::to_string(i)), std::string::npos) << "event " << i;
 }
 
+// A leader whose segment rotted cannot help: it is told so, and neither side goes on for ever. Another leader can.
+TEST(NodeSnapshot, ADamagedOneIsNotAskedForWithoutEnd) {
+  TestCluster cluster(3, [](size_t, Config& c) {
+    c.checkpoint_interval = 3600 * kSecond;
+    c.checkpoint_log_bytes = 64 << 10;
+    c.log_keep_bytes = 0;
+  });
+  cluster.form();
+  ASSERT_TRUE(cluster.make_leader(0));
+  cluster.isolate(2, true);
+  for (size_t m : {0, 1}) cluster.world().reset_connections(cluster.host(m), cluster.host(2));
+  std::string value(2000, 'x');
+  for (int i = 0; i < 200; ++i) ASSERT_TRUE(cluster.put(0, "k" + std::to_string(i), value).is_ok());
+  for (size_t m : {0, 1, 0, 1}) {
+    uint64_t checkpoints = cluster.node(m).stats().checkpoints;
+    cluster.in_turn(m, [](Node& n) { n.checkpoint_now(); });
+    ASSERT_TRUE(cluster.wait([&] { return cluster.node(m).stats().checkpoints > checkpoints; }));
+    ASSERT_TRUE(cluster.put(0, "more", "1").is_ok());
+  }
+  io::sim::DiskImage& disk = cluster.world().disk(cluster.host(0));
+  std::pair<std::string, uint64_t> largest;
+  for (const auto& file : disk.files()) {
+    if (file.first.find("/seg-") != std::string::npos && file.second > largest.second) largest = file;
+  }
+  ASSERT_GT(largest.second, 10'000u);
+  ASSERT_TRUE(disk.flip_bit(largest.first, largest.second / 2, 3).is_ok());
+
+  uint64_t bytes = cluster.world().net_stats().bytes;
+  cluster.isolate(2, false);
+  cluster.run_for(5 * kSecond);
+  EXPECT_EQ(cluster.get_local(2, "k199"), "") << "a damaged snapshot was installed";
+  EXPECT_LT(cluster.world().net_stats().bytes - bytes, 150 * largest.second) << "sent again and again, at full speed";
+
+  ASSERT_TRUE(cluster.make_leader(1));
+  EXPECT_TRUE(cluster.wait([&] { return cluster.node(2).applied() == cluster.node(1).applied(); }));
+  EXPECT_EQ(cluster.get_local(2, "k199"), value);
+}
+
 // ---- leases
 
 int64_t grant(TestCluster& cluster, size_t member, int64_t ttl) {

@@ -175,6 +175,7 @@ void SnapshotReceiver::on_offer(std::string_view head, const Bytes& manifest) {
     manifest_ = manifest.to_string();
   }
   applied_ = applied;
+  damaged_files_ = 0;
   want_next();
 }
 
@@ -205,6 +206,8 @@ void SnapshotReceiver::on_piece(std::string_view head, const Bytes& piece) {
       files_.reset();
       return refuse(status.to_string());
     }
+    if (!status.is_ok() && ++damaged_files_ >= kDamagedFilesMax)
+      return refuse("what arrives is damaged, again and again; is the sender's disk? " + status.to_string());
     want_next();  // a damaged file is asked for again from its beginning
   });
 }

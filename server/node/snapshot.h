@@ -24,6 +24,7 @@ class Node;
 
 constexpr size_t kPieceBytes = 256 << 10;
 constexpr io::Nanos kSnapshotIdleTimeout = 30 * io::kSecond;
+constexpr int kDamagedFilesMax = 2;  // of one offer: then the damage is the sender's, not the way's
 
 class SnapshotSender final : public peer::ChannelHandler {
  public:
@@ -81,6 +82,7 @@ class SnapshotReceiver final : public peer::ChannelHandler {
   std::unique_ptr<storage::Receiver> files_;
   std::string manifest_;  // of files_: the same offer goes on where it was
   Index applied_;
+  int damaged_files_ = 0;  // since the offer
   bool writing_ = false;
   bool installing_ = false;
   size_t wanted_file_ = 0;
