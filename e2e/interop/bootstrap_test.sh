@@ -157,10 +157,13 @@ srv() {
 
 # with_service KIND: a one-member server on port 12379 as the discovery service; sets service.
 with_service() {
-  env -u ETCD_BIN "$(binary_of "$1")" --name service --data-dir "$work/service-$1.data" \
-    --listen-client-urls http://127.0.0.1:12379 --advertise-client-urls http://127.0.0.1:12379 \
+  local kind=$1
+  shift
+  env -u ETCD_BIN "$(binary_of "$kind")" --name service --data-dir "$work/service-$kind.data" \
+    --listen-client-urls http://127.0.0.1:12379,https://127.0.0.1:12378 --advertise-client-urls http://127.0.0.1:12379 \
     --listen-peer-urls http://127.0.0.1:12380 --initial-advertise-peer-urls http://127.0.0.1:12380 \
-    --initial-cluster service=http://127.0.0.1:12380 >"$work/service-$1.log" 2>&1 </dev/null &
+    --initial-cluster service=http://127.0.0.1:12380 --cert-file "$work/server.crt" --key-file "$work/server.key" \
+    --trusted-ca-file "$work/ca.crt" --client-cert-auth >"$work/service-$kind.log" 2>&1 </dev/null &
   service=$!
   pids+=("$service")
   wait_for 20 "the discovery service" ctl --endpoints=127.0.0.1:12379 endpoint health
@@ -191,14 +194,48 @@ ignored_afterwards() { # a member that has its data needs no discovery
   return $code
 }
 
+# A CA, a server's certificate for 127.0.0.1, a client's.
+make_certificates() {
+  local name usage
+  openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=test-ca -days 2 -keyout "$work/ca.key" -out "$work/ca.crt"
+  for name in server client; do
+    usage=$name"Auth"
+    openssl req -newkey rsa:2048 -nodes -subj "/CN=$name" -keyout "$work/$name.key" -out "$work/$name.csr"
+    openssl x509 -req -in "$work/$name.csr" -CA "$work/ca.crt" -CAkey "$work/ca.key" -CAcreateserial -days 2 \
+      -out "$work/$name.crt" -extfile <(printf 'subjectAltName=IP:127.0.0.1\nextendedKeyUsage=%s\n' "$usage")
+  done
+}
+by_token_over_tls() { # LABEL KIND FLAG...
+  local label=$1 kind=$2
+  shift 2
+  at_service put "/_etcd/registry/$label/_config/size" 3
+  three "$label" "$kind" 127.0.0.1 --discovery-token "$label" --discovery-endpoints https://127.0.0.1:12378 \
+    --discovery-insecure-transport=false --discovery-cert "$work/client.crt" --discovery-key "$work/client.key" "$@"
+}
+not_trusted() { # the service's authority is none that the system knows: no member may come up
+  at_service put /_etcd/registry/strange/_config/size 1
+  start_member strange fairlead 0 127.0.0.1 --discovery-token strange \
+    --discovery-endpoints https://127.0.0.1:12378 --discovery-insecure-transport=false
+  local pid=$last_pid code=0
+  wait_for 10 "a refusal" grep -q "retry connecting to discovery service.*certificate" "$work/strange-0.log" || code=1
+  stop_members "$pid"
+  return $code
+}
+
 tokens() {
   local kind
+  make_certificates >"$work/openssl.log" 2>&1
   for kind in etcd fairlead; do
     say "v3 discovery, the service is $kind"
     with_service $kind
     check "three members by a token: etcd's" by_token $kind etcd
     check "three members by a token: ours" by_token $kind fairlead
     check "token: ignored by a member that has its data" ignored_afterwards $kind
+    check "token over TLS: etcd's" by_token_over_tls tls-etcd etcd --discovery-cacert "$work/ca.crt"
+    check "token over TLS: ours" by_token_over_tls tls-fairlead fairlead --discovery-cacert "$work/ca.crt"
+    check "token over TLS, not verified" \
+      by_token_over_tls tls-skip fairlead --discovery-insecure-skip-tls-verify
+    check "token over TLS: a service that is not trusted" not_trusted
     check "token: one too many" one_too_many
     token_flags unknown
     check "token: unknown" both_refuse "discovery: size key not found" 127.0.0.1 "${flags[@]}"
@@ -206,7 +243,7 @@ tokens() {
     token_flags bad
     check "token: bad size" both_refuse "discovery: size key is bad" 127.0.0.1 "${flags[@]}"
     stop_server "$service" TERM || true
-    rm -rf "$work"/token-*.data
+    rm -rf "$work"/{token,tls}-*.data
   done
   check "token: the members of etcd and of ours are the same" same_members
   check "token without endpoints" both_refuse "both --discovery-token and --discovery-endpoints must be set" 127.0.0.1 \

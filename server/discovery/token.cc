@@ -75,8 +75,8 @@ struct TokenJoin::Impl : std::enable_shared_from_this<Impl>, net::ClientCallHand
 
   // ---- the connection
 
-  Status connect() {
-    if (client && !client->broken()) return {};
+  void connect() {
+    if (client && !client->broken()) return;
     client.reset();
     metadata.clear();
     std::string endpoint = request.endpoints[next_endpoint++ % request.endpoints.size()];
@@ -87,27 +87,18 @@ struct TokenJoin::Impl : std::enable_shared_from_this<Impl>, net::ClientCallHand
       endpoint = (name == "unix" || name == "unixs" ? "unix:" : "") + endpoint.substr(scheme + 3);
     }
     while (endpoint.ends_with("/") && !endpoint.starts_with("unix:")) endpoint.pop_back();
-    std::unique_ptr<io::Stream> stream = world.net->connect(endpoint);
-    if (secure) {
-      if (!request.secure) return unimplemented_tls(endpoint);
-      ASSIGN_OR_RETURN(stream, request.secure(std::move(stream), endpoint.substr(0, endpoint.rfind(':'))));
-    }
+    std::unique_ptr<io::Stream> stream = world.net->connect((secure ? "tls:" : "") + endpoint);
     net::ClientOptions options;
     options.authority = endpoint;
     options.message_bytes_max = kReplyBytesMax;
     options.ping_interval = std::max(request.keepalive_time, kPingIntervalMin);
     options.ping_timeout = request.keepalive_timeout;
     client = std::make_unique<net::Client>(*world.loop, std::move(stream), options);
-    return {};
-  }
-
-  static Status unimplemented_tls(const std::string& endpoint) {
-    return failed_precondition("discovery: endpoint " + endpoint + " asks for TLS, and there is none here");
   }
 
   // Never inside a callback of the client: it may be replaced here.
   void attempt() {
-    if (Status s = connect(); !s.is_ok()) return fail(s);
+    connect();
     if (!request.user.empty() && metadata.empty()) return authenticate();
     if (register_next) return register_self();
     read_size();

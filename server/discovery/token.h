@@ -7,6 +7,7 @@
 // Asynchronous on the loop, before node starts. A service that does not answer is asked again, after 2, 4, ... 256
 // seconds, for as long as it takes, as etcd does. Watches that break are followed by a new look at the whole.
 //
+// TLS: the net of the world dials "tls:HOST:PORT" (server/net/tls_net.h).
 // Protocol: etcd's --discovery-token, --discovery-endpoints. Errors are etcd's texts, all final.
 #pragma once
 
@@ -33,10 +34,8 @@ struct TokenRequest {
   io::Nanos keepalive_timeout = 6 * io::kSecond;
   std::string user, password;  // empty: not authenticated
   MemberId self;
-  std::string contents;  // what is registered: "NAME=URL,NAME=URL"
-  // Wraps a stream to an endpoint that wants TLS; empty where TLS is not to be had.
-  std::function<Result<std::unique_ptr<io::Stream>>(std::unique_ptr<io::Stream> plain, const std::string& host)> secure;
-  bool secure_by_default = false;  // for endpoints without a scheme
+  std::string contents;            // what is registered: "NAME=URL,NAME=URL"
+  bool secure_by_default = false;  // TLS for endpoints without a scheme
 };
 
 class TokenJoin {

@@ -72,13 +72,30 @@ void Bootstrap::find_by_token() {
     request.password = request.user.substr(colon + 1);
     request.user.resize(colon);
   }
+  request.secure_by_default = !options_.discovery_insecure_transport;
+  if (Status s = set_up_tls(); !s.is_ok()) return finish(s);
+  io::World world = world_;
+  world.net = tls_net_.get();
   request.self = node::bootstrap_member_id(advertised_, options_.discovery_token);
   for (const std::string& url : advertised_)
     request.contents += (request.contents.empty() ? "" : ",") + options_.name + "=" + url;
-  join_ = std::make_unique<discovery::TokenJoin>(world_, std::move(request), [this](Result<discovery::PeerMap> found) {
+  join_ = std::make_unique<discovery::TokenJoin>(world, std::move(request), [this](Result<discovery::PeerMap> found) {
     if (found.is_ok()) config_.initial_cluster = std::move(*found);
     finish(found.status());
   });
+}
+
+// The service has files of its own: it is another cluster.
+Status Bootstrap::set_up_tls() {
+  net::TlsConfig config;
+  config.cert_file = options_.discovery_cert;
+  config.key_file = options_.discovery_key;
+  config.trusted_ca_file = options_.discovery_cacert;
+  config.self_signed = options_.discovery_insecure_skip_tls_verify;  // then nothing is verified
+  ASSIGN_OR_RETURN(std::shared_ptr<net::TlsContext> context, net::TlsContext::create(world_, std::move(config)));
+  net::TlsDial dial{std::move(context), std::make_shared<net::TlsGate>(world_.workers)};
+  tls_net_ = std::make_unique<net::TlsNet>(*world_.loop, *world_.net, [dial] { return dial; });
+  return {};
 }
 
 void Bootstrap::verify(bool advertised_too) {

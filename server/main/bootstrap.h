@@ -8,6 +8,7 @@
 #include "server/discovery/srv.h"
 #include "server/discovery/token.h"
 #include "server/main/options.h"
+#include "server/net/tls_net.h"
 #include "server/node/config.h"
 
 namespace fairlead::server {
@@ -23,12 +24,14 @@ class Bootstrap {
  private:
   void find_by_names();
   void find_by_token();
+  Status set_up_tls();
   void verify(bool advertised_too);
   void finish(Status status);
 
   io::World world_;
   const Options& options_;
   std::unique_ptr<discovery::Resolver> resolver_;
+  std::unique_ptr<net::TlsNet> tls_net_;
   std::unique_ptr<discovery::TokenJoin> join_;
   std::vector<std::string> advertised_;
   node::Config config_;

@@ -49,6 +49,9 @@ struct Options {
   int64_t discovery_request_timeout_ms = 5000;
   int64_t discovery_keepalive_time_ms = 2000;
   int64_t discovery_keepalive_timeout_ms = 6000;
+  bool discovery_insecure_transport = true;
+  bool discovery_insecure_skip_tls_verify = false;
+  std::string discovery_cert, discovery_key, discovery_cacert;
   std::string discovery_user;
   std::string discovery_password;
   std::string discovery_fallback = "exit";
