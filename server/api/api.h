@@ -6,6 +6,8 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "server/api/access.h"
 #include "server/api/identity.h"
@@ -46,6 +48,14 @@ class Api {
   void set_servers(const net::Server* client, const net::Router* client_router) {
     server_ = client, client_router_ = client_router;
   }
+
+  // One of the sides that speak TLS ("client", "peer"); null where it does not.
+  struct TlsSide {
+    const char* name;
+    const net::Server* server;
+    const net::TlsContext* context;
+  };
+  void set_tls(std::vector<TlsSide> sides) { tls_sides_ = std::move(sides); }
 
   // Cluster id, member id and term of now, with the revision that a reply speaks of.
   Header header(int64_t revision) const;
@@ -109,6 +119,7 @@ class Api {
   const node::Caller* admitted_ = nullptr;
   const net::Server* server_ = nullptr;
   const net::Router* client_router_ = nullptr;
+  std::vector<TlsSide> tls_sides_;
   uint64_t health_success_ = 0;
   uint64_t health_failures_ = 0;
   io::Nanos started_at_;

@@ -267,12 +267,49 @@ void add_process(Page& page, const io::ProcessStats& p) {
 
 }  // namespace
 
+namespace {
+
+void add_tls(Page& page, const std::vector<Api::TlsSide>& all) {
+  std::vector<Api::TlsSide> sides;
+  for (const Api::TlsSide& side : all)
+    if (side.context) sides.push_back(side);
+  for (const Api::TlsSide& side : sides) {
+    const net::TlsStats& s = side.server->tls_stats();
+    for (auto [result, count] :
+         {std::pair{"ok", s.ok}, std::pair{"failed", s.failed}, std::pair{"timeout", s.timed_out},
+          std::pair{"pushed_out", s.pushed_out}, std::pair{"not_tls", s.not_tls}})
+      page.counter("fairlead_tls_handshakes_total", "TLS handshakes of accepted connections, by how they ended.",
+                   static_cast<double>(count), {{"side", side.name}, {"result", result}});
+  }
+  for (const Api::TlsSide& side : sides)
+    page.counter("fairlead_tls_resumed_total", "TLS handshakes that resumed a session.",
+                 static_cast<double>(side.server->tls_stats().resumed), {{"side", side.name}});
+  for (const Api::TlsSide& side : sides)
+    page.counter("fairlead_tls_handshake_seconds_total", "Seconds of the TLS handshakes that ended well.",
+                 side.server->tls_stats().seconds, {{"side", side.name}});
+  for (const Api::TlsSide& side : sides)
+    page.gauge("fairlead_tls_handshakes_open", "TLS handshakes that have not ended.",
+               static_cast<double>(side.server->tls_stats().open), {{"side", side.name}});
+  for (const Api::TlsSide& side : sides)
+    page.counter("fairlead_tls_reloads_total", "Times that changed TLS files were taken.",
+                 static_cast<double>(side.context->reloads()), {{"side", side.name}});
+  for (const Api::TlsSide& side : sides)
+    page.counter("fairlead_tls_reload_failures_total", "Times that changed TLS files could not be used.",
+                 static_cast<double>(side.context->reload_failures()), {{"side", side.name}});
+  for (const Api::TlsSide& side : sides)
+    page.gauge("fairlead_tls_certificate_not_after_seconds", "When this member's certificate ends, in Unix time.",
+               static_cast<double>(side.context->not_after_seconds()), {{"side", side.name}});
+}
+
+}  // namespace
+
 std::string Api::metrics_text() {
   Page page;
   add_server(page, node_);
   add_store(page, node_);
   add_disk(page, node_, world_.disk->log_mode());
   add_network(page, node_, server_);
+  add_tls(page, tls_sides_);
   add_grpc(page, client_router_);
   page.counter("etcd_server_health_success", "The total number of successful health checks.",
                static_cast<double>(health_success_));

@@ -182,6 +182,7 @@ class Member {
     clients_ = std::make_unique<net::Server>(w_, client_options(options_));
     peers_ = std::make_unique<net::Server>(w_, net::ServerOptions());
     api_->set_servers(clients_.get(), &client_router_);
+    api_->set_tls({{"client", clients_.get(), tls_->client()}, {"peer", peers_.get(), tls_->peer()}});
     RETURN_IF_ERROR(listen(*peers_, "listen-peer-urls", options_.listen_peer_urls, peer_router_, &TlsSetup::for_peers));
     RETURN_IF_ERROR(
         listen(*peers_, "listen-metrics-urls", options_.listen_metrics_urls, metrics_router_, &TlsSetup::for_metrics));
