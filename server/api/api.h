@@ -22,7 +22,6 @@ namespace fairlead::api {
 
 // The level of etcd's API that is served; what clients and dashboards see.
 inline constexpr std::string_view kEtcdVersion = "3.7.1";
-inline constexpr std::string_view kEtcdClusterVersion = "3.7.0";
 inline constexpr std::string_view kFairleadVersion = "0.1.0";
 
 struct AuthOptions {
@@ -63,6 +62,9 @@ class Api {
   node::Node& node() { return node_; }
   const io::World& world() const { return world_; }
   std::string metrics_text();
+  // Snapshots on their way to clients.
+  size_t snapshots_open() const { return snapshots_open_; }
+  void snapshot_opened(int by) { snapshots_open_ += static_cast<size_t>(by); }
 
   // --- who asks (access.h)
   // The caller's identity; nobody while authentication is off or where none was shown. Unauthenticated "invalid auth
@@ -97,6 +99,8 @@ class Api {
   void change_password(net::CallRef call, const Bytes& request);
   void log_in(std::shared_ptr<LogIn> attempt);
   void give_token(std::shared_ptr<LogIn> attempt);
+  void add_snapshot(net::Router& router);
+  void add_downgrade(net::Router& router);
 
   void put(net::CallRef call, const Bytes& request);
   void range(net::CallRef call, const Bytes& request);
@@ -105,6 +109,9 @@ class Api {
   void compact(net::CallRef call, const Bytes& request);
   void reply_when_compacted(net::CallRef call);
 
+  void reply_downgrade(const net::CallRef& call);
+  void downgrade_enabled(const net::HttpRequest& request, net::HttpReplyPtr reply);
+  std::string version_body() const;
   void handle_http(net::HttpRequest request, net::HttpReplyPtr reply);
   void health(const net::HttpRequest& request, net::HttpReplyPtr reply);
   void checks(const net::HttpRequest& request, net::HttpReplyPtr reply, bool ready);
@@ -120,6 +127,7 @@ class Api {
   const net::Server* server_ = nullptr;
   const net::Router* client_router_ = nullptr;
   std::vector<TlsSide> tls_sides_;
+  size_t snapshots_open_ = 0;
   uint64_t health_success_ = 0;
   uint64_t health_failures_ = 0;
   io::Nanos started_at_;

@@ -34,6 +34,8 @@ void Api::add_cluster(net::Router& router) {
 }
 
 void Api::add_maintenance(net::Router& router) {
+  add_snapshot(router);
+  add_downgrade(router);
   router.add_unary("/etcdserverpb.Maintenance/Status", [this](net::CallRef call, Bytes) {
     node::NodeStatus s = node_.status();
     StatusResponse reply;
@@ -46,8 +48,10 @@ void Api::add_maintenance(net::Router& router) {
     reply.set_raftterm(s.term.value);
     reply.set_raftappliedindex(s.applied.value);
     reply.set_islearner(s.is_learner);
-    reply.set_storageversion(std::string(kEtcdClusterVersion));
-    reply.mutable_downgradeinfo();  // none is under way; etcd says so by an empty message
+    reply.set_storageversion(node_.cluster_version().version);
+    // An empty message says that none is under way.
+    reply.mutable_downgradeinfo()->set_enabled(node_.cluster_version().downgrade_enabled());
+    reply.mutable_downgradeinfo()->set_targetversion(node_.cluster_version().downgrade_target);
     if (s.leader.value == 0) reply.add_errors("etcdserver: no leader");
     call->reply(serialize(reply));
   });

@@ -16,11 +16,6 @@ net::HttpResponse with_cors(net::HttpResponse response) {
   return response;
 }
 
-std::string version_body() {
-  return "{\"etcdserver\":\"" + std::string(kEtcdVersion) + "\",\"etcdcluster\":\"" + std::string(kEtcdClusterVersion) +
-         "\",\"storage\":\"" + std::string(kEtcdClusterVersion) + "\"}";
-}
-
 net::HttpResponse page_not_found() {
   net::HttpResponse r = net::HttpResponse::text(404, "404 page not found\n");
   r.headers.emplace_back("X-Content-Type-Options", "nosniff");
@@ -66,6 +61,7 @@ void Api::add_peer_routes(net::Router& router) {
   });
   router.set_http([this](net::HttpRequest request, net::HttpReplyPtr reply) {
     if (request.path == "/version") return reply->send(net::HttpResponse::json(200, version_body()));
+    if (request.path == "/downgrade/enabled") return downgrade_enabled(request, std::move(reply));
     if (request.path == "/members") {
       nlohmann::json list = nlohmann::json::array();
       for (const auto& [id, m] : node_.members()) {

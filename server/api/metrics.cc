@@ -82,9 +82,10 @@ void add_server(Page& page, const node::Node& node) {
              {{"server_id", hex(node.member_id().value)}});
   page.gauge("etcd_server_version", "Which version is running. 1 for 'server_version' label with current version.", 1,
              {{"server_version", std::string(kEtcdVersion)}});
-  page.gauge("etcd_cluster_version",
-             "Which version is running. 1 for 'cluster_version' label with current cluster version.", 1,
-             {{"cluster_version", "3.7"}});
+  for (node::ApiLevel level : node.versions_seen())
+    page.gauge("etcd_cluster_version",
+               "Which version is running. 1 for 'cluster_version' label with current cluster version",
+               node.cluster_version().level() == level, {{"cluster_version", node::to_short(level)}});
   page.gauge("etcd_server_proposals_committed_total", "The total number of consensus proposals committed.",
              static_cast<double>(s.proposals_committed));
   page.gauge("etcd_server_proposals_applied_total", "The total number of consensus proposals applied.",

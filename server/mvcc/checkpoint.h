@@ -41,6 +41,13 @@ struct RecordMeta {
   bool tombstone() const { return flags & kFlagTombstone; }
 };
 
+// Whether a revision is unreadable at and after the compact revision: hidden by a newer one (`next_main`; the largest
+// number if there is none), or a tombstone with nothing to hide. All of the compact revision itself stays: a watcher
+// may start there.
+constexpr bool compacted_away(int64_t main, bool tombstone, int64_t next_main, int64_t compact_revision) {
+  return main < compact_revision && (tombstone || next_main <= compact_revision);
+}
+
 // Fed by a start or an install: every live key in key order with its revisions in ascending order; then finish().
 class IndexLoader {
  public:

@@ -30,10 +30,8 @@ int64_t KeyspaceImpl::compact_target() const {
   return pinned_.empty() ? compact_revision_ : std::min(compact_revision_, *pinned_.begin());
 }
 
-// Whether a revision is unreadable at and after `target`: hidden by a newer one, or a tombstone with nothing to hide.
-// All of `target` itself stays: a watcher may start there.
 bool KeyspaceImpl::dies(int64_t main, bool tombstone, int64_t next_main, int64_t target) {
-  return main < target && (tombstone || next_main <= target);
+  return compacted_away(main, tombstone, next_main, target);
 }
 
 void KeyspaceImpl::died(Position position) {

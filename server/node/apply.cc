@@ -62,6 +62,10 @@ bool Node::apply_entry(const raft::Entry& entry) {
       apply_attributes(envelope->payload);
       if (mine) answer(envelope->request, Status(), nullptr);
       return true;
+    case kEntryVersion:
+      apply_version(entry, envelope->payload);
+      if (mine) answer(envelope->request, Status(), nullptr);
+      return true;
     default:
       CHECK(
           false,

@@ -32,6 +32,7 @@ void Node::maybe_checkpoint() {
     args.applied = applied_;
     args.applied_term = applied_term_;
     args.config = encode_config();
+    freeze_compacted_ = !keyspace_->compaction_pending();
     args.tail = std::make_shared<const mvcc::FrozenTail>(keyspace_->freeze());
   }
   args.log_position = log_->durable_position();
@@ -57,6 +58,7 @@ void Node::on_checkpoint(const Status& status, Index applied) {
   retry_.reset();
   ++stats_.checkpoints;
   keyspace_->flushed();
+  checkpoint_compacted_ = freeze_compacted_;
   world_.log->debug("checkpoint written", {{"applied-index", applied.value}});
   release_log(applied);
   log_bytes_after_checkpoint_ = log_->bytes_total();
@@ -147,6 +149,8 @@ void Node::switch_to_snapshot(std::unique_ptr<mvcc::Keyspace> keyspace, const st
   to_apply_offset_ = 0;
   applied_ = state.applied;
   applied_term_ = state.applied_term;
+  checkpoint_compacted_ = false;
+  if (Status s = load_version(); !s.is_ok()) return fatal(s);
   log_floor_ = applied_;
   stats_.proposals_applied = applied_.value;
   lease_clock_.clear();

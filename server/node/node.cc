@@ -123,6 +123,7 @@ Status Node::recover() {
   keyspace_ = std::make_unique<mvcc::Keyspace>(mvcc::KeyspaceOptions{config_.value_cache_bytes});
   RETURN_IF_ERROR(load_keyspace(*keyspace_));
   RETURN_IF_ERROR(auth_.load(keyspace_->side()));
+  RETURN_IF_ERROR(load_version());
   hub_ = std::make_unique<mvcc::WatchHub>(keyspace_.get());
   applied_ = state.applied;
   applied_term_ = state.applied_term;
@@ -384,6 +385,7 @@ void Node::finish_stop() {
     fail_pending(id, err_stopped());
   }
   fail_reads(err_stopped());
+  serve_pins();
   cleaner_->stop();
   if (checkpoint_running_ || installing_ || store_->busy()) {
     stop_timer_ = world_.loop->add_timer(world_.loop->now() + 10 * io::kMillisecond, [this] { finish_stop(); });

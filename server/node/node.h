@@ -36,8 +36,10 @@
 #include "server/node/caller.h"
 #include "server/node/config.h"
 #include "server/node/membership.h"
+#include "server/node/public_snapshot.h"
 #include "server/node/stats.h"
 #include "server/node/tokens.h"
+#include "server/node/version.h"
 #include "server/peer/transport.h"
 #include "server/raft/raft.h"
 #include "server/storage/cleaner.h"
@@ -57,6 +59,10 @@ constexpr io::Nanos kIdleCheckpoint = 5 * io::kSecond;   // without a new entry:
 constexpr io::Nanos kCheckpointRetry = 1 * io::kSecond;  // after a failed one
 constexpr size_t kIdleCheckpointTailBytes = 1 << 20;
 constexpr size_t kTurnHistoryRecords = 4000;
+constexpr size_t kPinWaitsMax = 16;                      // long reads that wait for a checkpoint
+constexpr io::Nanos kPinTimeout = 60 * io::kSecond;      // should checkpoints fail
+constexpr io::Nanos kVersionInterval = 4 * io::kSecond;  // as etcd's
+constexpr size_t kVersionsSeenMax = 8;
 constexpr size_t kSnapshotLogFactorMax = 4;  // times its usual limit, the log may grow while a snapshot is on its way
 constexpr size_t kRangeDirectKeys = 1000;    // larger ranges go page by page
 
@@ -162,8 +168,14 @@ class Node {
   // Asks `judge` now, and if it refuses once more behind a barrier: this member may be behind the cluster, and a right
   // that was granted must not be refused. `done` may run inside the call.
   void when_permitted(std::function<Status()> judge, Done done);
+  // All that was applied here before the call, as a state on disk: a checkpoint is made for it if need be. Learners
+  // have it too. Nothing of it is on the loop from then on.
+  void pin_applied(std::function<void(Result<PinnedState>)> done);
 
   // --- cluster
+  const ClusterVersion& cluster_version() const { return cluster_version_; }
+  const std::vector<ApiLevel>& versions_seen() const { return versions_seen_; }  // since this start, for metrics
+  void change_version(const VersionChange& change, Done done);
   const MemberMap& members() const { return members_; }
   NodeStatus status() const;
   bool has_leader() const { return raft_->leader().value != 0; }
@@ -303,6 +315,14 @@ class Node {
   void maybe_checkpoint();
   void on_checkpoint(const Status& status, Index applied);
   void release_log(Index applied);
+
+  // pin.cc
+  void serve_pins();
+  Status load_version();
+  Status check_version() const;
+  void note_version();
+  void apply_version(const raft::Entry& entry, std::string_view payload);
+  void decide_version();
   void send_snapshot(MemberId to);
   void receive_snapshot(std::unique_ptr<peer::Channel> channel);
   void acknowledge_snapshot();
@@ -400,7 +420,21 @@ class Node {
   void answer_app(MemberId to, uint8_t kind, uint64_t call, const Status& status, std::string_view payload);
   io::TimerId lease_timer_ = 0;
 
+  // the cluster's version
+  ClusterVersion cluster_version_;
+  std::vector<ApiLevel> versions_seen_;
+  bool version_proposed_ = false;
+  io::Nanos version_check_at_ = 0;
+
   // checkpoints and snapshots
+  struct PinWait {
+    Index applied;  // at the call
+    io::Nanos deadline = 0;
+    std::function<void(Result<PinnedState>)> done;
+  };
+  std::vector<PinWait> pin_waits_;
+  bool checkpoint_compacted_ = false;  // see PinnedState::compacted
+  bool freeze_compacted_ = false;      // of the checkpoint that is running or tried again
   bool checkpoint_running_ = false;
   bool checkpoint_wanted_ = false;
   bool defragment_wanted_ = false;

@@ -162,6 +162,8 @@ void Node::housekeeping() {
   more |= keyspace_->trim_cache(16);
   read_history();
   more |= hub_->catching_up();
+  decide_version();
+  serve_pins();
   maybe_checkpoint();
   maybe_defragment();
   more |= !to_apply_.empty() && !apply_waits_;

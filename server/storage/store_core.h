@@ -144,6 +144,7 @@ class Receiver::Core {
 };
 
 // Any thread, blocking.
+Status load_list(io::Disk& disk, const std::string& dir, const SegmentList& list, mvcc::IndexLoader& loader, bool keys);
 Result<Store::Records> read_records(const SegmentList& list, const std::vector<mvcc::Position>& positions,
                                     std::atomic<uint64_t>& block_reads);
 Result<ScanResult> scan_records(io::Disk& disk, const std::string& dir, const SegmentList& list, mvcc::Position from,

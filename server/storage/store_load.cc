@@ -82,13 +82,18 @@ Status load_side(io::Disk& disk, const std::string& dir, const SegmentList::Segm
 
 Status Store::Core::load(mvcc::IndexLoader& loader) const {
   const Pin list = list_;
+  return load_list(*world_.disk, dir_, *list, loader, true);
+}
+
+Status load_list(io::Disk& disk, const std::string& dir, const SegmentList& list, mvcc::IndexLoader& loader,
+                 bool keys) {
   Merge merge;
-  for (size_t i = 0; i < list->segments.size(); ++i) {
-    const auto& s = list->segments[i];
-    if (i < list->key_segments) {
-      RETURN_IF_ERROR(merge.add(*world_.disk, dir_, s));
-    } else {
-      RETURN_IF_ERROR(load_side(*world_.disk, dir_, s, loader));
+  for (size_t i = 0; i < list.segments.size(); ++i) {
+    const auto& s = list.segments[i];
+    if (i >= list.key_segments) {
+      RETURN_IF_ERROR(load_side(disk, dir, s, loader));
+    } else if (keys) {
+      RETURN_IF_ERROR(merge.add(disk, dir, s));
     }
   }
   std::string key;
