@@ -111,6 +111,19 @@ Result<node::Config> node_config(const Options& o) {
   return c;
 }
 
+// As Go's HTTP/2 prints it where GODEBUG asks for it: for finding faults only, so it may wait for stderr. Credentials
+// are left out.
+void print_header(std::string_view name, std::string_view value) {
+  bool secret = name == "token" || name == "authorization";
+  std::string quoted;
+  for (char c : secret ? std::string_view("***") : value) {
+    if (c == '"' || c == '\\') quoted.push_back('\\');
+    quoted.push_back(c);
+  }
+  fprintf(stderr, "http2: decoded hpack field header field \"%s\" = \"%s\"\n", std::string(name).c_str(),
+          quoted.c_str());
+}
+
 net::ServerOptions client_options(const Options& o) {
   net::ServerOptions s;
   s.message_bytes_max = static_cast<size_t>(o.max_request_bytes) + 512 * 1024;  // as etcd: room for the envelope
@@ -119,6 +132,7 @@ net::ServerOptions client_options(const Options& o) {
   s.ping_min_interval = o.grpc_keepalive_min_time_ms * io::kMillisecond;
   s.ping_interval = o.grpc_keepalive_interval_ms * io::kMillisecond;
   s.ping_timeout = o.grpc_keepalive_timeout_ms * io::kMillisecond;
+  if (environment("GODEBUG").value_or("").find("http2debug=2") != std::string::npos) s.trace_header = print_header;
   return s;
 }
 

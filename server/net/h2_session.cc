@@ -41,9 +41,14 @@ struct H2Callbacks {
     return 0;
   }
 
+  static std::string_view text_of(nghttp2_rcbuf* buffer) {
+    nghttp2_vec v = nghttp2_rcbuf_get_buf(buffer);
+    return {reinterpret_cast<const char*>(v.base), v.len};
+  }
   static int header(nghttp2_session*, const nghttp2_frame*, nghttp2_rcbuf* name, nghttp2_rcbuf* value, uint8_t,
                     void* user) {
     GrpcCall* call = self(user).headers_call_;
+    if (auto& trace = self(user).core_.options.trace_header; trace) trace(text_of(name), text_of(value));
     if (call) call->on_header(name, value);
     return 0;
   }

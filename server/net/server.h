@@ -44,6 +44,9 @@ struct ServerOptions {
   uint32_t control_frames_per_second_max = 1000;  // SETTINGS, PRIORITY, empty DATA frames; 0 = no limit
   uint32_t control_frames_burst_max = 10000;
 
+  // For finding faults: sees every decoded header field of a gRPC request (GODEBUG=http2debug=2). Usually empty.
+  std::function<void(std::string_view name, std::string_view value)> trace_header;
+
   // --- keepalive, as etcd's --grpc-keepalive-*
   io::Nanos ping_min_interval = 5 * io::kSecond;  // more often: GOAWAY too_many_pings; 0 = not policed
   io::Nanos ping_interval = 7200 * io::kSecond;   // our own pings on a silent connection; 0 = none
