@@ -4,6 +4,7 @@
 
 #include "bench/modes.h"
 #include "bench/result.h"
+#include "server/net/tls_net.h"
 
 namespace fairlead::bench {
 
@@ -78,14 +79,33 @@ void turns_for(io::RealLoop& loop, double seconds) {
 
 }  // namespace
 
+Result<io::World> world_of(io::RealWorld& real, const Options& options) {
+  io::World world = real.world();
+  if (options.ca_file.empty()) return world;
+  static std::unique_ptr<net::TlsNet> net;
+  net::TlsConfig config;
+  config.trusted_ca_file = options.ca_file;
+  ASSIGN_OR_RETURN(auto context, net::TlsContext::create(world, config));
+  auto gate = std::make_shared<net::TlsGate>(world.workers);
+  net = std::make_unique<net::TlsNet>(*world.loop, *world.net, [context, gate]() -> Result<net::TlsDial> {
+    return net::TlsDial{context, gate};
+  });
+  world.net = net.get();
+  return world;
+}
+
+std::string address_of(const Options& options, size_t number) {
+  return (options.ca_file.empty() ? "" : "tls:") + options.endpoints[number % options.endpoints.size()];
+}
+
 std::vector<std::unique_ptr<net::Client>> connect_all(io::World& world, const Options& options) {
   std::vector<std::unique_ptr<net::Client>> clients;
   int count = std::min(options.connections, std::max(options.in_flight, 1));
   for (int i = 0; i < count; ++i) {
-    const std::string& endpoint = options.endpoints[static_cast<size_t>(i) % options.endpoints.size()];
     net::ClientOptions client;
-    client.authority = endpoint;
-    clients.push_back(std::make_unique<net::Client>(*world.loop, world.net->connect(endpoint), client));
+    client.authority = options.endpoints[static_cast<size_t>(i) % options.endpoints.size()];
+    auto stream = world.net->connect(address_of(options, static_cast<size_t>(i)));
+    clients.push_back(std::make_unique<net::Client>(*world.loop, std::move(stream), client));
   }
   return clients;
 }
@@ -101,7 +121,7 @@ Status run_until(io::RealLoop& loop, double seconds, const std::function<bool()>
 }
 
 Result<std::string> run_closed_loop(io::RealWorld& real, const Options& options) {
-  io::World world = real.world();
+  ASSIGN_OR_RETURN(io::World world, world_of(real, options));
   auto clients = connect_all(world, options);
   ClosedLoop loop(clients, options);
   loop.start();
@@ -125,7 +145,7 @@ Result<std::string> run_closed_loop(io::RealWorld& real, const Options& options)
 }
 
 Result<std::string> run_fill(io::RealWorld& real, const Options& options) {
-  io::World world = real.world();
+  ASSIGN_OR_RETURN(io::World world, world_of(real, options));
   auto clients = connect_all(world, options);
   ClosedLoop loop(clients, options);
   loop.sequential = true;
@@ -145,11 +165,9 @@ Result<std::string> run_fill(io::RealWorld& real, const Options& options) {
 int main(int argc, char** argv) {
   using namespace fairlead;
   using Mode = Result<std::string> (*)(io::RealWorld&, const bench::Options&);
-  static const std::map<std::string, Mode> kModes = {{"put", bench::run_closed_loop},
-                                                     {"read", bench::run_closed_loop},
-                                                     {"fill", bench::run_fill},
-                                                     {"watch", bench::run_watch},
-                                                     {"first-read", bench::run_first_read}};
+  static const std::map<std::string, Mode> kModes = {
+      {"put", bench::run_closed_loop}, {"read", bench::run_closed_loop}, {"fill", bench::run_fill},
+      {"connect", bench::run_connect}, {"watch", bench::run_watch},      {"first-read", bench::run_first_read}};
   auto options = bench::parse_options(argc, argv);
   if (!options.is_ok() || !kModes.contains(options->mode)) {
     std::string text = options.is_ok() ? bench::help_text() : std::string(options.status().message());

@@ -34,11 +34,12 @@ std::string help_text() {
          "  put         closed loop of puts of random keys\n"
          "  fill        every key once, in order; ends when all are written\n"
          "  read        closed loop of reads of one random key (after fill)\n"
+         "  connect     a new connection for each read of one key, --connections of them at a time\n"
          "  watch       watchers of one key; the next put goes when all of them have the event\n"
          "  first-read  tries until a linearizable read is answered; tells when (CLOCK_MONOTONIC)\n"
          "flags: --connections N --in-flight N --seconds S --warmup S --keys N --key-bytes N "
          "--value-bytes N\n"
-         "       --consistency l|s --watchers N --streams N --timeout S --pids PID,...\n";
+         "       --cacert FILE (TLS) --consistency l|s --watchers N --streams N --timeout S --pids PID,...\n";
 }
 
 Result<Options> parse_options(int argc, char** argv) {
@@ -65,6 +66,11 @@ Result<Options> parse_options(int argc, char** argv) {
        }},
       {"--watchers", [&](const std::string& v) { return parse_number(v, &o.watchers) && o.watchers > 0; }},
       {"--streams", [&](const std::string& v) { return parse_number(v, &o.streams) && o.streams > 0; }},
+      {"--cacert",
+       [&](const std::string& v) {
+         o.ca_file = v;
+         return !v.empty();
+       }},
       {"--timeout", [&](const std::string& v) { return parse_number(v, &o.timeout_seconds); }},
       {"--pids",
        [&](const std::string& v) {

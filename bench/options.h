@@ -11,7 +11,7 @@
 namespace fairlead::bench {
 
 struct Options {
-  std::string mode;                    // put, fill, read, watch, first-read
+  std::string mode;                    // put, fill, read, connect, watch, first-read
   std::vector<std::string> endpoints;  // host:port; connections go round them
   int connections = 16;
   int in_flight = 256;
@@ -23,6 +23,7 @@ struct Options {
   bool linearizable = false;
   int watchers = 1000;
   int streams = 100;
+  std::string ca_file;           // then TLS is spoken
   double timeout_seconds = 60;   // of first-read and of waiting for connections
   std::vector<int> server_pids;  // whose CPU and disk bytes are counted
 };

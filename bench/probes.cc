@@ -41,4 +41,66 @@ Result<std::string> run_first_read(io::RealWorld& real, const Options& options) 
   return unavailable("no answer: " + last.to_string());
 }
 
+namespace {
+
+// One place of the closed loop: connects, reads, hangs up, connects again.
+struct Visitor {
+  std::unique_ptr<net::Client> client;
+  int64_t since = 0;
+};
+
+struct Visits {
+  io::World world;
+  const Options& options;
+  std::vector<Visitor> visitors;
+  uint64_t operations = 0, errors = 0;
+  std::string first_error;
+  Latencies latencies;
+  bool stopping = false;
+
+  void visit(size_t i) {
+    if (stopping) return;
+    Visitor& v = visitors[i];
+    v.since = monotonic_nanos();
+    v.client =
+        std::make_unique<net::Client>(*world.loop, world.net->connect(address_of(options, i)), net::ClientOptions{});
+    v.client->unary("/etcdserverpb.KV/Range", range_request(key_name(0, options.key_bytes), true),
+                    [this, i](const Status& status, Bytes) {
+                      if (stopping) return;
+                      if (status.is_ok()) {
+                        ++operations;
+                        latencies.add(monotonic_nanos() - visitors[i].since);
+                      } else if (errors++ == 0) {
+                        first_error = status.to_string();
+                      }
+                      world.loop->post([this, i] { visit(i); });  // not inside the client's own callback
+                    });
+  }
+};
+
+}  // namespace
+
+Result<std::string> run_connect(io::RealWorld& real, const Options& options) {
+  ASSIGN_OR_RETURN(io::World world, world_of(real, options));
+  Visits visits{world, options, std::vector<Visitor>(static_cast<size_t>(options.connections)), 0, 0, {}, {}, false};
+  for (size_t i = 0; i < visits.visitors.size(); ++i) visits.visit(i);
+  auto turns = [&](double seconds) {
+    int64_t end = monotonic_nanos() + static_cast<int64_t>(seconds * 1e9);
+    for (int64_t now = monotonic_nanos(); now < end; now = monotonic_nanos()) real.loop().run_turn(end - now);
+  };
+  turns(options.warmup_seconds);
+  visits.operations = visits.errors = 0;
+  visits.latencies.clear();
+  Usage from = usage_of(options.server_pids), own_from = own_usage();
+  turns(options.seconds);
+  Usage to = usage_of(options.server_pids), own_to = own_usage();
+  visits.stopping = true;
+  visits.visitors.clear();
+  if (visits.operations == 0) return unavailable("no visit succeeded: " + visits.first_error);
+  Json json;
+  put_rates(json, options, "net", visits.operations, visits.errors, from, to, own_from, own_to, visits.latencies);
+  if (!visits.first_error.empty()) json.text("first_error", visits.first_error);
+  return json.line();
+}
+
 }  // namespace fairlead::bench
