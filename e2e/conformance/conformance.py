@@ -20,7 +20,7 @@ import time
 OUTCOME = re.compile(r"^\s*--- (PASS|FAIL|SKIP): (\S+) \((\d+\.\d+)s\)\s*$", re.MULTILINE)
 EXCEPTION = re.compile(r"^\|\s*`(Test[^`]*)`\s*\|\s*(\S[^|]*?)\s*\|\s*$", re.MULTILINE)
 EXCEPTIONS_MAX = 3
-TEST_SECONDS_MAX = 300
+TEST_SECONDS_MAX = 600
 
 
 def isolated(command):

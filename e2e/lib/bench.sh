@@ -10,6 +10,11 @@ verb_bench() {
   need_go
   build_programs
   go_programs etcd
+  if [ "${1:-}" = start ]; then
+    shift
+    say "From a start to the first write; many starts and stops"
+    FAIRLEAD_BIN=$bin_dir ETCD_BIN=$(etcd_bin_dir) exec python3 -B "$root/bench/start.py" "$@"
+  fi
   say "Benchmark"
   FAIRLEAD_BIN=$bin_dir ETCD_BIN=$(etcd_bin_dir) exec "$root/bench/run" "$@"
 }

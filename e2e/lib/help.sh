@@ -24,6 +24,8 @@ verb_help() {
       --context NAME    in a Kubernetes of yours (kubectl context NAME)
       down              ends the demo, leaves nothing behind                         5 s
   bench [...]           Fairlead beside etcd 3.7.1, report with plots                15 min
+      start [--rounds N] [--starts N]
+                        from a start to the first write; 1,000 starts and stops      2 min
   e2e smoke             as demo, but silent, checked, and taken down afterwards      15 min, 90 s
       kube up|down|env  only the one-node Kubernetes                                 7 min, 20 s
   image                 server and operator image, without a Docker engine           2 min, 10 s
