@@ -13,7 +13,7 @@ import sys
 RAFT, MVCC, IO, NET = "server/raft", "server/mvcc", "server/io", "server/net"
 STORAGE, PEER, API, NODE = "server/storage", "server/peer", "server/api", "server/node"
 DISCOVERY = "server/discovery"
-BOLT = "server/bolt"
+BOLT, IMPORT = "server/bolt", "server/import"
 SERVER = [RAFT, MVCC, IO, NET, BOLT, STORAGE, PEER, API, NODE]
 PLAN, CRD, KUBE, MEMBER = "operator/plan", "operator/crd", "operator/kube", "operator/member"
 
@@ -29,9 +29,10 @@ LAYERS = {
     STORAGE: [IO, RAFT, MVCC],
     PEER: [NET, IO, RAFT, MVCC, "proto"],
     NODE: [PEER, STORAGE, BOLT, NET, IO, RAFT, MVCC],
+    IMPORT: [NODE, STORAGE, BOLT, IO, RAFT, MVCC],
     API: [NODE, NET, IO, RAFT, MVCC, "proto"],
     DISCOVERY: [NET, IO, "proto"],
-    "server/main": SERVER + [DISCOVERY] + ["proto"],
+    "server/main": SERVER + [DISCOVERY, IMPORT] + ["proto"],
     "server/sim": SERVER + ["proto"],
     PLAN: [],
     CRD: [PLAN],

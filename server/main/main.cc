@@ -10,6 +10,7 @@
 #include <cstdlib>
 
 #include "server/api/api.h"
+#include "server/import/import.h"
 #include "server/io/real/world.h"
 #include "server/main/bootstrap.h"
 #include "server/main/notify.h"
@@ -150,6 +151,7 @@ class Member {
     tls_net_ = std::make_unique<net::TlsNet>(*w_.loop, *w_.net, [this] { return tls_->dial(); });
     w_.net = tls_net_.get();
     ASSIGN_OR_RETURN(node::Config config, node_config(options_));
+    RETURN_IF_ERROR(import_data(config.data_dir));
     bootstrap_ = std::make_unique<Bootstrap>(w_, options_);
     Status outcome;
     inside_start_ = true;
@@ -170,6 +172,21 @@ class Member {
   }
 
  private:
+  // A directory that etcd has left behind becomes ours, beside etcd's own files.
+  Status import_data(const std::string& dir) {
+    if (!import::is_etcd_directory(*w_.disk, dir)) return {};
+    w_.log->info("importing etcd's data", {{"data-dir", dir}});
+    ASSIGN_OR_RETURN(import::Report report, import::import_directory(w_, dir));
+    for (const std::string& note : report.notes) w_.log->warn("importing etcd's data", {{"note", note}});
+    w_.log->info("imported etcd's data; its own files stay as they are", {{"data-dir", dir},
+                                                                          {"revision", report.revision},
+                                                                          {"records", report.records},
+                                                                          {"leases", report.leases},
+                                                                          {"users", report.users},
+                                                                          {"keys-detached", report.keys_detached}});
+    return {};
+  }
+
   Status start_node(node::Config config) {
     ASSIGN_OR_RETURN(node_, node::Node::open(w_, std::move(config)));
     node_->set_on_fatal([this](const Status& why) {

@@ -174,7 +174,7 @@ class Node {
 
   // --- cluster
   const ClusterVersion& cluster_version() const { return cluster_version_; }
-  const std::vector<ApiLevel>& versions_seen() const { return versions_seen_; }  // since this start, for metrics
+  const std::vector<ApiLevel>& versions_seen() const { return versions_seen_; }  // since this start, rising
   void change_version(const VersionChange& change, Done done);
   const MemberMap& members() const { return members_; }
   NodeStatus status() const;

@@ -58,7 +58,7 @@ void Node::note_version() {
   std::optional<ApiLevel> level = cluster_version_.level();
   if (level && std::find(versions_seen_.begin(), versions_seen_.end(), *level) == versions_seen_.end() &&
       versions_seen_.size() < kVersionsSeenMax)
-    versions_seen_.push_back(*level);
+    versions_seen_.insert(std::upper_bound(versions_seen_.begin(), versions_seen_.end(), *level), *level);
 }
 
 void Node::change_version(const VersionChange& change, Done done) {
