@@ -133,12 +133,12 @@ namespace {
 class Waiting final : public net::CallHandler {
  public:
   void on_message(net::ServerCall& call, Bytes in) override {
-    if (inner_) return inner_->on_message(call, std::move(in));
+    if (inner_ && !replaying_) return inner_->on_message(call, std::move(in));
     messages_.push_back(std::move(in));
-    call.pause_input(true);
+    if (!inner_) call.pause_input(true);
   }
   void on_half_close(net::ServerCall& call) override {
-    if (inner_) return inner_->on_half_close(call);
+    if (inner_ && !replaying_) return inner_->on_half_close(call);
     half_closed_ = true;
   }
   void on_cancel(net::ServerCall& call, const Status& why) override {
@@ -150,16 +150,18 @@ class Waiting final : public net::CallHandler {
   void become(net::ServerCall& call, std::unique_ptr<net::CallHandler> inner) {
     inner_ = std::move(inner);
     if (!inner_) return;
-    call.pause_input(false);
-    for (Bytes& message : messages_)
-      if (!call.done()) inner_->on_message(call, std::move(message));
+    replaying_ = true;
+    call.pause_input(false);  // more may come within this call
+    for (size_t i = 0; i < messages_.size() && !call.done(); ++i) inner_->on_message(call, std::move(messages_[i]));
     messages_.clear();
+    replaying_ = false;
     if (half_closed_ && !call.done()) inner_->on_half_close(call);
   }
 
  private:
   std::unique_ptr<net::CallHandler> inner_;
   std::vector<Bytes> messages_;
+  bool replaying_ = false;
   bool half_closed_ = false;
 };
 

@@ -58,9 +58,11 @@ void Api::add_maintenance(net::Router& router) {
   router.add_unary("/etcdserverpb.Maintenance/Alarm", [this](net::CallRef call, Bytes in) {
     AlarmRequest request;
     if (Status s = parse(in, request); !s.is_ok()) return call->finish(s);
-    if (request.action() != AlarmRequest::GET)
+    if (request.action() != AlarmRequest::GET) {
+      if (Status s = require_admin(call); !s.is_ok()) return call->finish(s);
       return call->finish(
           {Code::kUnimplemented, "fairlead: alarms cannot be set or disarmed in this version; none is ever raised"});
+    }
     AlarmResponse reply;
     fill(reply.mutable_header(), header());
     call->reply(serialize(reply));

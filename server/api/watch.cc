@@ -139,8 +139,6 @@ class WatchCall final : public net::CallHandler, public node::WatchSink {
     });
   }
   void judged(const etcdserverpb::WatchRequest& request, const Status& status) {
-    judging_ = false;
-    call_->pause_input(false);
     if (status.is_ok()) {
       admitted_ = true;
       handle(request);
@@ -148,11 +146,13 @@ class WatchCall final : public net::CallHandler, public node::WatchSink {
     } else {
       api_.node().watches().refuse(stream_, refusal(status));
     }
+    judging_ = false;
     while (!judging_ && !waiting_.empty()) {
       etcdserverpb::WatchRequest next = std::move(waiting_.front());
       waiting_.pop_front();
       handle(next);
     }
+    if (!judging_) call_->pause_input(false);  // what it held back may come at once
   }
   // etcd's words here are those of a gRPC error printed whole.
   static std::string_view refusal(const Status& why) {

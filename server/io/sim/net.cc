@@ -398,10 +398,12 @@ IoResult SimStream::writev(std::span<const std::string_view> parts) {
   if (take < total) {
     result.would_block = true;
     want_write_ = true;
-    if (take < room)
+    if (take < room) {
       room_ = true;  // cut short by chance: there is room at once
-    else
+      network_->wake(side);
+    } else {
       peer.peer_wants_room = true;
+    }
   }
   return result;
 }
