@@ -112,6 +112,13 @@ class Api {
   void reply_downgrade(const net::CallRef& call);
   void downgrade_enabled(const net::HttpRequest& request, net::HttpReplyPtr reply);
   std::string version_body() const;
+  Bytes status_reply() const;
+  void alarm(net::CallRef call, const Bytes& request);
+  void hash_kv(net::CallRef call, const Bytes& request);
+  void hash(net::CallRef call);
+  void hash_kv_page(const net::HttpRequest& request, net::HttpReplyPtr reply);
+  std::string alarm_reason(const std::vector<std::string>& excluded) const;
+
   void handle_http(net::HttpRequest request, net::HttpReplyPtr reply);
   void health(const net::HttpRequest& request, net::HttpReplyPtr reply);
   void checks(const net::HttpRequest& request, net::HttpReplyPtr reply, bool ready);

@@ -62,6 +62,7 @@ void Api::add_peer_routes(net::Router& router) {
   router.set_http([this](net::HttpRequest request, net::HttpReplyPtr reply) {
     if (request.path == "/version") return reply->send(net::HttpResponse::json(200, version_body()));
     if (request.path == "/downgrade/enabled") return downgrade_enabled(request, std::move(reply));
+    if (request.path == "/members/hashkv") return hash_kv_page(request, std::move(reply));
     if (request.path == "/members") {
       nlohmann::json list = nlohmann::json::array();
       for (const auto& [id, m] : node_.members()) {
@@ -107,14 +108,66 @@ void Api::health(const net::HttpRequest& request, net::HttpReplyPtr reply) {
   auto answer = [this, shared](const std::string& reason) {
     bool ok = reason.empty();
     ++(ok ? health_success_ : health_failures_);
-    net::HttpResponse r = net::HttpResponse::text(
-        ok ? 200 : 503, std::string("{\"health\":\"") + (ok ? "true" : "false") + "\",\"reason\":\"" + reason + "\"}");
+    net::HttpResponse r =
+        net::HttpResponse::text(ok ? 200 : 503, std::string("{\"health\":\"") + (ok ? "true" : "false") +
+                                                    "\",\"reason\":\"" + reason + "\"}" + (ok ? "" : "\n"));
+    if (!ok) r.headers.emplace_back("X-Content-Type-Options", "nosniff");
     shared->send(with_cors(std::move(r)));
   };
+  if (std::string reason = alarm_reason(request.query_values("exclude")); !reason.empty()) return answer(reason);
   if (!local && !node_.has_leader()) return answer("RAFT NO LEADER");
   if (local) return answer("");
   node_.barrier(
       [answer](const Status& status) { answer(status.is_ok() ? "" : "RANGE ERROR:" + std::string(status.message())); });
+}
+
+// The first active alarm that is not excluded, as etcd's /health words it.
+std::string Api::alarm_reason(const std::vector<std::string>& excluded) const {
+  for (const node::Alarm& alarm : node_.alarms().all()) {
+    std::string name = node::alarm_name(alarm.type);
+    if (std::find(excluded.begin(), excluded.end(), name) != excluded.end()) continue;
+    bool known = alarm.type == node::AlarmType::kNoSpace || alarm.type == node::AlarmType::kCorrupt;
+    return "ALARM " + (known ? name : "UNKNOWN");
+  }
+  return "";
+}
+
+// What etcd's members ask each other; the answer is theirs, so that tools that compare members work.
+void Api::hash_kv_page(const net::HttpRequest& request, net::HttpReplyPtr reply) {
+  auto refuse = [&](int status, const std::string& text) {
+    net::HttpResponse r = net::HttpResponse::text(status, text + "\n");
+    r.headers.emplace_back("X-Content-Type-Options", "nosniff");
+    if (status == 405) r.headers.emplace_back("Allow", "GET");
+    reply->send(std::move(r));
+  };
+  char cluster[17];
+  snprintf(cluster, sizeof cluster, "%llx", static_cast<unsigned long long>(node_.cluster_id().value));
+  if (request.method != "GET") return refuse(405, "Method Not Allowed");
+  std::string_view theirs = request.header("x-etcd-cluster-id");
+  if (!theirs.empty() && theirs != cluster) return refuse(412, "cluster ID mismatch");
+  auto body = nlohmann::json::parse(request.body, nullptr, false);
+  if (!body.is_object() || (body.contains("revision") && !body["revision"].is_number_integer()))
+    return refuse(400, "error unmarshalling request");
+  std::shared_ptr<net::HttpReply> shared(std::move(reply));
+  node_.hash_kv(body.value("revision", int64_t{0}),
+                [shared, id = std::string(cluster)](const Status& status, const node::HashReply& hash) {
+                  if (!status.is_ok()) {
+                    std::string_view text = status.message();
+                    if (text.starts_with("etcdserver: mvcc")) text.remove_prefix(12);
+                    net::HttpResponse r = net::HttpResponse::text(400, std::string(text) + "\n");
+                    r.headers.emplace_back("X-Content-Type-Options", "nosniff");
+                    return shared->send(std::move(r));
+                  }
+                  // By hand: etcd's order of fields, and no field that is 0.
+                  std::string out = "{\"header\":{\"revision\":" + std::to_string(hash.revision) + "}";
+                  if (hash.kv.hash != 0) out += ",\"hash\":" + std::to_string(hash.kv.hash);
+                  if (hash.kv.compact_revision != 0)
+                    out += ",\"compact_revision\":" + std::to_string(hash.kv.compact_revision);
+                  if (hash.kv.hash_revision != 0) out += ",\"hash_revision\":" + std::to_string(hash.kv.hash_revision);
+                  net::HttpResponse r = net::HttpResponse::json(200, out + "}");
+                  r.headers.emplace_back("X-Etcd-Cluster-ID", id);
+                  shared->send(std::move(r));
+                });
 }
 
 // /readyz and /livez, with one check per path, ?exclude and ?verbose.
@@ -137,6 +190,8 @@ void Api::checks(const net::HttpRequest& request, net::HttpReplyPtr reply, bool 
     for (std::string_view name : names) {
       std::string reason;
       if (name == "linearizable_read" && !linearizable.is_ok()) reason = linearizable.message();
+      if (name == "data_corruption" && node_.alarms().any(node::AlarmType::kCorrupt))
+        reason = "alarm activated: CORRUPT";
       if (name == "non_learner" && node_.status().is_learner) reason = "not supported for learner";
       ok &= reason.empty();
       lines += reason.empty() ? "[+]" + std::string(name) + " ok\n"

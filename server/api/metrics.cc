@@ -105,6 +105,21 @@ void add_server(Page& page, const node::Node& node) {
                  "The latency distributions of applied entries, the mean of each batch.", s.apply);
 }
 
+void add_alarms(Page& page, const node::Node& node) {
+  const node::Stats& s = node.stats();
+  page.counter("fairlead_hash_checks_total", "Comparisons of the members' data, led by this member.",
+               static_cast<double>(s.hash_checks));
+  page.counter("fairlead_hash_mismatches_total", "Comparisons that found a difference.",
+               static_cast<double>(s.hash_mismatches));
+  page.gauge("etcd_server_quota_backend_bytes", "Current backend storage quota size in bytes.",
+             static_cast<double>(node.status().db_quota_bytes));
+  for (const node::Alarm& alarm : node.alarms().all())
+    page.gauge("etcd_debugging_server_alarms",
+               "Alarms for every member in cluster. 1 for 'server_id' label with current ID. 2 for 'alarm_type' label "
+               "with type of this alarm",
+               1, {{"alarm_type", node::alarm_name(alarm.type)}, {"server_id", hex(alarm.member.value)}});
+}
+
 void add_store(Page& page, const node::Node& node) {
   mvcc::KeyspaceStats k = node.keyspace().stats();
   mvcc::WatchStats w = node.watch_hub().stats();
@@ -167,6 +182,29 @@ void add_disk(Page& page, const node::Node& node, std::string_view log_mode) {
   page.gauge("fairlead_segments", "Record segments in use.", static_cast<double>(store.segments));
   page.gauge("fairlead_segments_dead_bytes", "Bytes of dead records in segments, estimated.",
              static_cast<double>(store.dead_bytes));
+  const storage::CleanerStats& clean = node.cleaner();
+  page.gauge("etcd_disk_defrag_inflight", "Whether or not a round of the cleaner that Defragment began is under way.",
+             clean.round_running);
+  page.histogram("etcd_disk_backend_defrag_duration_seconds",
+                 "How long the rounds of the cleaner took that Defragment began.", s.defragment);
+  page.gauge("fairlead_cleaner_running", "Whether a run of segments is being rewritten.", clean.running);
+  page.counter("fairlead_cleaner_runs_total", "Runs of segments rewritten.", static_cast<double>(clean.runs));
+  page.counter("fairlead_cleaner_runs_failed_total", "Runs given up: a failed write, damage, or segments that went.",
+               static_cast<double>(clean.runs_failed));
+  page.counter("fairlead_cleaner_segments_in_total", "Segments that were rewritten or dropped.",
+               static_cast<double>(clean.segments_in));
+  page.counter("fairlead_cleaner_segments_out_total", "Segments that took their place.",
+               static_cast<double>(clean.segments_out));
+  page.counter("fairlead_cleaner_read_bytes_total", "Bytes read by the cleaner.",
+               static_cast<double>(clean.bytes_read));
+  page.counter("fairlead_cleaner_written_bytes_total", "Bytes written by the cleaner.",
+               static_cast<double>(clean.bytes_written));
+  page.counter("fairlead_cleaner_freed_bytes_total", "Bytes of files given back to the file system.",
+               static_cast<double>(clean.bytes_freed));
+  page.counter("fairlead_cleaner_records_dropped_total", "Dead records left out.",
+               static_cast<double>(clean.records_dropped));
+  page.counter("fairlead_cleaner_pauses_total", "Pieces put off because the log was slow.",
+               static_cast<double>(clean.pauses));
   page.counter("fairlead_checkpoints_total", "Checkpoints written.", static_cast<double>(s.checkpoints));
   page.counter("fairlead_cold_reads_total", "Values read from segments.", static_cast<double>(s.cold_reads));
   page.counter("fairlead_apply_parks_total", "Entries that waited for a value from a segment.",
@@ -308,6 +346,7 @@ std::string Api::metrics_text() {
   Page page;
   add_server(page, node_);
   add_store(page, node_);
+  add_alarms(page, node_);
   add_disk(page, node_, world_.disk->log_mode());
   add_network(page, node_, server_);
   add_tls(page, tls_sides_);

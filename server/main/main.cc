@@ -13,6 +13,7 @@
 #include "server/import/import.h"
 #include "server/io/real/world.h"
 #include "server/main/bootstrap.h"
+#include "server/main/gates.h"
 #include "server/main/notify.h"
 #include "server/main/options.h"
 #include "server/main/tls_setup.h"
@@ -98,6 +99,12 @@ Result<node::Config> node_config(const Options& o) {
   c.heartbeat_interval = o.heartbeat_interval_ms * io::kMillisecond;
   c.election_timeout = o.election_timeout_ms * io::kMillisecond;
   if (o.auth_token_ttl_seconds > 0) c.auth_token_ttl = o.auth_token_ttl_seconds * io::kSecond;
+  c.corrupt_check_interval = o.corrupt_check_time_ms * io::kMillisecond;
+  c.compact_hash_check = gate_enabled(o.feature_gates, "CompactHashCheck");
+  c.compact_hash_check_interval = o.compact_hash_check_time_ms * io::kMillisecond;
+  c.initial_corrupt_check = gate_enabled(o.feature_gates, "InitialCorruptCheck");
+  c.quota_bytes = o.quota_backend_bytes;
+  c.auto_disarm_delay = o.fairlead_auto_disarm_delay_ms * io::kMillisecond;
   c.txn_ops_max = static_cast<size_t>(o.max_txn_ops);
   c.request_bytes_max = static_cast<size_t>(o.max_request_bytes);
   c.slow_apply = o.warning_apply_duration_ms * io::kMillisecond;

@@ -28,6 +28,9 @@ struct Options {
   std::string listen_metrics_urls;
   int64_t heartbeat_interval_ms = 100;
   int64_t election_timeout_ms = 1000;
+  int64_t quota_backend_bytes = 0;
+  int64_t corrupt_check_time_ms = 0;
+  int64_t compact_hash_check_time_ms = 60'000;
   int64_t max_txn_ops = 128;
   int64_t max_request_bytes = 1536 * 1024;
   int64_t max_concurrent_streams = UINT32_MAX;
@@ -80,6 +83,7 @@ struct Options {
   std::string log_level = "info";
   std::string log_outputs = "default";
   // ours
+  int64_t fairlead_auto_disarm_delay_ms = 60'000;
   std::string fairlead_log_io = "auto";
   int64_t fairlead_memory_limit_bytes = 0;  // 0: half of the cgroup's limit, or of the machine
   int64_t fairlead_value_cache_bytes = 0;   // 0: a quarter of the memory limit, at most 64 MiB

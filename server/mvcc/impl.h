@@ -89,6 +89,7 @@ class KeyspaceImpl {
   void flushed();
   uint64_t state_hash() const;
   KeyspaceStats stats() const;
+  uint64_t bytes_logical() const { return bytes_logical_; }
 
   struct Lease {
     int64_t ttl = 0;

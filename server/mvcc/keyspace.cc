@@ -78,6 +78,7 @@ std::unique_ptr<BulkLoader> Keyspace::load(int64_t revision, int64_t compact_rev
 }
 
 uint64_t Keyspace::state_hash() const { return impl_->state_hash(); }
+uint64_t Keyspace::bytes_logical() const { return impl_->bytes_logical(); }
 KeyspaceStats Keyspace::stats() const { return impl_->stats(); }
 
 std::optional<Keyspace::LeaseInfo> Keyspace::lease(int64_t id) const {

@@ -136,6 +136,7 @@ class Keyspace {
   // Costs a walk over the whole index: for tests, the simulator, and a member that is not serving.
   uint64_t state_hash() const;
   KeyspaceStats stats() const;
+  uint64_t bytes_logical() const;  // of stats(), at no cost
 
   // ---- Leases (replicated part) ----
   struct LeaseInfo {

@@ -12,6 +12,7 @@
 
 namespace fairlead::mvcc {
 namespace {
+constexpr std::string_view kHistoryDamaged = "fairlead: history is damaged on this member; watch on another one";
 
 constexpr int64_t kNearbyRevisions = 10'000;  // cursors this close share a scan of storage
 constexpr size_t kRecordsAgain = 1000;        // looked at again when previous values have arrived
@@ -708,6 +709,22 @@ void WatchHub::feed_failed(uint64_t read) {
   std::vector<Watcher*> riders = std::move(it->second.watchers);
   impl_->jobs.erase(it);
   for (Watcher* w : riders) impl_->settle(*w);
+}
+
+void WatchHub::feed_damaged(uint64_t read) {
+  auto it = impl_->jobs.find(read);
+  CHECK(it != impl_->jobs.end(), "a read is answered once");
+  std::vector<Watcher*> riders = it->second.watchers;
+  for (Watcher* w : riders) {
+    Stream& s = *w->stream;
+    int64_t id = w->id;
+    impl_->forget(*w);
+    s.watchers.erase(id);
+    WatchMessage& m = impl_->message(s, id, impl_->keyspace->revision());
+    m.canceled = true;
+    m.cancel_reason = kHistoryDamaged;
+  }
+  impl_->jobs.erase(read);
 }
 
 // ---- Output ----

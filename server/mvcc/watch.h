@@ -129,6 +129,8 @@ class WatchHub {
   void feed_records(uint64_t read, const ColdRecords& records);
   // Decoded records of a scan in position order, `next` = where the scan stopped (== the read's `to` when it is whole).
   void feed_scan(uint64_t read, const std::vector<ColdRecords::Entry>& records, Position next);
+  // What is wanted is damaged: the affected cursors are cancelled, with a reason.
+  void feed_damaged(uint64_t read);
   // The read could not be answered (retry, or its history is gone); affected cursors try again.
   void feed_failed(uint64_t read);
 

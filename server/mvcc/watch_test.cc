@@ -779,5 +779,41 @@ TEST_P(WatchRandom, EveryWatcherSeesItsHistoryOnceAndInOrder) {
 
 INSTANTIATE_TEST_SUITE_P(Seeds, WatchRandom, testing::Range(1, 17));
 
+TEST(WatchHub, DamagedHistoryEndsItsWatchersAndNoOthers) {
+  KeyspaceOptions options;
+  options.cache_bytes_max = 0;
+  Watched w(options);
+  PutRequest put;
+  put.value = "v";
+  for (std::string_view key : {"a", "b", "c"}) {
+    put.key = key;
+    w.apply(put);
+  }
+  w.store.checkpoint();
+  while (w.store.keyspace.trim_cache(100)) {
+  }
+  WatchCreateRequest from_start, live;
+  from_start.key = "b";
+  from_start.start_revision = 2;
+  live.key = "c";
+  w.hub.create(w.stream, from_start);
+  w.hub.create(w.stream, live);
+  std::vector<HistoryRead> reads = w.hub.catch_up(100);
+  ASSERT_EQ(reads.size(), 1u);
+  w.hub.feed_damaged(reads[0].id);
+  std::vector<WatchMessage> cancelled;
+  for (const WatchBatch& batch : w.hub.take())
+    for (const WatchMessage& m : batch.messages)
+      if (m.canceled) cancelled.push_back(m);
+  ASSERT_EQ(cancelled.size(), 1u);
+  EXPECT_EQ(cancelled[0].watch_id, 0);
+  EXPECT_NE(cancelled[0].cancel_reason.find("damaged"), std::string_view::npos);
+  EXPECT_EQ(w.hub.stats().watchers, 1u);
+  EXPECT_FALSE(w.hub.catching_up());
+  put.key = "c";
+  w.apply(put);
+  EXPECT_EQ(w.hub.take().at(0).events.size(), 1u) << "the other one goes on";
+}
+
 }  // namespace
 }  // namespace fairlead::mvcc

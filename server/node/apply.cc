@@ -58,6 +58,10 @@ bool Node::apply_entry(const raft::Entry& entry) {
     case kEntryAuth:
       apply_auth(entry, envelope->payload, envelope->request, mine);
       return true;
+    case kEntryAlarm:
+      apply_alarm(entry, envelope->payload);
+      if (mine) answer(envelope->request, Status(), nullptr);
+      return true;
     case kEntryAttributes:
       apply_attributes(envelope->payload);
       if (mine) answer(envelope->request, Status(), nullptr);
@@ -78,6 +82,13 @@ bool Node::apply_command(const raft::Entry& entry, const mvcc::Identity* who, st
                          uint64_t request, bool mine) {
   Result<mvcc::Command> command = mvcc::decode_command(payload);
   CHECK(command.is_ok(), "a committed command is malformed");
+  if (Status refused = alarms_.refuses(*command); !refused.is_ok() && !keyspace_->applying()) {
+    result_ = {};
+    result_.status = refused;
+    result_.revision = keyspace_->revision();
+    if (mine) answer(request, refused, &result_);
+    return true;
+  }
   if (!keyspace_->applying()) {
     Status judged = who && auth_.enabled() ? auth_.check(*who, *command, *keyspace_) : Status();
     if (!judged.is_ok()) {

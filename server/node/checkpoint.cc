@@ -104,7 +104,9 @@ void Node::maybe_defragment() {
   if (keyspace_->stats().deaths_unwritten > 0 || (checkpoint_wanted_ && applied_ != store_->state().applied)) return;
   defragment_wanted_ = false;
   checkpoint_wanted_ = false;
-  cleaner_->round([] {});
+  cleaner_->round([this, began = world_.loop->now(), alive = alive_] {
+    if (*alive) stats_.defragment.observe(static_cast<double>(world_.loop->now() - began) / 1e9);
+  });
 }
 
 void Node::send_snapshot(MemberId to) {
@@ -137,12 +139,14 @@ void Node::switch_to_snapshot(std::unique_ptr<mvcc::Keyspace> keyspace, const st
   ++generation_;
   while (!range_jobs_.empty()) finish_range_job(range_jobs_.begin()->second, err_leader_changed());
   fail_reads(err_leader_changed());
+  fail_hashes(err_leader_changed());
   // Reads of history that are on their way belong to the generation before and are dropped.
   stats_.watchers_continued += hub_->stats().watchers;
   hub_->continue_on(keyspace.get());
   keyspace_ = std::move(keyspace);
   if (Status s = auth_.load(keyspace_->side()); !s.is_ok()) return fatal(s);
   tokens_.clear();  // their users may have changed in entries that were never seen here
+  alarms_.load(keyspace_->side());
   retry_.reset();
   apply_cold_.clear();
   to_apply_.clear();

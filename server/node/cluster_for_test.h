@@ -38,6 +38,7 @@ class TestCluster {
   io::sim::SimWorld& world() { return world_; }
   io::sim::HostId host(size_t member) const { return members_[member].host; }
   size_t size() const { return members_.size(); }
+  std::string data_dir(size_t member) { return config_of(member).data_dir; }
   static std::string address(size_t member) { return "10.0.0." + std::to_string(member + 1); }
 
   void start(size_t member);

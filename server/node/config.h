@@ -42,6 +42,12 @@ struct Config {
   size_t checkpoint_log_bytes = 64 << 20;
   io::Nanos checkpoint_interval = 300 * io::kSecond;
   storage::CleanerOptions cleaner;
+  int64_t quota_bytes = 0;               // of logical bytes; 0: kQuotaDefaultBytes, negative: none
+  io::Nanos corrupt_check_interval = 0;  // --corrupt-check-time; 0: never
+  bool compact_hash_check = false;       // gate CompactHashCheck
+  io::Nanos compact_hash_check_interval = 60 * io::kSecond;
+  bool initial_corrupt_check = false;              // gate InitialCorruptCheck
+  io::Nanos auto_disarm_delay = 60 * io::kSecond;  // NOSPACE ends after so long below 90 %; 0: by hand only
   size_t log_first_segment_bytes = 1 << 20;
   size_t log_segment_bytes = 64 << 20;
   size_t log_keep_bytes = 64 << 20;  // of released entries kept for followers that lag a little

@@ -11,8 +11,6 @@ constexpr io::Nanos kRevokingRetry = 50 * io::kMillisecond;
 constexpr io::Nanos kLeaderRetry = 50 * io::kMillisecond;
 constexpr size_t kAppCallsMax = 100'000;
 
-// Calls between members: kind u8 | call id u64 | reply: code u8, message | payload.
-enum AppKind : uint8_t { kKeepAlive = 1, kKeepAliveReply = 2, kTimeToLive = 3, kTimeToLiveReply = 4 };
 constexpr bool is_reply(uint8_t kind) { return kind % 2 == 0; }
 
 std::string encode_ttl(const LeaseTimeToLive& t) {
@@ -34,6 +32,7 @@ void Node::lease_grant(int64_t id, int64_t ttl, ApplyDone done) {
   }
   while (request.id == 0) request.id = static_cast<int64_t>(world_.random->next() & INT64_MAX);
   request.ttl = mvcc::granted_ttl(ttl, mvcc::min_ttl(config_.election_timeout / io::kMillisecond));
+  if (over_quota(request)) return refuse_for_space(std::move(done));
   propose_command(Caller(), request, false, std::move(done));
 }
 
@@ -69,11 +68,12 @@ void Node::keep_alive_until(int64_t id, io::Nanos deadline, std::function<void(c
   if (raft_->is_leader()) return keep_alive_here(id, std::move(done));
   std::string payload;
   put_varint(payload, zigzag(id));
-  call_leader(kKeepAlive, std::move(payload), [done = std::move(done)](const Status& status, std::string_view reply) {
-    if (!status.is_ok()) return done(status, 0);
-    Reader in(reply);
-    done(Status(), unzigzag(in.varint()));
-  });
+  call_leader(kAppKeepAlive, std::move(payload),
+              [done = std::move(done)](const Status& status, std::string_view reply) {
+                if (!status.is_ok()) return done(status, 0);
+                Reader in(reply);
+                done(Status(), unzigzag(in.varint()));
+              });
 }
 
 // A renewal counts only while this member certainly leads: one barrier serves all keepalives of a turn.
@@ -103,7 +103,7 @@ void Node::lease_time_to_live(int64_t id, bool keys, std::function<void(const St
   std::string payload;
   put_varint(payload, zigzag(id));
   put_varint(payload, keys);
-  call_leader(kTimeToLive, std::move(payload),
+  call_leader(kAppTimeToLive, std::move(payload),
               [id, done = std::move(done)](const Status& status, std::string_view reply) {
                 if (!status.is_ok()) return done(status, nullptr);
                 Reader in(reply);
@@ -141,18 +141,22 @@ void Node::lease_list(std::function<void(const Status&, const std::vector<int64_
 }
 
 void Node::call_leader(uint8_t kind, std::string payload, std::function<void(const Status&, std::string_view)> done) {
-  MemberId leader = raft_->leader();
+  call_member(raft_->leader(), kind, std::move(payload), config_.request_timeout(), std::move(done));
+}
+
+void Node::call_member(MemberId to, uint8_t kind, std::string payload, io::Nanos timeout,
+                       std::function<void(const Status&, std::string_view)> done) {
   std::string head;
   put_fixed<uint8_t>(head, kind);
   uint64_t id = next_app_call_++;
   put_fixed(head, id);
   head += payload;
-  if (stopping_ || leader.value == 0 || app_calls_.size() >= kAppCallsMax || !transport_->send_app(leader, head)) {
-    Status why = stopping_ ? err_stopped() : leader.value == 0 ? err_no_leader() : err_connection_lost();
+  if (stopping_ || to.value == 0 || app_calls_.size() >= kAppCallsMax || !transport_->send_app(to, head)) {
+    Status why = stopping_ ? err_stopped() : to.value == 0 ? err_no_leader() : err_connection_lost();
     world_.loop->post([done = std::move(done), why] { done(why, {}); });
     return;
   }
-  app_calls_.emplace(id, AppCall{leader, std::move(done), world_.loop->now() + config_.request_timeout()});
+  app_calls_.emplace(id, AppCall{to, std::move(done), world_.loop->now() + timeout});
 }
 
 // Calls to `only` (if not 0), or to anybody but `but`, will not be answered.
@@ -195,17 +199,18 @@ void Node::on_app(MemberId from, std::string_view head) {
     app_calls_.erase(it);
     return done(Status(code, std::move(message)), in.rest());
   }
+  if (kind == kAppHashKv) return answer_hash_call(from, kind, call, in.rest());
   int64_t id = unzigzag(in.varint());
-  bool keys = kind == kTimeToLive && in.varint() != 0;
+  bool keys = kind == kAppTimeToLive && in.varint() != 0;
   if (!in.ok()) return;
   if (!raft_->is_leader()) return answer_app(from, kind, call, err_leader_changed(), {});
-  if (kind == kKeepAlive) {
+  if (kind == kAppKeepAlive) {
     keep_alive_here(id, [this, from, kind, call, alive = alive_](const Status& status, int64_t ttl) {
       std::string payload;
       put_varint(payload, zigzag(ttl));
       if (*alive) answer_app(from, kind, call, status, payload);
     });
-  } else if (kind == kTimeToLive) {
+  } else if (kind == kAppTimeToLive) {
     time_to_live_here(id, keys,
                       [this, from, kind, call, alive = alive_](const Status& status, const LeaseTimeToLive* ttl) {
                         if (*alive) answer_app(from, kind, call, status, ttl ? encode_ttl(*ttl) : std::string());

@@ -40,7 +40,9 @@ Node::Node(const io::World& world, Config config)
 Node::~Node() {
   *alive_ = false;
   if (turn_hook_ != 0) world_.loop->remove_turn_hook(turn_hook_);
-  for (io::TimerId timer : {tick_timer_, stop_timer_, progress_timer_, lease_timer_}) world_.loop->cancel_timer(timer);
+  for (io::TimerId timer :
+       {tick_timer_, stop_timer_, progress_timer_, lease_timer_, alarm_timer_, corrupt_timer_, compact_hash_timer_})
+    world_.loop->cancel_timer(timer);
   cleaner_.reset();
   receiver_.reset();
   senders_.clear();
@@ -125,6 +127,7 @@ Status Node::recover() {
   RETURN_IF_ERROR(auth_.load(keyspace_->side()));
   RETURN_IF_ERROR(load_version());
   hub_ = std::make_unique<mvcc::WatchHub>(keyspace_.get());
+  alarms_.load(keyspace_->side());
   applied_ = state.applied;
   applied_term_ = state.applied_term;
   log_floor_ = opened.log.start - 1;
@@ -199,6 +202,7 @@ void Node::start() {
   });
   schedule_tick();
   lease_tick();
+  alarm_tick();
   cleaner_->start();
   if (config_.watch_progress_interval > 0) {
     auto progress = std::make_shared<std::function<void()>>();
@@ -210,7 +214,11 @@ void Node::start() {
     progress_tick_ = progress;
     progress_timer_ = world_.loop->add_timer(world_.loop->now() + config_.watch_progress_interval, *progress);
   }
-  publish();
+  start_hash_checks();
+  if (config_.initial_corrupt_check && members_.size() > 1 && applied_.value > 0)
+    initial_hash_check(world_.loop->now() + config_.request_timeout());
+  else
+    publish();
   go_on_soon();
 }
 
@@ -386,6 +394,7 @@ void Node::finish_stop() {
   }
   fail_reads(err_stopped());
   serve_pins();
+  fail_hashes(err_stopped());
   cleaner_->stop();
   if (checkpoint_running_ || installing_ || store_->busy()) {
     stop_timer_ = world_.loop->add_timer(world_.loop->now() + 10 * io::kMillisecond, [this] { finish_stop(); });
@@ -418,8 +427,10 @@ NodeStatus Node::status() const {
   auto it = members_.find(member_id());
   out.is_learner = it != members_.end() && it->second.is_learner;
   out.revision = keyspace_->revision();
-  out.db_size_bytes = kManifestBytes + store_->stats().bytes + log_->bytes_total();
-  out.db_size_in_use_bytes = std::min(keyspace_->stats().bytes_logical, out.db_size_bytes);
+  mvcc::KeyspaceStats k = keyspace_->stats();
+  out.db_size_in_use_bytes = k.bytes_logical;
+  out.db_size_bytes = std::max(kManifestBytes + store_->stats().bytes + k.bytes_tail, k.bytes_logical);
+  out.db_quota_bytes = config_.quota_bytes < 0 ? config_.quota_bytes : static_cast<int64_t>(quota_bytes());
   return out;
 }
 

@@ -33,8 +33,10 @@
 #include "server/mvcc/lease.h"
 #include "server/mvcc/range.h"
 #include "server/mvcc/watch.h"
+#include "server/node/alarm.h"
 #include "server/node/caller.h"
 #include "server/node/config.h"
+#include "server/node/hash.h"
 #include "server/node/membership.h"
 #include "server/node/public_snapshot.h"
 #include "server/node/stats.h"
@@ -72,6 +74,7 @@ using RangeDone = std::function<void(const Status& status, const mvcc::RangeResu
 using TxnReadDone = std::function<void(const Status& status, const mvcc::TxnResult* result)>;
 using Done = std::function<void(const Status& status)>;
 using AuthDone = std::function<void(const Status& status, Index entry)>;
+using AlarmDone = std::function<void(const Status& status, const std::vector<Alarm>& alarms)>;
 
 // A client's watch stream. Batches come once a turn. Only its client, or the end of the member, ends a stream.
 class WatchSink {
@@ -96,8 +99,9 @@ struct NodeStatus {
   Index applied;
   bool is_learner = false;
   int64_t revision = 1;
-  uint64_t db_size_bytes = 0;         // files
+  uint64_t db_size_bytes = 0;         // segments, and what waits in memory to be written there
   uint64_t db_size_in_use_bytes = 0;  // logical bytes of records
+  int64_t db_quota_bytes = 0;         // of those; negative: none
 };
 
 class SnapshotSender;
@@ -168,6 +172,17 @@ class Node {
   // Asks `judge` now, and if it refuses once more behind a barrier: this member may be behind the cluster, and a right
   // that was granted must not be refused. `done` may run inside the call.
   void when_permitted(std::function<Status()> judge, Done done);
+  // --- alarms and quota
+  void alarm(AlarmAction action, Alarm alarm, AlarmDone done);  // what changed, as etcd reports it
+  void list_alarms(AlarmType type, AlarmDone done);             // after a barrier
+  const Alarms& alarms() const { return alarms_; }              // as applied here
+  uint64_t quota_bytes() const;                                 // 0: none
+  void lift_quota() { config_.quota_bytes = -1; }               // for the simulator
+
+  // --- hashes. 0: the newest revision. etcd's errors for a revision that is compacted or not there yet.
+  void hash_kv(int64_t revision, HashDone done);
+  uint32_t side_hash() const;  // of the state that has no revision: leases, alarms, users
+
   // All that was applied here before the call, as a state on disk: a checkpoint is made for it if need be. Learners
   // have it too. Nothing of it is on the loop from then on.
   void pin_applied(std::function<void(Result<PinnedState>)> done);
@@ -226,6 +241,7 @@ class Node {
     std::optional<Index> index;  // once the barrier is through
     std::vector<Done> waiting;
   };
+  struct HashJob;
   struct RangeJob;
   struct TxnJob;
 
@@ -277,6 +293,7 @@ class Node {
                      bool mine);
   void fetch_for_apply(std::vector<mvcc::Position> positions);
   void apply_attributes(std::string_view payload);
+  void apply_alarm(const raft::Entry& entry, std::string_view payload);
   void mirror_leases(const mvcc::Command& command, const mvcc::ApplyResult& result);
   void answer(uint64_t request, const Status& status, const mvcc::ApplyResult* result);
 
@@ -310,6 +327,29 @@ class Node {
   void time_to_live_here(int64_t id, bool keys, std::function<void(const Status&, const LeaseTimeToLive*)> done);
   void on_app(MemberId from, std::string_view head);
   int64_t now_ms() const { return world_.loop->now() / io::kMillisecond; }
+
+  // alarm.cc
+  bool over_quota(const mvcc::Command& command) const;
+  void refuse_for_space(ApplyDone done);
+  void alarm_tick();
+
+  // hash.cc
+  void serve_hashes();
+  void run_hash(std::shared_ptr<HashJob> job);
+  void step_hash(std::shared_ptr<HashJob> job);
+  void finish_hash(HashJob& job, const Status& status);
+  void fail_hashes(const Status& why);
+
+  // corrupt.cc
+  void start_hash_checks();
+  void check_later(io::TimerId& timer, io::Nanos interval, void (Node::*check)(std::function<void()>));
+  void periodic_hash_check(std::function<void()> over);
+  void compact_hash_check(std::function<void()> over);
+  void initial_hash_check(io::Nanos deadline);
+  void ask_hashes(int64_t revision, PeerHashesDone done);  // of all other voters
+  void answer_hash_call(MemberId from, uint8_t kind, uint64_t call, std::string_view payload);
+  void judge_hashes(const storage::HashKv& own, const std::vector<PeerHash>& peers);
+  void raise_corrupt(MemberId member);
 
   // checkpoint.cc
   void maybe_checkpoint();
@@ -416,9 +456,25 @@ class Node {
   std::map<uint64_t, AppCall> app_calls_;
   void fail_app_calls(MemberId only, MemberId but, const Status& why);
   void keep_alive_until(int64_t id, io::Nanos deadline, std::function<void(const Status&, int64_t)> done);
+  void call_member(MemberId to, uint8_t kind, std::string payload, io::Nanos timeout,
+                   std::function<void(const Status&, std::string_view)> done);
   void call_leader(uint8_t kind, std::string payload, std::function<void(const Status&, std::string_view)> done);
   void answer_app(MemberId to, uint8_t kind, uint64_t call, const Status& status, std::string_view payload);
   io::TimerId lease_timer_ = 0;
+
+  // hashes
+  size_t hashes_ = 0;
+  std::vector<std::shared_ptr<HashJob>> hash_jobs_waiting_;  // for a checkpoint
+  int64_t compact_hash_checked_ = 0;                         // compact revision that all members agreed at
+  io::TimerId corrupt_timer_ = 0;
+  io::TimerId compact_hash_timer_ = 0;
+
+  // alarms
+  Alarms alarms_;
+  bool alarm_changed_ = false;                // by the entry whose proposer is being answered
+  std::vector<ApplyDone> refused_for_space_;  // answered when the alarm is on
+  io::Nanos below_quota_since_ = 0;           // 0: not
+  io::TimerId alarm_timer_ = 0;
 
   // the cluster's version
   ClusterVersion cluster_version_;
@@ -448,6 +504,14 @@ class Node {
   bool installing_ = false;
   bool install_told_ = true;    // the sender of the last installed snapshot knows
   raft::WriteSeq install_seq_;  // the write that restarts the log behind an installed snapshot, if it needs one
+};
+
+// Calls between members: kind u8 | call id u64 | payload; a reply's kind is one more than its call's: code u8, message
+// | payload. Numbers are format.
+enum AppKind : uint8_t {
+  kAppKeepAlive = 1,
+  kAppTimeToLive = 3,
+  kAppHashKv = 5,
 };
 
 // etcd's errors that come from the cluster, not from the keyspace.

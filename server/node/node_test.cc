@@ -112,8 +112,9 @@ TEST(NodeSnapshot, WatchesGoOnBehindWhatTheyHaveSeen) {
     put();
   }
   cluster.isolate(2, false);
-  ASSERT_TRUE(cluster.wait([&] { return cluster.node(2).stats().snapshots_installed == 1; }));
-  EXPECT_EQ(cluster.node(2).stats().watchers_continued, 1u);
+  // One, or one more for what came while the first was on its way.
+  ASSERT_TRUE(cluster.wait([&] { return cluster.node(2).stats().snapshots_installed >= 1; }));
+  EXPECT_GE(cluster.node(2).stats().watchers_continued, 1u);
   put();
   ASSERT_TRUE(cluster.wait([&] { return events.seen.size() >= puts; })) << events.seen.size() << " of " << puts;
   cluster.run_for(kSecond);

@@ -16,6 +16,7 @@ Status err_connection_lost() {
 }
 
 void Node::propose(const Caller& caller, const mvcc::Command& command, ApplyDone done) {
+  if (over_quota(command)) return refuse_for_space(std::move(done));
   propose_command(caller, command, false, std::move(done));
 }
 

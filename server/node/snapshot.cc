@@ -1,5 +1,7 @@
 #include "server/node/snapshot.h"
 
+#include <algorithm>
+
 #include "base/codec.h"
 #include "server/node/node.h"
 
@@ -87,7 +89,9 @@ void SnapshotSender::on_frame(peer::Channel&, uint8_t type, std::string_view hea
     auto offset = in.fixed<uint64_t>();
     if (!in.ok() || file >= info_.files.size() || offset >= info_.files[file].size_bytes)
       return finish(false, "the receiver asked for what is not there");
-    send_piece(file, offset);
+    if (wanted_.size() >= 4 * kPiecesInFlight) return finish(false, "the receiver asks for too much at once");
+    wanted_.emplace_back(file, offset);
+    send_pieces();
   } else if (type == kDone) {
     finish(true, "");
   } else if (type == kNo) {
@@ -95,13 +99,21 @@ void SnapshotSender::on_frame(peer::Channel&, uint8_t type, std::string_view hea
   }
 }
 
-void SnapshotSender::send_piece(size_t file, uint64_t offset) {
-  node_.store_->read_file(info_, file, offset, kPieceBytes, [this, file, offset, alive = alive_](Result<Bytes> piece) {
-    if (!*alive || over_) return;
-    if (!piece.is_ok()) return finish(false, piece.status().to_string());
-    channel_->send(kPiece, two(file, offset), std::move(*piece));
-    channel_->flush();
-  });
+// One read at a time, so that answers leave in the order of the questions.
+void SnapshotSender::send_pieces() {
+  if (reading_ || wanted_.empty()) return;
+  reading_ = true;
+  auto [file, offset] = wanted_.front();
+  node_.store_->read_file(info_, file, offset, kPieceBytes,
+                          [this, file = file, offset = offset, alive = alive_](Result<Bytes> piece) {
+                            if (!*alive || over_) return;
+                            if (!piece.is_ok()) return finish(false, piece.status().to_string());
+                            reading_ = false;
+                            wanted_.pop_front();
+                            channel_->send(kPiece, two(file, offset), std::move(*piece));
+                            channel_->flush();
+                            send_pieces();
+                          });
 }
 
 void SnapshotSender::on_closed(peer::Channel&, const Status& why) { finish(false, why.to_string()); }
@@ -144,7 +156,10 @@ void SnapshotReceiver::take(std::unique_ptr<peer::Channel> channel) {
 }
 
 void SnapshotReceiver::on_closed(peer::Channel& c, const Status&) {
-  if (&c == channel_.get()) bury(*node_.world_.loop, std::move(channel_));
+  if (&c != channel_.get()) return;
+  bury(*node_.world_.loop, std::move(channel_));
+  wanted_.clear();
+  arrived_.clear();
 }
 
 void SnapshotReceiver::refuse(const std::string& why) {
@@ -176,39 +191,67 @@ void SnapshotReceiver::on_offer(std::string_view head, const Bytes& manifest) {
   }
   applied_ = applied;
   damaged_files_ = 0;
-  want_next();
+  want_from_start();
 }
 
-void SnapshotReceiver::want_next() {
+void SnapshotReceiver::want_from_start() {
+  wanted_.clear();
+  arrived_.clear();
+  next_want_ = {0, files_->file_count() == 0 ? 0 : files_->received(0)};
   if (files_->complete()) return install();
-  for (size_t i = 0; i < files_->file_count(); ++i) {
-    if (files_->received(i) >= files_->file_size(i)) continue;
-    wanted_file_ = i;
-    wanted_offset_ = files_->received(i);
-    if (!channel_) return;
-    channel_->send(kWant, two(i, wanted_offset_));
-    channel_->flush();
-    return;
-  }
-  refuse("files do not check out");
+  want_more();
 }
 
+void SnapshotReceiver::want_more() {
+  if (!channel_) return;
+  while (wanted_.size() + arrived_.size() + writing_ < kPiecesInFlight && next_want_.file < files_->file_count()) {
+    uint64_t left = files_->file_size(next_want_.file) - next_want_.offset;
+    if (left == 0) {
+      ++next_want_.file;
+      next_want_.offset = next_want_.file < files_->file_count() ? files_->received(next_want_.file) : 0;
+      continue;
+    }
+    wanted_.push_back(next_want_);
+    channel_->send(kWant, two(next_want_.file, next_want_.offset));
+    next_want_.offset += std::min<uint64_t>(left, kPieceBytes);
+  }
+  channel_->flush();
+}
+
+// What was asked for before a file turned out to be damaged may still come: only the next in order counts.
 void SnapshotReceiver::on_piece(std::string_view head, const Bytes& piece) {
   Reader in(head);
   auto file = in.fixed<uint64_t>();
   auto offset = in.fixed<uint64_t>();
-  if (!in.ok() || !files_ || writing_ || file != wanted_file_ || offset != wanted_offset_ || piece.empty()) return;
+  if (!in.ok() || !files_ || wanted_.empty() || file != wanted_.front().file || offset != wanted_.front().offset)
+    return;
+  if (piece.size() != std::min<uint64_t>(files_->file_size(file) - offset, kPieceBytes))
+    return refuse("a piece of another length");
+  wanted_.pop_front();
+  arrived_.emplace_back(file, piece);
+  write_next();
+}
+
+void SnapshotReceiver::write_next() {
+  if (writing_ || arrived_.empty()) return;
+  auto [file, piece] = std::move(arrived_.front());
+  arrived_.pop_front();
   writing_ = true;
-  files_->write(file, piece, [this, alive = alive_](Status status) {
+  files_->write(file, std::move(piece), [this, alive = alive_](Status status) {
     if (!*alive) return;
     writing_ = false;
-    if (!status.is_ok() && status.code() != Code::kDataLoss) {
+    if (status.code() == Code::kDataLoss) {
+      if (++damaged_files_ >= kDamagedFilesMax)
+        return refuse("what arrives is damaged, again and again; is the sender's disk? " + status.to_string());
+      return want_from_start();  // the damaged file once more, from its beginning
+    }
+    if (!status.is_ok()) {
       files_.reset();
       return refuse(status.to_string());
     }
-    if (!status.is_ok() && ++damaged_files_ >= kDamagedFilesMax)
-      return refuse("what arrives is damaged, again and again; is the sender's disk? " + status.to_string());
-    want_next();  // a damaged file is asked for again from its beginning
+    if (files_->complete()) return install();
+    want_more();
+    write_next();
   });
 }
 

@@ -3,16 +3,19 @@
 // broken connection the receiver goes on where it was as long as the sender offers the same manifest.
 //
 //   sender   -> offer   head: applied, applied term, sender's term; body: shared manifest
-//   receiver -> want    head: file, offset
+//   receiver -> want    head: file, offset; several at once, answered in order
 //   sender   -> piece   head: file, offset; body: at most kPieceBytes
 //   receiver -> done    head: applied index     (installed and durable)
 //   either   -> no      head: reason
 //
-// Threads: the loop. Bounds: one piece in flight, kIdleTimeout without progress, one snapshot received at a time.
+// Threads: the loop. Bounds: kPiecesInFlight pieces asked for or waiting to be written, kIdleTimeout without progress,
+// one snapshot received at a time.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "server/mvcc/keyspace.h"
 #include "server/peer/channel.h"
@@ -23,6 +26,7 @@ namespace fairlead::node {
 class Node;
 
 constexpr size_t kPieceBytes = 256 << 10;
+constexpr size_t kPiecesInFlight = 8;
 constexpr io::Nanos kSnapshotIdleTimeout = 30 * io::kSecond;
 constexpr int kDamagedFilesMax = 2;  // of one offer: then the damage is the sender's, not the way's
 
@@ -41,13 +45,15 @@ class SnapshotSender final : public peer::ChannelHandler {
   void on_frame(peer::Channel&, uint8_t type, std::string_view head, const Bytes& body) override;
   void on_refused(peer::Channel&, const peer::Verdict&) override {}
   void on_closed(peer::Channel&, const Status& why) override;
-  void send_piece(size_t file, uint64_t offset);
+  void send_pieces();
   void finish(bool sent, const std::string& why);
   void watch_idle();
 
   Node& node_;
   const MemberId to_;
   storage::SnapshotInfo info_;
+  std::deque<std::pair<size_t, uint64_t>> wanted_;  // file, offset; the first is being read if reading_
+  bool reading_ = false;
   std::unique_ptr<peer::Channel> channel_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   io::TimerId idle_timer_ = 0;
@@ -72,7 +78,9 @@ class SnapshotReceiver final : public peer::ChannelHandler {
   void on_closed(peer::Channel&, const Status& why) override;
   void on_offer(std::string_view head, const Bytes& manifest);
   void on_piece(std::string_view head, const Bytes& piece);
-  void want_next();
+  void want_from_start();  // of what is not there yet
+  void want_more();
+  void write_next();
   void install();
   void load(storage::StoreState state);
   void refuse(const std::string& why);
@@ -85,8 +93,13 @@ class SnapshotReceiver final : public peer::ChannelHandler {
   int damaged_files_ = 0;  // since the offer
   bool writing_ = false;
   bool installing_ = false;
-  size_t wanted_file_ = 0;
-  uint64_t wanted_offset_ = 0;
+  struct Want {
+    size_t file = 0;
+    uint64_t offset = 0;
+  };
+  Want next_want_;                                // what is asked for next
+  std::deque<Want> wanted_;                       // asked for, in order
+  std::deque<std::pair<size_t, Bytes>> arrived_;  // file, piece: to be written, in order
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

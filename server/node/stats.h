@@ -38,11 +38,15 @@ struct Stats {
   uint64_t snapshots_sent = 0;
   uint64_t snapshots_installed = 0;
   uint64_t leases_expired = 0;
+  uint64_t hash_checks = 0;  // rounds in which the members' hashes were compared
+  uint64_t hash_mismatches = 0;
+  uint64_t space_alarms = 0;        // NOSPACE raised, for any member
   uint64_t watchers_continued = 0;  // carried over to an installed snapshot
   uint64_t stalls = 0;              // the process, or its log writes, stood still for longer than an election timeout
   uint64_t turn_longest_ns = 0;     // since the last scrape
   Histogram<20> apply{.first_bound_seconds = 0.0001};      // one entry
   Histogram<14> checkpoint{.first_bound_seconds = 0.001};  // as etcd's backend commit
+  Histogram<13> defragment{.first_bound_seconds = 0.1};    // a round of the cleaner that was asked for
 };
 
 }  // namespace fairlead::node

@@ -166,6 +166,7 @@ void Node::housekeeping() {
   serve_pins();
   maybe_checkpoint();
   maybe_defragment();
+  serve_hashes();
   more |= !to_apply_.empty() && !apply_waits_;
   // Answers of this turn may have brought new calls.
   more |= proposals_fresh_ || !new_reads_.empty();

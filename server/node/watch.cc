@@ -24,8 +24,15 @@ void Node::deliver_watches() {
   }
 }
 
-// Tried again after a pause: what is damaged stays so, and must not keep the loop busy.
+// What is damaged stays so: whoever needs it is told, and watches on another member. Anything else is tried again after
+// a pause, so that it does not keep the loop busy.
 void Node::history_failed(uint64_t read, const Status& why) {
+  if (why.code() == Code::kDataLoss) {
+    world_.log->error("history is damaged; its watchers are cancelled", {{"error", why.message()}});
+    hub_->feed_damaged(read);
+    go_on_soon();
+    return;
+  }
   world_.log->error("cannot read history for a watcher; it waits", {{"error", why.message()}});
   world_.loop->add_timer(world_.loop->now() + kHistoryRetry, [this, read, alive = alive_, generation = generation_] {
     if (*alive && generation == generation_) hub_->feed_failed(read);

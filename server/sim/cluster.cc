@@ -62,6 +62,9 @@ node::Config Cluster::config_of(size_t member) {
   c.value_cache_bytes = config_.value_cache_bytes;
   c.watch_progress_interval = config_.watch_progress_interval;
   c.cleaner = config_.cleaner;
+  c.quota_bytes = config_.quota_bytes;
+  c.auto_disarm_delay = config_.auto_disarm_delay;
+  c.corrupt_check_interval = config_.corrupt_check_interval;
   c.disturb_messages = [this, member](raft::Message message, node::Config::Deliver deliver) {
     disturb(member, std::move(message), std::move(deliver));
   };
@@ -104,6 +107,11 @@ void Cluster::open(size_t member, const io::World& world) {
         [&m, world, member] { m.door = std::make_unique<FrontDoor>(world, *m.node, client_address(member)); });
   }
   if (on_opened) on_opened(member, *m.node);
+}
+
+void Cluster::lift_quota() {
+  config_.quota_bytes = -1;
+  for (size_t m = 0; m < kMembers; ++m) in_turn(m, [](node::Node& node) { node.lift_quota(); });
 }
 
 void Cluster::stop_orderly(size_t member) {
@@ -157,6 +165,8 @@ void Cluster::collect(const Member& member) {
   counters_->checkpoints += stats.checkpoints;
   counters_->cold_reads += stats.cold_reads;
   counters_->cleanings += member.node->cleaner().runs;
+  counters_->hash_checks += stats.hash_checks;
+  counters_->space_alarms += stats.space_alarms;
   counters_->leases_expired += stats.leases_expired;
   counters_->stalls += stats.stalls;
   counters_->watches_continued += stats.watchers_continued;

@@ -31,6 +31,9 @@ struct ClusterConfig {
   bool front_door = false;                    // members listen for clients that speak HTTP/2
   std::array<int64_t, kMembers> drift_ppm{};  // of their clocks
   storage::CleanerOptions cleaner;
+  int64_t quota_bytes = -1;
+  io::Nanos auto_disarm_delay = 2 * io::kSecond;
+  io::Nanos corrupt_check_interval = 0;
 };
 
 struct Counters {
@@ -43,6 +46,8 @@ struct Counters {
   uint64_t checkpoints = 0;
   uint64_t cold_reads = 0;
   uint64_t cleanings = 0;
+  uint64_t hash_checks = 0;
+  uint64_t space_alarms = 0;
   uint64_t leases_expired = 0;
   uint64_t partitions = 0;
   uint64_t clogs = 0;
@@ -79,8 +84,9 @@ template <typename F>
 void for_each_counter(Counters& c, F&& f) {
   f("elections", c.elections), f("kills", c.kills), f("power cuts", c.power_cuts), f("crash points", c.crash_points);
   f("starts", c.starts), f("snapshots installed", c.snapshots_installed), f("checkpoints", c.checkpoints);
-  f("cleanings", c.cleanings), f("cold reads", c.cold_reads), f("leases expired", c.leases_expired),
-      f("partitions", c.partitions), f("clogs", c.clogs);
+  f("cleanings", c.cleanings), f("hash checks", c.hash_checks), f("space alarms", c.space_alarms);
+  f("cold reads", c.cold_reads), f("leases expired", c.leases_expired), f("partitions", c.partitions),
+      f("clogs", c.clogs);
   f("resets", c.resets), f("pauses", c.pauses), f("slow disks", c.slow_disks), f("failed syncs", c.failed_syncs);
   f("transfers", c.transfers), f("wipes", c.wipes), f("messages repeated", c.messages_repeated);
   f("failed writes", c.failed_writes), f("full disks", c.full_disks), f("rotten segments", c.rotten_segments);
@@ -109,6 +115,7 @@ class Cluster {
   void start(size_t member);
   void stop_orderly(size_t member);  // the process ends when the node says that it has stopped
   void end(size_t member, io::sim::End how) { world_.end_process(host(member), how); }
+  void lift_quota();  // of members that run, and of those that start later
   bool running(size_t member) const { return world_.running(members_[member].host); }
   // Null unless the node is open. Only to be used from within the member's turns (in_turn), or for looking.
   node::Node* node(size_t member) { return members_[member].node.get(); }

@@ -1,9 +1,8 @@
 // Reading the state back: index load at a start, records by position, scans of history.
 #include <algorithm>
 #include <numeric>
-#include <queue>
 
-#include "base/check.h"
+#include "server/storage/directory_merge.h"
 #include "server/storage/store_core.h"
 
 namespace fairlead::storage {
@@ -12,54 +11,6 @@ namespace fairlead::storage {
 // -------------------------------------------------------------------------------------------------------------
 
 namespace {
-
-// Key directories of all segments as one sequence in order of (key, position), dead records left out.
-class Merge {
-  struct Source {
-    std::unique_ptr<SegmentReader::DirectoryCursor> cursor;
-    DeadList dead;
-  };
-  // Segments are in revision order: the earlier segment has the earlier position of a key.
-  auto later() const {
-    return [this](size_t a, size_t b) {
-      int order = sources_[a].cursor->key().compare(sources_[b].cursor->key());
-      return order != 0 ? order > 0 : a > b;
-    };
-  }
-
- public:
-  Status add(io::Disk& disk, const std::string& dir, const SegmentList::Segment& segment) {
-    Source s;
-    ASSIGN_OR_RETURN(s.dead, read_dead_list(disk, dir, segment.info.dead));
-    s.cursor = segment.reader->directory();
-    sources_.push_back(std::move(s));
-    return advance(sources_.size() - 1);
-  }
-  bool at_end() const { return heap_.empty(); }
-  std::string_view key() const { return sources_[heap_.front()].cursor->key(); }
-  const mvcc::RecordMeta& meta() const { return sources_[heap_.front()].cursor->meta(); }
-  Status next() {
-    std::pop_heap(heap_.begin(), heap_.end(), later());
-    size_t source = heap_.back();
-    heap_.pop_back();
-    return advance(source);
-  }
-
- private:
-  Status advance(size_t i) {
-    Source& s = sources_[i];
-    for (;;) {
-      ASSIGN_OR_RETURN(bool more, s.cursor->next());
-      if (!more) return {};
-      if (!s.dead.empty() && contains(s.dead, place_of(s.cursor->meta().position))) continue;
-      heap_.push_back(i);
-      std::push_heap(heap_.begin(), heap_.end(), later());
-      return {};
-    }
-  }
-  std::vector<Source> sources_;
-  std::vector<size_t> heap_;
-};
 
 Status load_side(io::Disk& disk, const std::string& dir, const SegmentList::Segment& segment,
                  mvcc::IndexLoader& loader) {
@@ -87,7 +38,7 @@ Status Store::Core::load(mvcc::IndexLoader& loader) const {
 
 Status load_list(io::Disk& disk, const std::string& dir, const SegmentList& list, mvcc::IndexLoader& loader,
                  bool keys) {
-  Merge merge;
+  DirectoryMerge merge;
   for (size_t i = 0; i < list.segments.size(); ++i) {
     const auto& s = list.segments[i];
     if (i >= list.key_segments) {
