@@ -4,7 +4,7 @@ packages_build=(
   build-essential cmake ninja-build ccache pkg-config python3 ca-certificates curl
   libnghttp2-dev libboost1.81-dev libcpp-httplib-dev libabsl-dev
   libprotobuf-dev protobuf-compiler libgrpc++-dev protobuf-compiler-grpc
-  nlohmann-json3-dev libyaml-cpp-dev prometheus-cpp-dev liburing-dev libzstd-dev
+  nlohmann-json3-dev libyaml-cpp-dev prometheus-cpp-dev liburing-dev libzstd-dev zlib1g-dev
   libssl-dev libcrypt-dev libc-ares-dev libcurl4-openssl-dev libcli11-dev libfmt-dev libspdlog-dev
   libhowardhinnant-date-dev libgtest-dev libgmock-dev libbenchmark-dev librapidcheck-dev
 )

@@ -7,20 +7,6 @@
 #include "server/storage/store.h"
 
 namespace fairlead::server {
-namespace {
-
-std::vector<std::string> split(const std::string& list) {
-  std::vector<std::string> out;
-  for (size_t start = 0; start <= list.size();) {
-    size_t comma = std::min(list.find(',', start), list.size());
-    if (comma > start) out.push_back(list.substr(start, comma - start));
-    start = comma + 1;
-  }
-  return out;
-}
-
-}  // namespace
-
 Bootstrap::Bootstrap(const io::World& world, const Options& options)
     : world_(world), options_(options), resolver_(discovery::system_resolver()) {}
 
@@ -61,7 +47,7 @@ void Bootstrap::find_by_token() {
   config_.initial_cluster_token = options_.discovery_token;
   discovery::TokenRequest request;
   request.token = options_.discovery_token;
-  request.endpoints = split(options_.discovery_endpoints);
+  request.endpoints = split_list(options_.discovery_endpoints);
   request.dial_timeout = options_.discovery_dial_timeout_ms * io::kMillisecond;
   request.request_timeout = options_.discovery_request_timeout_ms * io::kMillisecond;
   request.keepalive_time = options_.discovery_keepalive_time_ms * io::kMillisecond;

@@ -12,7 +12,8 @@ namespace {
 const std::vector<Gate> kGates = {
     {"CompactHashCheck", false, "ALPHA", "the leader compares all members' hashes after compactions", true},
     {"FastLeaseKeepAlive", true, "BETA", "keep-alives never wait for the applied index", false},
-    {"InitialCorruptCheck", false, "ALPHA", "a start compares its hash with those of the others, and refuses to serve when one differs", true},
+    {"InitialCorruptCheck", false, "ALPHA",
+     "a start compares its hash with those of the others, and refuses to serve when one differs", true},
     {"LeaseCheckpoint", false, "ALPHA", "a new leader starts from the full TTL of each lease", false},
     {"LeaseCheckpointPersist", false, "ALPHA", "a new leader starts from the full TTL of each lease", false},
     {"PriorityRequest", false, "ALPHA", "overload refuses new requests, whatever they are", false},

@@ -53,7 +53,8 @@ std::string help_text() {
   std::string out = kUsage;
   std::string_view group;
   for (const Flag& flag : all_flags()) {
-    if (flag.state == FlagState::kMissing) continue;
+    if (flag.state == FlagState::kMissing || flag.state == FlagState::kRefused)
+      continue;  // tools add what they find here
     if (group != flag.group) out += "\n" + std::string(group = flag.group) + ":\n";
     out += "  --" + std::string(flag.name) + " '" + default_text(flag) + "'\n    " + flag.usage + "\n";
     if (std::string_view(flag.name) == "feature-gates")

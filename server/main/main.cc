@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 #include "server/main/options.h"
 #include "server/main/tls_setup.h"
 #include "server/net/server.h"
+#include "server/node/autocompact.h"
 #include "server/node/node.h"
 
 namespace fairlead::server {
@@ -76,12 +78,17 @@ void block_stop_signals() {
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
 }
 
-Result<int> open_log_output(const std::string& where) {
-  if (where == "default" || where == "stderr") return 2;
-  if (where == "stdout") return 1;
-  int fd = open(where.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  if (fd < 0) return io_error("--log-outputs: cannot open " + where, errno);
-  return fd;
+Result<std::shared_ptr<io::LogSink>> open_log_sink(const Options& o) {
+  std::vector<std::string> outputs = split_list(o.log_outputs);
+  if (outputs.empty()) outputs.push_back("default");
+  std::replace(outputs.begin(), outputs.end(), std::string("default"), std::string("stderr"));
+  io::LogRotation rotation;
+  if (o.enable_log_rotation) {
+    ASSIGN_OR_RETURN(LogRotationConfig config, parse_log_rotation(o.log_rotation_config_json));
+    rotation = {config.size_mb_max << 20, config.age_days_max, config.backups_max, config.local_time, config.compress};
+  }
+  ASSIGN_OR_RETURN(io::LogSink sink, io::LogSink::open(outputs, o.enable_log_rotation ? &rotation : nullptr));
+  return std::make_shared<io::LogSink>(std::move(sink));
 }
 
 Result<node::Config> node_config(const Options& o) {
@@ -224,10 +231,25 @@ class Member {
     RETURN_IF_ERROR(listen(*peers_, "listen-peer-urls", options_.listen_peer_urls, peer_router_, &TlsSetup::for_peers));
     RETURN_IF_ERROR(
         listen(*peers_, "listen-metrics-urls", options_.listen_metrics_urls, metrics_router_, &TlsSetup::for_metrics));
+    RETURN_IF_ERROR(start_compactor());
     // Clients are let in when this member is part of its cluster, as with etcd: a connection then means service.
     node_->on_published([this] { serve_clients(); });
     malloc_trim(0);  // what the start has used
     trim_later();
+    return {};
+  }
+
+  Status start_compactor() {
+    ASSIGN_OR_RETURN(node::AutoCompaction rule,
+                     node::parse_auto_compaction(options_.auto_compaction_mode, options_.auto_compaction_retention));
+    node::AutoCompactor::Store store;
+    store.revision = [this] { return node_->keyspace().revision(); };
+    store.is_leader = [this] { return node_->is_leader(); };
+    store.compact = [this](int64_t revision, std::function<void(const Status&)> done) {
+      node_->propose(mvcc::CompactRequest{revision},
+                     [done](const Status& status, const mvcc::ApplyResult*) { done(status); });
+    };
+    compactor_ = std::make_unique<node::AutoCompactor>(w_, rule, std::move(store));
     return {};
   }
 
@@ -304,6 +326,7 @@ class Member {
   std::unique_ptr<net::TlsNet> tls_net_;
   std::unique_ptr<Bootstrap> bootstrap_;
   std::unique_ptr<node::Node> node_;
+  std::unique_ptr<node::AutoCompactor> compactor_;
   std::unique_ptr<api::Api> api_;
   net::Router client_router_, client_http_router_, metrics_router_, peer_router_;
   std::unique_ptr<net::Server> clients_, peers_;
@@ -341,8 +364,10 @@ int main_checked(const std::vector<std::string>& args) {
   block_stop_signals();  // before any thread exists: only the loop takes them
   raise_file_limit();
   tune_allocator();
-  Result<int> log_fd = open_log_output(options->log_outputs);
-  if (!log_fd.is_ok()) return fail(log_fd.status(), 1);
+  if (options->memory_mlock && mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
+    return fail(io_error("--memory-mlock: mlockall", errno), 1);
+  Result<std::shared_ptr<io::LogSink>> log_sink = open_log_sink(*options);
+  if (!log_sink.is_ok()) return fail(log_sink.status(), 1);
   io::RealWorld::Options world_options;
   Result<io::LogIo> log_io = io::parse_log_io(options->fairlead_log_io);
   Result<io::LogLevel> log_level = io::parse_log_level(options->log_level);
@@ -350,7 +375,8 @@ int main_checked(const std::vector<std::string>& args) {
     return fail(log_io.is_ok() ? log_level.status() : log_io.status(), kExitBadUsage);
   world_options.log_io = *log_io;
   world_options.logger.level = *log_level;
-  world_options.logger.fd = *log_fd;
+  world_options.logger.sink = *log_sink;
+  world_options.logger.console = options->log_format == "console";
   Result<std::unique_ptr<io::RealWorld>> world = io::RealWorld::create(world_options);
   if (!world.is_ok()) return fail(world.status(), 1);
   for (const std::string& warning : options->warnings) (*world)->logger().warn(warning);

@@ -148,6 +148,16 @@ void warn_unknown_environment(const std::vector<std::string>& variables, Options
   }
 }
 
+std::vector<std::string> split_list(const std::string& list) {
+  std::vector<std::string> out;
+  for (size_t start = 0; start <= list.size();) {
+    size_t comma = std::min(list.find(',', start), list.size());
+    if (comma > start) out.push_back(list.substr(start, comma - start));
+    start = comma + 1;
+  }
+  return out;
+}
+
 Result<std::vector<std::string>> split_urls(std::string_view flag, const std::string& urls) {
   std::vector<std::string> out;
   for (size_t start = 0; start <= urls.size();) {
@@ -191,6 +201,22 @@ Result<std::map<std::string, std::vector<std::string>>> parse_initial_cluster(co
   }
   for (auto& [name, urls] : out) std::sort(urls.begin(), urls.end());
   return out;
+}
+
+Status check_log_flags(const Options& o) {
+  if (!is_one_of(o.log_format, {"json", "console"}))
+    return failed_precondition("unknown log format: " + o.log_format + ", supported values json, console");
+  std::vector<std::string> outputs = split_list(o.log_outputs);
+  for (const std::string& output : outputs) {
+    if (output == "default" && outputs.size() > 1)
+      return failed_precondition("multi logoutput for \"default\" is not supported yet");
+    if (output == "systemd/journal")
+      return failed_precondition("--log-outputs: systemd/journal is not here; systemd takes stderr into its journal");
+  }
+  if (!o.enable_log_rotation) return {};
+  if (outputs.size() != 1 || is_one_of(outputs[0], {"default", "stderr", "stdout"}))
+    return failed_precondition("--log-outputs requires a single file path when --log-rotate-config-json is defined");
+  return parse_log_rotation(o.log_rotation_config_json).status();
 }
 
 // As etcd: one way to find the peers, and nothing half said.
@@ -247,6 +273,7 @@ Status complete_options(Options& o) {
                             "\" for flag -initial-cluster-state: expected new or existing");
   if (!is_one_of(o.log_level, {"debug", "info", "warn", "error", "dpanic", "panic", "fatal"}))
     return failed_precondition("unrecognized log level: \"" + o.log_level + "\" (--log-level)");
+  RETURN_IF_ERROR(check_log_flags(o));
   if (o.logger != "zap") return failed_precondition("unknown logger option \"" + o.logger + "\" (--logger: zap)");
   if (o.fairlead_log_io != "auto" && o.fairlead_log_io != "uring" && o.fairlead_log_io != "pwrite")
     return invalid_argument("invalid value \"" + o.fairlead_log_io +

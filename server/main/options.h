@@ -82,6 +82,10 @@ struct Options {
   std::string logger = "zap";
   std::string log_level = "info";
   std::string log_outputs = "default";
+  std::string log_format = "json";
+  bool enable_log_rotation = false;
+  std::string log_rotation_config_json =
+      R"({"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false})";
   // ours
   int64_t fairlead_auto_disarm_delay_ms = 60'000;
   std::string fairlead_log_io = "auto";
@@ -91,6 +95,9 @@ struct Options {
   int64_t fairlead_log_segment_bytes = 64 << 20;
 
   std::string feature_gates;
+  std::string auto_compaction_mode = "periodic";
+  std::string auto_compaction_retention = "0";
+  bool memory_mlock = false;
   std::string config_file;
   bool show_version = false;
   bool show_help = false;
@@ -110,6 +117,18 @@ Status complete_options(Options& options);
 
 // One warning for each variable ETCD_... that is no flag's; `variables` are lines "NAME=VALUE".
 void warn_unknown_environment(const std::vector<std::string>& variables, Options& options);
+
+// --log-rotation-config-json; sizes in MiB.
+struct LogRotationConfig {
+  int64_t size_mb_max = 100;
+  int64_t age_days_max = 0;
+  int64_t backups_max = 0;
+  bool local_time = false;
+  bool compress = false;
+};
+Result<LogRotationConfig> parse_log_rotation(const std::string& json);
+// A comma-separated list without empty items.
+std::vector<std::string> split_list(const std::string& list);
 
 std::string help_text();       // in the shape of etcd's
 std::string flags_markdown();  // docs/flags.md

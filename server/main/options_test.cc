@@ -67,7 +67,9 @@ TEST(Options, NotNeededFlagsWarnOnce) {
   for (const Flag& flag : all_flags()) {
     if (flag.state != FlagState::kNotNeeded) continue;
     ++not_needed;
-    std::string value = flag.kind == Kind::kBool ? "false" : flag.kind == Kind::kDurationMs ? "3s" : "3";
+    std::string value = flag.kind == Kind::kBool         ? (default_text(flag) == "true" ? "false" : "true")
+                        : flag.kind == Kind::kDurationMs ? "3s"
+                                                         : "3";
     for (int twice = 0; twice < 2; ++twice) args.push_back("--" + std::string(flag.name) + "=" + value);
     EXPECT_NE(std::string_view(flag.note), "") << flag.name;
   }
@@ -91,6 +93,40 @@ TEST(Options, MissingFlagsAreErrors) {
     auto other = parse_options({"--" + std::string(flag.name) + "=" + value}, no_environment());
     EXPECT_NE(other.status().message().find("does not have it yet"), std::string::npos) << flag.name;
   }
+}
+
+TEST(Options, RefusedFlagsAreErrors) {
+  EXPECT_TRUE(parse_options({"--unsafe-no-fsync=false"}, no_environment()).is_ok());
+  EXPECT_NE(parse_options({"--unsafe-no-fsync"}, no_environment()).status().message().find("is refused: what is "),
+            std::string::npos);
+}
+
+TEST(Options, LogFlags) {
+  auto text = [](std::vector<std::string> args) {
+    auto o = parse_options(args, no_environment());
+    EXPECT_TRUE(o.is_ok()) << o.status().to_string();
+    return std::string(complete_options(*o).message());
+  };
+  EXPECT_EQ(text({"--log-format=console", "--log-outputs=stderr,/tmp/x.log", "--log-level=panic"}), "");
+  EXPECT_EQ(text({"--log-format=xml"}), "unknown log format: xml, supported values json, console");
+  EXPECT_EQ(text({"--log-outputs=default,stdout"}), "multi logoutput for \"default\" is not supported yet");
+  EXPECT_NE(text({"--log-outputs=systemd/journal"}).find("journal"), std::string::npos);
+  EXPECT_NE(text({"--log-level=loud"}).find("unrecognized log level"), std::string::npos);
+  EXPECT_NE(text({"--logger=capnslog"}).find("unknown logger option"), std::string::npos);
+  EXPECT_EQ(text({"--enable-log-rotation", "--log-outputs=/tmp/x.log"}), "");
+  for (const char* outputs : {"default", "stderr,/tmp/x.log", "/tmp/x.log,/tmp/y.log"})
+    EXPECT_EQ(text({"--enable-log-rotation", "--log-outputs=" + std::string(outputs)}),
+              "--log-outputs requires a single file path when --log-rotate-config-json is defined");
+  auto r = parse_log_rotation(R"({"maxsize": 2, "maxage": 3, "maxbackups": 4, "localtime": true, "compress": true})");
+  ASSERT_TRUE(r.is_ok()) << r.status().to_string();
+  EXPECT_EQ(r->size_mb_max, 2);
+  EXPECT_EQ(r->age_days_max, 3);
+  EXPECT_EQ(r->backups_max, 4);
+  EXPECT_TRUE(r->local_time && r->compress);
+  EXPECT_EQ(parse_log_rotation("{}")->size_mb_max, 100);
+  for (const char* bad :
+       {"", "{", "[]", R"({"maxsize": "2"})", R"({"maxsize": 2.5})", R"({"size": 2})", R"({"compress": 1})"})
+    EXPECT_FALSE(parse_log_rotation(bad).is_ok()) << bad;
 }
 
 TEST(Options, NamesOfEtcd35) {
@@ -298,7 +334,7 @@ TEST(Options, ThePageInDocsIsTheTable) {
 TEST(Options, HelpNamesEveryFlag) {
   for (const Flag& flag : all_flags())
     EXPECT_EQ(help_text().find("\n  --" + std::string(flag.name) + " '") == std::string::npos,
-              flag.state == FlagState::kMissing)
+              flag.state == FlagState::kMissing || flag.state == FlagState::kRefused)
         << flag.name;
   EXPECT_NE(help_text().find("--initial-cluster-token 'etcd-cluster'"), std::string::npos);
 }

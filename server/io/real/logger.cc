@@ -1,7 +1,6 @@
 #include "server/io/real/logger.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -165,16 +164,47 @@ std::string format_log_line(LogLevel level, std::string_view time, std::string_v
   return out;
 }
 
+std::string format_console_line(LogLevel level, std::string_view time, std::string_view caller,
+                                std::string_view message, std::initializer_list<Field> fields) {
+  std::string json;
+  for (const Field& field : fields) {
+    if (field.key == "caller") {
+      if (auto* text = std::get_if<std::string_view>(&field.value)) caller = *text;
+      continue;
+    }
+    json += json.empty() ? "{" : ", ";
+    append_json_string(json, field.key);
+    json += ": ";
+    std::visit(AppendValue{json}, field.value);
+  }
+  std::string out;
+  for (std::string_view part : {time, level_name(level), caller, message}) {
+    if (!out.empty()) out.push_back('\t');
+    out += part;
+  }
+  if (!json.empty()) out += "\t" + json + "}";
+  return out;
+}
+
 Result<LogLevel> parse_log_level(std::string_view name) {
   if (name == "debug") return LogLevel::kDebug;
   if (name == "info") return LogLevel::kInfo;
   if (name == "warn") return LogLevel::kWarn;
   if (name == "error") return LogLevel::kError;
-  if (name == "panic" || name == "fatal") return LogLevel::kFatal;
+  if (name == "dpanic" || name == "panic" || name == "fatal") return LogLevel::kFatal;
   return invalid_argument("unrecognized level: \"" + std::string(name) + "\"");
 }
 
-RealLogger::RealLogger(Options options) : options_(std::move(options)), level_(options_.level) {
+std::string RealLogger::line(LogLevel level, std::string_view message, std::initializer_list<Field> fields) const {
+  return (options_.console ? format_console_line : format_log_line)(level, log_time_now(), options_.caller, message,
+                                                                    fields) +
+         "\n";
+}
+
+RealLogger::RealLogger(Options options)
+    : options_(std::move(options)),
+      sink_(options_.sink ? options_.sink : std::make_shared<LogSink>(options_.fd)),
+      level_(options_.level) {
   writer_ = std::thread([this] { write_loop(); });
 }
 
@@ -192,17 +222,16 @@ RealLogger::~RealLogger() {
 
 void RealLogger::log(LogLevel level, std::string_view message, std::initializer_list<Field> fields) {
   if (!enabled(level)) return;
-  std::string line = format_log_line(level, log_time_now(), options_.caller, message, fields);
-  line.push_back('\n');
+  std::string line_text = line(level, message, fields);
   size_t limit = options_.queue_bytes_max + (level >= LogLevel::kError ? kLogQueueErrorReserveBytes : 0);
   {
     std::lock_guard lock(mutex_);
-    if (queue_bytes_ + line.size() > limit) {
+    if (queue_bytes_ + line_text.size() > limit) {
       dropped_.fetch_add(1, std::memory_order_relaxed);
       return;
     }
-    queue_bytes_ += line.size();
-    queue_.push_back(std::move(line));
+    queue_bytes_ += line_text.size();
+    queue_.push_back(std::move(line_text));
   }
   wake_.notify_one();
 }
@@ -226,38 +255,16 @@ void RealLogger::write_loop() {
     lock.unlock();
     uint64_t dropped = dropped_lines();
     if (dropped > dropped_reported_) {
-      batch +=
-          format_log_line(LogLevel::kWarn, log_time_now(), options_.caller, "log lines dropped: the sink was blocked",
-                          {{"dropped", dropped - dropped_reported_}, {"dropped-total", dropped}}) +
-          "\n";
+      batch += line(LogLevel::kWarn, "log lines dropped: the sink was blocked",
+                    {{"dropped", dropped - dropped_reported_}, {"dropped-total", dropped}});
       dropped_reported_ = dropped;
     }
-    bool written = write_all(batch);
+    bool written = sink_->write(batch, stop_);
     lock.lock();
     queue_bytes_ -= batch_bytes;
     drained_.notify_all();
     if (!written && stop_) return;
   }
-}
-
-// A sink may block for as long as it likes; only a logger that is being destroyed gives up on it. A sink that is broken
-// (a closed pipe) takes nothing more: the lines are lost, as with any program.
-bool RealLogger::write_all(std::string_view bytes) {
-  while (!bytes.empty()) {
-    if (stop_) return false;
-    pollfd ready{options_.fd, POLLOUT, 0};
-    int n = poll(&ready, 1, 100);
-    if (n < 0 && errno != EINTR) return true;
-    if (n <= 0) continue;
-    // A blocking pipe that polls as writable takes PIPE_BUF bytes without blocking, no more is promised.
-    ssize_t written = write(options_.fd, bytes.data(), std::min<size_t>(bytes.size(), 4096));
-    if (written < 0) {
-      if (errno == EINTR || errno == EAGAIN) continue;
-      return true;
-    }
-    bytes.remove_prefix(static_cast<size_t>(written));
-  }
-  return true;
 }
 
 void RealLogger::install_check_handler() {

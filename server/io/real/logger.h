@@ -9,11 +9,13 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 
 #include "server/io/io.h"
+#include "server/io/real/log_sink.h"
 
 namespace fairlead::io {
 
@@ -25,6 +27,9 @@ std::string format_log_time(int64_t unix_micros);
 // One line without the newline. A field named "caller" takes the place of the default caller.
 std::string format_log_line(LogLevel level, std::string_view time, std::string_view caller, std::string_view message,
                             std::initializer_list<Field> fields);
+// The same for people: time, level, caller, message and the fields as JSON, with tabs between.
+std::string format_console_line(LogLevel level, std::string_view time, std::string_view caller,
+                                std::string_view message, std::initializer_list<Field> fields);
 // "debug", "info", "warn", "error", "panic", "fatal" as etcd's --log-level takes them.
 Result<LogLevel> parse_log_level(std::string_view name);
 
@@ -35,6 +40,8 @@ class RealLogger final : public Logger {
     LogLevel level = LogLevel::kInfo;
     std::string caller = "fairlead";
     size_t queue_bytes_max = kLogQueueBytesMax;
+    bool console = false;                     // --log-format: lines for people instead of JSON
+    std::shared_ptr<LogSink> sink = nullptr;  // in the place of fd
   };
   explicit RealLogger(Options options);
   ~RealLogger() override;  // writes what is queued, giving a blocked sink at most a second
@@ -51,9 +58,11 @@ class RealLogger final : public Logger {
 
  private:
   void write_loop();
-  bool write_all(std::string_view bytes);
+
+  std::string line(LogLevel level, std::string_view message, std::initializer_list<Field> fields) const;
 
   const Options options_;
+  std::shared_ptr<LogSink> sink_;
   std::atomic<LogLevel> level_;
   std::atomic<uint64_t> dropped_{0};
   std::mutex mutex_;

@@ -3,6 +3,12 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
+#include <zlib.h>
+
+#include <unistd.h>
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
 
 #include <chrono>
 #include <string>
@@ -95,6 +101,90 @@ TEST(RealLoggerDeathTest, AFailedCheckIsLogged) {
         CHECK(1 + 1 == 3, "sums must hold");
       },
       "\"level\":\"fatal\".*\"condition\":\"1 \\+ 1 == 3\",\"reason\":\"sums must hold\"");
+}
+
+// ---- files
+
+struct Folder {
+  std::string path = testing::TempDir() + "fairlead-logs-" + std::to_string(getpid());
+  Folder() {
+    std::filesystem::remove_all(path);
+    std::filesystem::create_directories(path);
+  }
+  ~Folder() { std::filesystem::remove_all(path); }
+  std::string read(const std::string& name) const {
+    std::ifstream in(path + "/" + name);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+  std::vector<std::string> names() const {
+    std::vector<std::string> out;
+    for (const auto& entry : std::filesystem::directory_iterator(path)) out.push_back(entry.path().filename());
+    std::sort(out.begin(), out.end());
+    return out;
+  }
+};
+
+LogSink open_sink(const std::vector<std::string>& outputs, const LogRotation* rotation = nullptr) {
+  Result<LogSink> sink = LogSink::open(outputs, rotation);
+  CHECK(sink.is_ok());
+  return std::move(*sink);
+}
+const std::atomic<bool> kGoOn{false};
+
+TEST(LogSink, EveryOutputGetsEveryLine) {
+  Folder folder;
+  std::ofstream(folder.path + "/b.log") << "before\n";
+  LogSink sink = open_sink({folder.path + "/a.log", folder.path + "/b.log"});
+  EXPECT_TRUE(sink.write("one\ntwo\n", kGoOn));
+  EXPECT_EQ(folder.read("a.log"), "one\ntwo\n");
+  EXPECT_EQ(folder.read("b.log"), "before\none\ntwo\n");
+  EXPECT_FALSE(LogSink::open({folder.path + "/none/a.log"}, nullptr).is_ok());
+}
+
+TEST(LogSink, RotatesBetweenLinesAndKeepsSoMany) {
+  Folder folder;
+  LogRotation rotation;
+  rotation.size_bytes_max = 100;
+  rotation.backups_max = 3;
+  LogSink sink = open_sink({folder.path + "/f.log"}, &rotation);
+  std::string line(39, 'x');
+  for (int i = 0; i < 40; ++i) EXPECT_TRUE(sink.write(line + "\n" + line + "\n", kGoOn));
+  std::vector<std::string> names = folder.names();
+  ASSERT_EQ(names.size(), 4u);
+  for (const std::string& name : names) EXPECT_EQ(folder.read(name).size(), 80u) << name;
+  EXPECT_EQ(names.back(), "f.log");
+  EXPECT_TRUE(names[0].starts_with("f-2") && names[0].ends_with(".log")) << names[0];
+}
+
+TEST(LogSink, BackupsCanBeCompressed) {
+  Folder folder;
+  LogRotation rotation;
+  rotation.size_bytes_max = 100;
+  rotation.compress = true;
+  LogSink sink = open_sink({folder.path + "/f.log"}, &rotation);
+  EXPECT_TRUE(sink.write(std::string(90, 'a') + "\n", kGoOn));
+  EXPECT_TRUE(sink.write(std::string(90, 'b') + "\n", kGoOn));
+  std::vector<std::string> names = folder.names();
+  ASSERT_EQ(names.size(), 2u);
+  ASSERT_TRUE(names[0].ends_with(".log.gz")) << names[0];
+  gzFile in = gzopen((folder.path + "/" + names[0]).c_str(), "rb");
+  char text[200];
+  EXPECT_EQ(gzread(in, text, sizeof text), 91);
+  gzclose(in);
+  EXPECT_EQ(std::string(text, 91), std::string(90, 'a') + "\n");
+  EXPECT_EQ(folder.read("f.log"), std::string(90, 'b') + "\n");
+}
+
+TEST(RealLogger, LinesForPeople) {
+  EXPECT_EQ(format_console_line(LogLevel::kWarn, "T", "fairlead", "hello", {{"a", "b\"c"}, {"n", 5}}),
+            "T\twarn\tfairlead\thello\t{\"a\": \"b\\\"c\", \"n\": 5}");
+  EXPECT_EQ(format_console_line(LogLevel::kInfo, "T", "fairlead", "hello", {}), "T\tinfo\tfairlead\thello");
+  Pipe pipe;
+  {
+    RealLogger logger({.fd = pipe.fds[1], .caller = "test", .console = true});
+    logger.info("hello");
+  }
+  EXPECT_NE(pipe.drain().find("\tinfo\ttest\thello\n"), std::string::npos);
 }
 
 TEST(LogLevels, AreParsed) {
