@@ -59,6 +59,15 @@ test_interop() {
   add_score "$log"
 }
 
+test_flags() {
+  say "Flags"
+  go_programs etcd
+  local log=$log_dir/flags.log
+  ETCD_BIN=$(etcd_bin_dir) FAIRLEAD_BIN=$bin_dir "$root/e2e/interop/flags_test.sh" 2>&1 | tee "$log" |
+    sed -u '/^[0-9]* passed, [0-9]* failed$/d' || true
+  add_score "$log"
+}
+
 test_bootstrap() {
   setup_packages dnsmasq-base
   say "Bootstrap: DNS SRV records, discovery tokens"
@@ -90,6 +99,7 @@ verb_test() {
       test_sim "$@"
       test_interop
       test_bootstrap
+      test_flags
       test_conformance --short
       test_docs
       ;;
@@ -110,6 +120,7 @@ verb_test() {
       build_programs fairlead
       test_interop
       test_bootstrap
+      test_flags
       ;;
     conformance)
       shift

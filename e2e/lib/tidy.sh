@@ -38,6 +38,18 @@ check_layers() {
   fi
 }
 
+check_flags() {
+  local code=0
+  (cd "$root/e2e/tidy" && python3 -B flags_test.py) >"$log_dir/flags-test.log" 2>&1 || code=$?
+  case_result $code "the check of flags finds what it should"
+  if python3 -B "$root/e2e/tidy/flags.py" >"$log_dir/flags.log" 2>&1; then
+    case_passed "every flag has a test ($(tail -n 1 "$log_dir/flags.log"))"
+  else
+    sed 's/^/   | /' "$log_dir/flags.log"
+    case_failed "every flag has a test"
+  fi
+}
+
 check_scripts() {
   if (cd "$root" && git ls-files -co --exclude-standard -- dev .ci/run '*.sh' | xargs shellcheck -s bash -S warning -e SC2154,SC2034,SC2119,SC2120) \
     >"$log_dir/shellcheck.log" 2>&1; then
@@ -63,6 +75,7 @@ verb_tidy() {
   say "Tidy"
   configure release
   check_layers
+  check_flags
   check_purity "raft, mvcc" server/raft server/mvcc base
   check_purity plan operator/plan base
   check_scripts

@@ -246,9 +246,9 @@ Status complete_options(Options& o) {
   if (o.heartbeat_interval_ms == 0) return failed_precondition("--heartbeat-interval must be >0 (set to 0ms)");
   if (o.election_timeout_ms == 0) return failed_precondition("--election-timeout must be >0 (set to 0ms)");
   if (o.election_timeout_ms < 5 * o.heartbeat_interval_ms)
-    return invalid_argument("--election-timeout[" + std::to_string(o.election_timeout_ms) +
-                            "ms] should be at least as 5 times as --heartbeat-interval[" +
-                            std::to_string(o.heartbeat_interval_ms) + "ms]");
+    return failed_precondition("--election-timeout[" + std::to_string(o.election_timeout_ms) +
+                               "ms] should be at least as 5 times as --heartbeat-interval[" +
+                               std::to_string(o.heartbeat_interval_ms) + "ms]");
   if (o.election_timeout_ms > 50'000)
     return failed_precondition("--election-timeout[" + std::to_string(o.election_timeout_ms) +
                                "ms] is too long, and should be set less than 50000ms");
@@ -261,7 +261,7 @@ Status complete_options(Options& o) {
                             std::pair{"listen-client-http-urls", &o.listen_client_http_urls}})
     if (!urls->empty()) RETURN_IF_ERROR(split_urls(flag, *urls).status());
   if (o.given.contains("listen-client-urls") && !o.given.contains("advertise-client-urls"))
-    return invalid_argument("--advertise-client-urls is required when --listen-client-urls is set explicitly");
+    return failed_precondition("--advertise-client-urls is required when --listen-client-urls is set explicitly");
   if (o.initial_cluster.empty() && o.discovery_endpoints.empty() && o.discovery_srv.empty()) {
     ASSIGN_OR_RETURN(std::vector<std::string> urls,
                      split_urls("initial-advertise-peer-urls", o.initial_advertise_peer_urls));
