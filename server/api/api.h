@@ -119,6 +119,14 @@ class Api {
   void hash_kv_page(const net::HttpRequest& request, net::HttpReplyPtr reply);
   std::string alarm_reason(const std::vector<std::string>& excluded) const;
 
+  // The members service (members.cc) and the peer port's pages (peer_pages.cc).
+  template <typename Response, typename Shape>
+  void change_members(net::CallRef call, node::MemberChange change, Shape shape);
+  void promote(const net::HttpRequest& request, net::HttpReplyPtr reply);
+  net::HttpResponse with_cluster_id(net::HttpResponse response);
+  // A learner serves Range (serializable), Status and Snapshot only.
+  Status served_here(std::string_view path) const;
+
   void handle_http(net::HttpRequest request, net::HttpReplyPtr reply);
   void health(const net::HttpRequest& request, net::HttpReplyPtr reply);
   void checks(const net::HttpRequest& request, net::HttpReplyPtr reply, bool ready);

@@ -1,10 +1,11 @@
-// Pages: /health, /livez, /readyz, /version, /metrics on the client and metrics ports; /version and /members on the
-// peer port. Bodies are etcd's, byte for byte, where probes and scripts look at them.
+// Pages: /health, /livez, /readyz, /version, /metrics on the client and metrics ports. Bodies are etcd's, byte for
+// byte, where probes and scripts look at them.
 #include <algorithm>
 
 #include <nlohmann/json.hpp>
 
 #include "server/api/api.h"
+#include "server/api/pages.h"
 
 namespace fairlead::api {
 namespace {
@@ -16,12 +17,6 @@ net::HttpResponse with_cors(net::HttpResponse response) {
   return response;
 }
 
-net::HttpResponse page_not_found() {
-  net::HttpResponse r = net::HttpResponse::text(404, "404 page not found\n");
-  r.headers.emplace_back("X-Content-Type-Options", "nosniff");
-  return r;
-}
-
 struct Check {
   std::string_view name;
   bool ready_only;  // not part of /livez
@@ -30,6 +25,12 @@ constexpr Check kChecks[] = {
     {"linearizable_read", true}, {"non_learner", true}, {"data_corruption", true}, {"serializable_read", false}};
 
 }  // namespace
+
+net::HttpResponse page_not_found() {
+  net::HttpResponse r = net::HttpResponse::text(404, "404 page not found\n");
+  r.headers.emplace_back("X-Content-Type-Options", "nosniff");
+  return r;
+}
 
 Api::Api(const io::World& world, node::Node& node, const AuthOptions& auth)
     : world_(world),
@@ -40,6 +41,7 @@ Api::Api(const io::World& world, node::Node& node, const AuthOptions& auth)
       started_at_(world.loop->now()) {}
 
 void Api::add_client_routes(net::Router& router) {
+  router.set_gate([this](std::string_view path) { return served_here(path); });
   add_kv(router);
   add_watch(router);
   add_lease(router);
@@ -53,32 +55,6 @@ void Api::add_client_routes(net::Router& router) {
 void Api::add_metrics_routes(net::Router& router) {
   router.set_http(
       [this](net::HttpRequest request, net::HttpReplyPtr reply) { handle_http(std::move(request), std::move(reply)); });
-}
-
-void Api::add_peer_routes(net::Router& router) {
-  router.add_raw(std::string(node::Node::peer_magic()), [this](std::unique_ptr<io::Stream> stream, std::string first) {
-    node_.accept_peer(std::move(stream), std::move(first));
-  });
-  router.set_http([this](net::HttpRequest request, net::HttpReplyPtr reply) {
-    if (request.path == "/version") return reply->send(net::HttpResponse::json(200, version_body()));
-    if (request.path == "/downgrade/enabled") return downgrade_enabled(request, std::move(reply));
-    if (request.path == "/members/hashkv") return hash_kv_page(request, std::move(reply));
-    if (request.path == "/members") {
-      nlohmann::json list = nlohmann::json::array();
-      for (const auto& [id, m] : node_.members()) {
-        nlohmann::json one = {
-            {"id", id.value}, {"peerURLs", m.peer_urls}, {"name", m.name}, {"clientURLs", m.client_urls}};
-        if (m.is_learner) one["isLearner"] = true;
-        list.push_back(one);
-      }
-      net::HttpResponse response = net::HttpResponse::json(200, list.dump());
-      char cluster[17];
-      snprintf(cluster, sizeof cluster, "%llx", static_cast<unsigned long long>(node_.cluster_id().value));
-      response.headers.emplace_back("X-Etcd-Cluster-ID", cluster);
-      return reply->send(std::move(response));
-    }
-    reply->send(page_not_found());
-  });
 }
 
 void Api::handle_http(net::HttpRequest request, net::HttpReplyPtr reply) {

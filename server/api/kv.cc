@@ -19,6 +19,7 @@ void Api::add_kv(net::Router& router) {
 void Api::range(net::CallRef call, const Bytes& in) {
   mvcc::RangeRequest request;
   if (Status s = decode(in.view(), request); !s.is_ok()) return call->finish(s);
+  if (!request.serializable && node_.is_learner()) return call->finish(node::err_not_for_learner());
   if (Status s = mvcc::check(request); !s.is_ok()) return call->finish(s);
   Result<node::Caller> who = caller(call);
   if (!who.is_ok()) return call->finish(who.status());

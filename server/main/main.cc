@@ -15,6 +15,7 @@
 #include "server/io/real/world.h"
 #include "server/main/bootstrap.h"
 #include "server/main/gates.h"
+#include "server/main/join.h"
 #include "server/main/notify.h"
 #include "server/main/options.h"
 #include "server/main/tls_setup.h"
@@ -103,6 +104,8 @@ Result<node::Config> node_config(const Options& o) {
   c.initial_cluster_token = o.initial_cluster_token;
   c.token_given = o.given.contains("initial-cluster-token");
   c.initial_cluster_new = o.initial_cluster_state == "new";
+  c.strict_reconfig_check = o.strict_reconfig_check;
+  c.learners_max = static_cast<size_t>(std::max<int64_t>(o.max_learners, 0));
   c.heartbeat_interval = o.heartbeat_interval_ms * io::kMillisecond;
   c.election_timeout = o.election_timeout_ms * io::kMillisecond;
   if (o.auth_token_ttl_seconds > 0) c.auth_token_ttl = o.auth_token_ttl_seconds * io::kSecond;
@@ -180,7 +183,9 @@ class Member {
 
   int run() {
     for (int signal_number : {SIGTERM, SIGINT})
-      world_->loop().on_signal(signal_number, [this, signal_number] { stop(signal_number); });
+      world_->loop().on_signal(signal_number, [this, signal_number] {
+        stop(signal_number == SIGTERM ? "received signal terminated" : "received signal interrupt");
+      });
     world_->loop().run();
     return exit_code_;
   }
@@ -202,12 +207,20 @@ class Member {
   }
 
   Status start_node(node::Config config) {
+    if (!config.initial_cluster_new) {
+      ASSIGN_OR_RETURN(bool first, node::Node::first_start(w_, config.data_dir));
+      if (first) {
+        net::TlsConfig tls = tls_->peer() ? tls_->peer()->config() : net::TlsConfig();
+        ASSIGN_OR_RETURN(config.join, ask_cluster(config.initial_cluster, config.name, config.learners_max, tls));
+      }
+    }
     ASSIGN_OR_RETURN(node_, node::Node::open(w_, std::move(config)));
     node_->set_on_fatal([this](const Status& why) {
       exit_code_ = 1;
       fprintf(stderr, "fairlead: %s\n", std::string(why.message()).c_str());
       world_->loop().stop();
     });
+    node_->set_on_removed([this] { stop("removed from the cluster"); });
     api::AuthOptions auth{options_.auth_token, static_cast<int>(options_.bcrypt_cost)};
     if (auth.bcrypt_cost < api::kBcryptCostMin || auth.bcrypt_cost > api::kBcryptCostMax) {
       w_.log->warn("use default bcrypt cost instead of the invalid given cost",
@@ -304,9 +317,9 @@ class Member {
       w_.log->warn("cannot notify systemd", {{"state", state}, {"error", s.message()}});
   }
 
-  void stop(int signal_number) {
+  void stop(std::string_view why) {
     if (std::exchange(stopping_, true)) return world_->loop().stop();  // a second signal: at once
-    w_.log->info("received signal; shutting down", {{"signal", signal_number == SIGTERM ? "terminated" : "interrupt"}});
+    w_.log->info("shutting down", {{"reason", why}});
     notify("STOPPING=1");
     if (!node_) return world_->loop().stop();  // discovery was still looking
     node_->stop([this] {

@@ -46,6 +46,7 @@ struct Options {
   std::string initial_cluster_state = "new";
   std::string initial_cluster_token = "etcd-cluster";
   bool strict_reconfig_check = true;
+  int64_t max_learners = 1;
   std::string discovery_token;
   std::string discovery_endpoints;
   int64_t discovery_dial_timeout_ms = 2000;

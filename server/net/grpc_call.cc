@@ -202,6 +202,7 @@ void GrpcCall::start() {
   ++core.stats.calls_total;
   if (!check_request()) return;
   ++route_->stats.started;
+  if (Status refused = session_->connection().router().admit(route_->path); !refused.is_ok()) return finish(refused);
   if (DeadlineEntry::deadline != 0) core.deadlines.add(*this);
   if (route_->kind == MethodKind::kUnary) return;
   // Streams take turns among themselves, so that a long one does not starve the others.

@@ -56,6 +56,11 @@ class Router {
   // prefix: at most kRawPrefixMax bytes, not the start of an HTTP method or of another prefix.
   void add_raw(std::string prefix, RawProtocol protocol);
 
+  // Asked for every known method before its handler: an error ends the call.
+  using Gate = std::function<Status(std::string_view path)>;
+  void set_gate(Gate gate) { gate_ = std::move(gate); }
+  Status admit(std::string_view path) const { return gate_ ? gate_(path) : Status(); }
+
   Route* find(std::string_view path);
   std::string unknown_text(std::string_view path) const;  // grpc-go's words
   const HttpHandler& http() const { return http_; }
@@ -69,6 +74,7 @@ class Router {
   std::vector<std::unique_ptr<Route>> routes_;
   std::unordered_map<std::string_view, Route*> by_path_;
   HttpHandler http_;
+  Gate gate_;
   std::vector<std::pair<std::string, RawProtocol>> raw_;
 };
 

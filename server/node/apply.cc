@@ -44,9 +44,16 @@ void Node::apply_committed() {
 
 bool Node::apply_entry(const raft::Entry& entry) {
   if (entry.type == raft::EntryType::kEmpty) return true;
-  CHECK(entry.type == raft::EntryType::kNormal, "membership changes are not proposed by this version");
-  Result<Envelope> envelope = decode_envelope(entry.data.view());
+  raft::ConfigEntry config;
+  if (entry.type == raft::EntryType::kConfig) {
+    Result<raft::ConfigEntry> decoded = raft::ConfigEntry::decode(entry.data);
+    CHECK(decoded.is_ok(), "a committed configuration is malformed");
+    config = *std::move(decoded);
+  }
+  bool is_config = entry.type == raft::EntryType::kConfig;
+  Result<Envelope> envelope = decode_envelope(is_config ? config.context.view() : entry.data.view());
   CHECK(envelope.is_ok(), "a committed entry is malformed");
+  CHECK(!is_config || envelope->kind == kEntryMembers, "a configuration comes with a change of the members");
   bool mine = envelope->proposer == member_id();
   switch (envelope->kind) {
     case kEntryCommand: {
@@ -69,6 +76,9 @@ bool Node::apply_entry(const raft::Entry& entry) {
     case kEntryVersion:
       apply_version(entry, envelope->payload);
       if (mine) answer(envelope->request, Status(), nullptr);
+      return true;
+    case kEntryMembers:
+      apply_members(*envelope, entry.index, is_config ? &config.config : nullptr);
       return true;
     default:
       CHECK(
@@ -149,6 +159,7 @@ void Node::apply_attributes(std::string_view payload) {
   it->second.start_counter = member->start_counter;
   world_.log->info("published a member's attributes",
                    {{"member-id", member->id.value}, {"name", member->name}, {"start-counter", member->start_counter}});
+  if (member->id == member_id()) note_published();
 }
 
 // The leader's clock beside the replicated leases.

@@ -21,8 +21,10 @@ void Node::maybe_checkpoint() {
   bool log_due = log_bytes >= config_.checkpoint_log_bytes + config_.log_keep_bytes &&
                  log_bytes >= log_bytes_after_checkpoint_ + config_.checkpoint_log_bytes / 4;
   bool idle = stats.bytes_tail >= kIdleCheckpointTailBytes && now - last_apply_ >= kIdleCheckpoint;
-  bool due =
-      checkpoint_wanted_ || retry_ || stats.bytes_tail >= config_.checkpoint_tail_bytes || log_due || idle || long_ago;
+  // The first one comes early: a member that joins starts from one.
+  bool first = store_->state().applied.value == 0 && now - started_at_ >= kFirstCheckpoint;
+  bool due = checkpoint_wanted_ || first || retry_ || stats.bytes_tail >= config_.checkpoint_tail_bytes || log_due ||
+             idle || long_ago;
   if (retry_ && now - last_checkpoint_ < kCheckpointRetry) return;
   if (!due || apply_waits_ || keyspace_->applying() || applied_ > raft_->durable_index()) return;
   storage::CheckpointArgs args;
@@ -87,7 +89,11 @@ void Node::release_log(Index applied) {
 void Node::make_cleaner() {
   storage::Cleaner::Hooks hooks;
   // An installed snapshot has the store to itself until its log stands and the sender knows.
-  hooks.may_swap = [this] { return !installing_ && install_told_ && install_seq_.value == 0 && !fatal_told_; };
+  // And no manifest may speak of a log that is not durable up to its state.
+  hooks.may_swap = [this] {
+    return !installing_ && install_told_ && install_seq_.value == 0 && !fatal_told_ &&
+           store_->state().applied <= raft_->durable_index();
+  };
   hooks.on_fatal = [this](Status why) { fatal(why); };
   cleaner_ = std::make_unique<storage::Cleaner>(world_, *store_, *log_, config_.cleaner, std::move(hooks));
 }
@@ -110,6 +116,13 @@ void Node::maybe_defragment() {
 }
 
 void Node::send_snapshot(MemberId to) {
+  if (store_->state().applied.value == 0) {  // there is none yet: a newcomer's, it asks again
+    checkpoint_wanted_ = true;
+    world_.loop->post([this, to, alive = alive_] {
+      if (*alive) raft_->snapshot_failed(to);
+    });
+    return;
+  }
   std::unique_ptr<SnapshotSender>& sender = senders_[to];
   if (sender && !sender->over()) return;
   if (sender) {
@@ -162,12 +175,16 @@ void Node::switch_to_snapshot(std::unique_ptr<mvcc::Keyspace> keyspace, const st
     lease_clock_.granted(lease.id, lease.ttl, now_ms());
   if (soft_.role == raft::Role::kLeader) lease_clock_.promote(now_ms());
   raft_->installed_snapshot(state.applied, state.applied_term, config);
+  drop_member_changes(raft_->last_index() + 1, state.applied);
+  follow_members();
   install_told_ = false;
   ++stats_.snapshots_installed;
   last_checkpoint_ = world_.loop->now();
   installing_ = false;
   apply_waits_ = false;
   world_.log->info("installed a snapshot", {{"applied-index", state.applied.value}, {"revision", state.revision}});
+  note_published();
+  leave_if_removed();
   go_on_soon();
 }
 

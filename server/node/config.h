@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "server/io/io.h"
+#include "server/node/membership.h"
 #include "server/raft/types.h"
 #include "server/storage/clean_plan.h"
 
@@ -25,6 +27,16 @@ struct Config {
   std::string initial_cluster_token = "etcd-cluster";
   bool token_given = false;
   bool initial_cluster_new = true;  // --initial-cluster-state
+  // What a running cluster said when it was asked; for the first start of a member that was added to it.
+  struct Join {
+    ClusterId cluster;
+    MemberId member;
+    MemberMap members;
+  };
+  std::optional<Join> join;
+
+  bool strict_reconfig_check = true;
+  size_t learners_max = 1;
 
   io::Nanos heartbeat_interval = 100 * io::kMillisecond;
   io::Nanos election_timeout = 1000 * io::kMillisecond;

@@ -22,6 +22,9 @@ enum EntryKind : uint8_t {
   kEntryVersion = 6,          // cluster version, downgrade
   kEntryProbe = 7,            // changes nothing: proves that the cluster takes writes
   kEntryLeaseCheckpoint = 8,  // what is left of leases
+  // A change of the members (encode_change). Where it changes who votes or learns, the envelope is the context of a
+  // Raft configuration entry; else it is an entry like any other.
+  kEntryMembers = 9,
 };
 
 struct Envelope {

@@ -200,6 +200,7 @@ void Node::on_app(MemberId from, std::string_view head) {
     return done(Status(code, std::move(message)), in.rest());
   }
   if (kind == kAppHashKv) return answer_hash_call(from, kind, call, in.rest());
+  if (kind == kAppMemberChange) return on_change_asked(from, call, in.rest());
   int64_t id = unzigzag(in.varint());
   bool keys = kind == kAppTimeToLive && in.varint() != 0;
   if (!in.ok()) return;

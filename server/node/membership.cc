@@ -10,17 +10,8 @@ namespace fairlead::node {
 namespace {
 
 constexpr uint8_t kMemberFormat = 1;
-constexpr uint8_t kConfigFormat = 1;
+constexpr uint8_t kConfigFormat = 2;  // 1: without a log of changes
 constexpr size_t kUrlsMax = 64;
-
-uint64_t sha1_prefix(std::string_view bytes) {
-  unsigned char digest[EVP_MAX_MD_SIZE];
-  unsigned int size = 0;
-  CHECK(EVP_Digest(bytes.data(), bytes.size(), digest, &size, EVP_sha1(), nullptr) == 1 && size >= 8);
-  uint64_t out = 0;
-  for (int i = 0; i < 8; ++i) out = out << 8 | digest[i];
-  return out;
-}
 
 void put_list(std::string& out, const std::vector<std::string>& list) {
   put_varint(out, list.size());
@@ -35,6 +26,15 @@ bool read_list(Reader& in, std::vector<std::string>& list) {
 }
 
 }  // namespace
+
+uint64_t sha1_prefix(std::string_view bytes) {
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  CHECK(EVP_Digest(bytes.data(), bytes.size(), digest, &size, EVP_sha1(), nullptr) == 1 && size >= 8);
+  uint64_t out = 0;
+  for (int i = 0; i < 8; ++i) out = out << 8 | digest[i];
+  return out;
+}
 
 std::string encode_member(const Member& m) {
   std::string out;
@@ -64,7 +64,7 @@ Result<Member> decode_member(std::string_view bytes) {
 }
 
 std::string encode_cluster_config(const raft::Configuration& raft, const MemberMap& members,
-                                  const std::vector<MemberId>& removed) {
+                                  const std::vector<MemberId>& removed, const ChangeLog& changes) {
   std::string out;
   put_fixed<uint8_t>(out, kConfigFormat);
   std::string raft_config;
@@ -74,12 +74,20 @@ std::string encode_cluster_config(const raft::Configuration& raft, const MemberM
   for (const auto& [id, member] : members) put_lengthed(out, encode_member(member));
   put_varint(out, removed.size());
   for (MemberId id : removed) put_fixed(out, id.value);
+  put_varint(out, changes.fence);
+  put_varint(out, changes.done.size());
+  for (const ChangeLog::Done& done : changes.done) {
+    put_lengthed(out, done.request_id);
+    put_fixed<uint8_t>(out, static_cast<uint8_t>(done.kind));
+    put_fixed(out, done.member.value);
+  }
   return out;
 }
 
 Result<ClusterConfig> decode_cluster_config(std::string_view bytes) {
   Reader in(bytes);
-  if (in.fixed<uint8_t>() != kConfigFormat) return data_loss("the manifest's configuration has an unknown format");
+  auto format = in.fixed<uint8_t>();
+  if (format < 1 || format > kConfigFormat) return data_loss("the manifest's configuration has an unknown format");
   ClusterConfig out;
   ASSIGN_OR_RETURN(out.raft, raft::Configuration::decode(in.lengthed()));
   for (uint64_t n = in.varint(); in.ok() && n > 0; --n) {
@@ -88,7 +96,27 @@ Result<ClusterConfig> decode_cluster_config(std::string_view bytes) {
     out.members.emplace(id, std::move(member));
   }
   for (uint64_t n = in.varint(); in.ok() && n > 0; --n) out.removed.push_back(MemberId(in.fixed<uint64_t>()));
+  if (format >= 2) {
+    out.changes.fence = in.varint();
+    for (uint64_t n = in.varint(); in.ok() && n > 0; --n) {
+      ChangeLog::Done& done = out.changes.done.emplace_back();
+      done.request_id = in.lengthed();
+      done.kind = static_cast<ChangeKind>(in.fixed<uint8_t>());
+      done.member = MemberId(in.fixed<uint64_t>());
+    }
+  }
   if (!in.ok()) return data_loss("the manifest's configuration is malformed");
+  return out;
+}
+
+std::vector<std::string> addresses_of(const std::vector<std::string>& urls) {
+  std::vector<std::string> out;
+  for (const std::string& url : urls) {
+    size_t at = url.find("://");
+    std::string rest = at == std::string::npos ? url : url.substr(at + 3);
+    bool tls = url.starts_with("https://") || url.starts_with("unixs://");
+    out.push_back((tls ? "tls:" : "") + std::string(url.starts_with("unix") ? "unix:" : "") + rest);
+  }
   return out;
 }
 

@@ -37,16 +37,37 @@ Result<Member> decode_member(std::string_view bytes);
 MemberId bootstrap_member_id(std::vector<std::string> peer_urls, std::string_view token);
 ClusterId bootstrap_cluster_id(std::vector<MemberId> members);
 
+// "http://host:port" -> "host:port", "https://host:port" -> "tls:host:port"; what io::Net takes, and net::TlsNet.
+std::vector<std::string> addresses_of(const std::vector<std::string>& urls);
+
+// The first eight bytes of SHA-1, as a big-endian number.
+uint64_t sha1_prefix(std::string_view bytes);
+
 using MemberMap = std::map<MemberId, Member>;
+
+// What changes of the members leave behind beside the members (member_change.h). Replicated.
+enum class ChangeKind : uint8_t { kAdd = 1, kRemove = 2, kUpdate = 3, kPromote = 4 };
+struct ChangeLog {
+  struct Done {
+    std::string request_id;
+    ChangeKind kind = ChangeKind::kAdd;
+    MemberId member;
+    bool operator==(const Done&) const = default;
+  };
+  uint64_t fence = 0;      // highest one seen
+  std::vector<Done> done;  // under a request id; oldest first
+  bool operator==(const ChangeLog&) const = default;
+};
 
 // The part of the replicated state that is not the keyspace's: who belongs to the cluster. Goes with every manifest.
 struct ClusterConfig {
   raft::Configuration raft;
   MemberMap members;
   std::vector<MemberId> removed;  // tombstones, sorted
+  ChangeLog changes;
 };
 std::string encode_cluster_config(const raft::Configuration& raft, const MemberMap& members,
-                                  const std::vector<MemberId>& removed);
+                                  const std::vector<MemberId>& removed, const ChangeLog& changes = {});
 Result<ClusterConfig> decode_cluster_config(std::string_view bytes);
 
 // name -> peer URLs of --initial-cluster, turned into members without attributes. Refuses two members with equal URLs.

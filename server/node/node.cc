@@ -14,18 +14,6 @@ namespace {
 constexpr uint64_t kManifestBytes = 4096;  // also keeps tools that divide by the size happy with an empty store
 constexpr io::Nanos kPublishRetry = 100 * io::kMillisecond;
 
-// "http://host:port" -> "host:port", "https://host:port" -> "tls:host:port"; what io::Net takes, and net::TlsNet.
-std::vector<std::string> addresses_of(const std::vector<std::string>& urls) {
-  std::vector<std::string> out;
-  for (const std::string& url : urls) {
-    size_t at = url.find("://");
-    std::string rest = at == std::string::npos ? url : url.substr(at + 3);
-    bool tls = url.starts_with("https://") || url.starts_with("unixs://");
-    out.push_back((tls ? "tls:" : "") + std::string(url.starts_with("unix") ? "unix:" : "") + rest);
-  }
-  return out;
-}
-
 std::string hex(uint64_t v) {
   char out[17];
   snprintf(out, sizeof out, "%llx", static_cast<unsigned long long>(v));
@@ -57,12 +45,14 @@ Result<std::unique_ptr<Node>> Node::open(const io::World& world, Config config) 
 
 // ---- start
 
+Result<bool> Node::first_start(const io::World& world, const std::string& data_dir) {
+  io::World copy = world;
+  ASSIGN_OR_RETURN(std::optional<storage::Identity> known, storage::Store::peek(copy, data_dir));
+  return !known;
+}
+
 Status Node::first_start_args(storage::OpenArgs& args) {
-  if (!config_.initial_cluster_new)
-    return failed_precondition(
-        "the data directory " + config_.data_dir +
-        " is empty and --initial-cluster-state is existing: a member that lost its data must not come back under its "
-        "old identity; remove it and add a new one, or restore the directory");
+  if (!config_.initial_cluster_new) return join_args(args);
   ASSIGN_OR_RETURN(members_, bootstrap_members(config_.initial_cluster, config_.initial_cluster_token));
   auto own = config_.initial_cluster.find(config_.name);
   if (own == config_.initial_cluster.end())
@@ -77,14 +67,36 @@ Status Node::first_start_args(storage::OpenArgs& args) {
   return {};
 }
 
+// Into a cluster that runs: with an identity, the addresses of the others, and no state but what they send.
+Status Node::join_args(storage::OpenArgs& args) {
+  if (!config_.join)
+    return failed_precondition("the data directory " + config_.data_dir +
+                               " is empty and --initial-cluster-state is existing, but the cluster was not asked");
+  const Config::Join& join = *config_.join;
+  auto own = join.members.find(join.member);
+  CHECK(own != join.members.end(), "who joins is one of the members");
+  if (!own->second.name.empty() || !own->second.client_urls.empty())
+    return failed_precondition(
+        "the data directory " + config_.data_dir +
+        " is empty and --initial-cluster-state is existing: a member that lost its data must not come back under its "
+        "old identity; remove it and add a new one, or restore the directory");
+  members_ = join.members;
+  joining_ = true;
+  args.member = join.member;
+  args.cluster = join.cluster;
+  args.first_config = encode_config();
+  return {};
+}
+
 // A directory of another member or cluster is refused by name.
 Status Node::check_identity(const storage::Identity& identity) {
-  auto it = members_.find(identity.member);
-  if (it == members_.end())
+  if (std::binary_search(removed_.begin(), removed_.end(), identity.member))
     return failed_precondition("the data directory " + config_.data_dir + " belongs to member " +
                                hex(identity.member.value) +
                                ", which is not part of its own cluster any more: it was removed; start with an empty "
                                "directory as a new member");
+  auto it = members_.find(identity.member);
+  if (it == members_.end()) return {};  // it joined, and has not yet applied that
   if (config_.name_given && !it->second.name.empty() && it->second.name != config_.name)
     return failed_precondition("the data directory " + config_.data_dir + " belongs to member \"" + it->second.name +
                                "\" (" + hex(identity.member.value) + ") of cluster " + hex(identity.cluster.value) +
@@ -148,7 +160,11 @@ Status Node::recover() {
   restored.config = std::move(config);
   restored.log_start = opened.log.start - 1;
   restored.log_start_term = opened.log.term_before_start;
-  for (const raft::Entry& entry : opened.log.entries) note_attributes(entry);
+  restored.needs_snapshot = joining_;
+  for (const raft::Entry& entry : opened.log.entries) {
+    note_attributes(entry);
+    if (entry.index > applied_) note_member_change(entry);
+  }
   restored.entries = std::move(opened.log.entries);
   raft_ = std::make_unique<raft::Raft>(options, std::move(restored));
   request_base_ = store_->identity().start_counter << 40;
@@ -174,13 +190,9 @@ Status Node::load_keyspace(mvcc::Keyspace& keyspace) {
 
 // The part of the replicated state that is not the keyspace's: who belongs to the cluster.
 std::string Node::encode_config() const {
-  raft::Configuration config;
-  if (raft_) {
-    config = raft_->config();  // no change is ever pending: this version proposes none
-  } else {
-    for (const auto& [id, member] : members_) (member.is_learner ? config.learners : config.voters).push_back(id);
-  }
-  return encode_cluster_config(config, members_, removed_);
+  // As of what is applied: Raft itself may be a change ahead.
+  raft::Configuration config = joining_ ? raft::Configuration() : configuration_of(members_);
+  return encode_cluster_config(config, members_, removed_, change_log_);
 }
 
 Status Node::decode_config(std::string_view bytes, raft::Configuration& config) {
@@ -188,13 +200,16 @@ Status Node::decode_config(std::string_view bytes, raft::Configuration& config) 
   config = std::move(decoded.raft);
   members_ = std::move(decoded.members);
   removed_ = std::move(decoded.removed);
+  change_log_ = std::move(decoded.changes);
+  joining_ = config.voters.empty();
   return {};
 }
 
 void Node::start() {
   CHECK(!started_);
   started_ = true;
-  last_tick_ = last_turn_ = last_checkpoint_ = world_.loop->now_precise();  // recovery may have taken long
+  last_tick_ = last_turn_ = last_checkpoint_ = started_at_ =
+      world_.loop->now_precise();  // recovery may have taken long
   make_transport();
   turn_hook_ = world_.loop->add_turn_hook([this] {
     last_turn_ = world_.loop->now();
@@ -223,8 +238,15 @@ void Node::start() {
 }
 
 void Node::publish() {
-  if (stopping_ || published_) return;
-  Member self = members_.at(member_id());
+  if (stopping_ || published_ || leaving_) return;
+  auto known = members_.find(member_id());
+  if (known == members_.end()) {  // a newcomer that has not applied its own addition
+    world_.loop->add_timer(world_.loop->now() + kPublishRetry, [this, alive = alive_] {
+      if (*alive) publish();
+    });
+    return;
+  }
+  Member self = known->second;
   self.name = config_.name_given || self.name.empty() ? config_.name : self.name;
   self.client_urls = config_.advertise_client_urls;
   self.store = store_->identity().store;
@@ -240,9 +262,18 @@ void Node::publish() {
           });
           return;
         }
-        published_ = true;
-        if (on_published_) on_published_();
+        note_published();
       });
+}
+
+// Once it is in the applied state, whether this start's proposal came back or a snapshot brought it.
+void Node::note_published() {
+  auto self = members_.find(member_id());
+  if (published_ || stopping_ || self == members_.end() || self->second.store != store_->identity().store ||
+      self->second.start_counter != store_->identity().start_counter)
+    return;
+  published_ = true;
+  if (on_published_) on_published_();
 }
 
 // ---- peers
@@ -271,8 +302,7 @@ void Node::make_transport() {
     receive_snapshot(std::move(channel));
   };
   transport_ = std::make_unique<peer::Transport>(world_, member_id(), std::move(callbacks));
-  for (const auto& [id, member] : members_)
-    if (id != member_id()) transport_->set_peer(id, addresses_of(member.peer_urls));
+  follow_members();
 }
 
 peer::Hello Node::own_hello(MemberId to, peer::ChannelKind kind) const {
@@ -293,11 +323,21 @@ peer::Verdict Node::judge(const peer::Hello& theirs) {
   if (theirs.cluster != cluster_id())
     return {Refusal::kCluster, "this is cluster " + hex(cluster_id().value) + ", not " + hex(theirs.cluster.value) +
                                    ": check --initial-cluster, its token and the peer URLs"};
-  if (std::binary_search(removed_.begin(), removed_.end(), theirs.from))
+  for (MemberId id : theirs.removed) {
+    if (id == member_id()) {
+      told_of_removal("peer " + hex(theirs.from.value) +
+                      " says that the member has been permanently removed from the cluster: its data directory cannot "
+                      "be used again");
+      return {Refusal::kRemoved, "this member was removed"};
+    }
+    if (members_.contains(id)) told_removed_.insert(id);
+  }
+  if (std::binary_search(removed_.begin(), removed_.end(), theirs.from) || told_removed_.contains(theirs.from))
     return {Refusal::kRemoved,
             "the member has been permanently removed from the cluster: its data directory cannot be used again"};
-  auto it = members_.find(theirs.from);
-  if (it == members_.end()) return {Refusal::kUnknown, "member " + hex(theirs.from.value) + " is not known here (yet)"};
+  MemberMap all = members_to_come();
+  auto it = all.find(theirs.from);
+  if (it == all.end()) return {Refusal::kUnknown, "member " + hex(theirs.from.value) + " is not known here (yet)"};
   if (PLANTED(kAmnesiacVoter)) return {};
   const Member& known = it->second;
   auto logged = logged_stores_.find(theirs.from);
@@ -333,6 +373,7 @@ void Node::on_refused(MemberId by, const peer::Verdict& verdict) {
   std::string text = "refused by peer " + hex(by.value) + ": " + verdict.text;
   switch (verdict.refusal) {
     case Refusal::kRemoved:
+      return told_of_removal(text);
     case Refusal::kAmnesia:
     case Refusal::kOldStart:
       return fatal(failed_precondition(text));
@@ -393,6 +434,7 @@ void Node::finish_stop() {
     fail_pending(id, err_stopped());
   }
   fail_reads(err_stopped());
+  fail_changes(err_stopped());
   serve_pins();
   fail_hashes(err_stopped());
   cleaner_->stop();
@@ -416,6 +458,11 @@ void Node::finish_stop() {
 
 // ---- looking
 
+bool Node::is_learner() const {
+  auto it = members_.find(member_id());
+  return it != members_.end() && it->second.is_learner;
+}
+
 NodeStatus Node::status() const {
   NodeStatus out;
   out.cluster = cluster_id();
@@ -424,8 +471,7 @@ NodeStatus Node::status() const {
   out.term = raft_->term();
   out.raft_index = raft_->commit();
   out.applied = applied_;
-  auto it = members_.find(member_id());
-  out.is_learner = it != members_.end() && it->second.is_learner;
+  out.is_learner = is_learner();
   out.revision = keyspace_->revision();
   mvcc::KeyspaceStats k = keyspace_->stats();
   out.db_size_in_use_bytes = k.bytes_logical;

@@ -20,6 +20,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -36,7 +37,9 @@
 #include "server/node/alarm.h"
 #include "server/node/caller.h"
 #include "server/node/config.h"
+#include "server/node/entry.h"
 #include "server/node/hash.h"
+#include "server/node/member_change.h"
 #include "server/node/membership.h"
 #include "server/node/public_snapshot.h"
 #include "server/node/stats.h"
@@ -58,6 +61,7 @@ constexpr io::Nanos kTurnApplyMax = 5 * io::kMillisecond;  // then the rest wait
 constexpr size_t kTurnApplyKeys = 2000;                    // of one entry, a delete of very many keys
 constexpr size_t kTurnCompactKeys = 2000;
 constexpr io::Nanos kIdleCheckpoint = 5 * io::kSecond;   // without a new entry: the tail goes to disk, its memory back
+constexpr io::Nanos kFirstCheckpoint = 1 * io::kSecond;  // after the start of a member that has none
 constexpr io::Nanos kCheckpointRetry = 1 * io::kSecond;  // after a failed one
 constexpr size_t kIdleCheckpointTailBytes = 1 << 20;
 constexpr size_t kTurnHistoryRecords = 4000;
@@ -75,6 +79,8 @@ using TxnReadDone = std::function<void(const Status& status, const mvcc::TxnResu
 using Done = std::function<void(const Status& status)>;
 using AuthDone = std::function<void(const Status& status, Index entry)>;
 using AlarmDone = std::function<void(const Status& status, const std::vector<Alarm>& alarms)>;
+// What was done, with the ID that the leader chose; null with an error.
+using ChangeDone = std::function<void(const Status& status, const MemberChange* change)>;
 
 // A client's watch stream. Batches come once a turn. Only its client, or the end of the member, ends a stream.
 class WatchSink {
@@ -110,6 +116,8 @@ class SnapshotReceiver;
 class Node {
  public:
   // Blocking: recovers the directory (or makes it, at a first start) and loads the index.
+  // Blocking: the directory holds no member yet.
+  static Result<bool> first_start(const io::World& world, const std::string& data_dir);
   static Result<std::unique_ptr<Node>> open(const io::World& world, Config config);
   ~Node();
   Node(const Node&) = delete;
@@ -192,6 +200,18 @@ class Node {
   const std::vector<ApiLevel>& versions_seen() const { return versions_seen_; }  // since this start, rising
   void change_version(const VersionChange& change, Done done);
   const MemberMap& members() const { return members_; }
+  // Also those whose addition is in the log, and not yet known to be committed: what a newcomer must find.
+  MemberMap members_to_come() const;
+  const std::vector<MemberId>& removed_members() const { return removed_; }
+  // Answered once the change is applied here, or certainly was not appended; a timeout says that it is not known.
+  // deadline (loop time, 0 = none): after it nothing is written.
+  void change_members(MemberChange change, io::Nanos deadline, ChangeDone done);
+  // etcd's MoveLeader: answered when the other leads.
+  void move_leader(MemberId to, Done done);
+  // This member was removed, and has said what it had to: it is to be stopped for good.
+  void set_on_removed(std::function<void()> on_removed) { on_removed_ = std::move(on_removed); }
+  bool leaving() const { return leaving_; }
+  bool is_learner() const;
   NodeStatus status() const;
   bool has_leader() const { return raft_->leader().value != 0; }
   bool is_leader() const { return raft_->is_leader(); }
@@ -250,6 +270,7 @@ class Node {
   // node.cc: life
   Status recover();
   Status first_start_args(storage::OpenArgs& args);
+  Status join_args(storage::OpenArgs& args);
   Status check_identity(const storage::Identity& identity);
   Status load_keyspace(mvcc::Keyspace& keyspace);
   void make_transport();
@@ -263,6 +284,44 @@ class Node {
   Status decode_config(std::string_view bytes, raft::Configuration& config);
   void finish_stop();
   void finish_stop_soon();
+
+  // cluster.cc: changes of the members
+  struct MemberCall {  // of a client of this member
+    MemberChange change;
+    io::Nanos deadline = 0;
+    ChangeDone done;
+  };
+  struct ChangeTask {  // the leader's, for itself or another member
+    MemberId asker;
+    uint64_t request = 0;
+    uint64_t call = 0;
+    MemberChange change;
+    io::Nanos deadline = 0;
+    bool confirmed = false;  // a quorum was there
+    Status failed;
+  };
+  void ask_for_change(uint64_t id);
+  void ask_again(uint64_t id);
+  void on_change_outcome(uint64_t id, std::string_view reply);
+  void finish_change(uint64_t id, const Status& status, const MemberChange* change);
+  void expire_changes();
+  void fail_changes(const Status& why);
+  void on_change_asked(MemberId from, uint64_t call, std::string_view payload);
+  void take_change(MemberId asker, uint64_t request, MemberChange change, io::Nanos deadline, uint64_t call = 0);
+  void answer_change(const ChangeTask& task, std::string reply);
+  void run_change_tasks();
+  std::string try_change(ChangeTask& task);
+  Status check_change_now(const MemberChange& change);
+  Status check_learner_ready(MemberId id);
+  bool append_change(const ChangeTask& task);
+  void note_member_change(const raft::Entry& entry);
+  void drop_member_changes(Index from, Index upto);
+  void follow_members();
+  void apply_members(const Envelope& envelope, Index index, const raft::Configuration* config);
+  void leave_if_removed();
+  void told_of_removal(const std::string& why);
+  void finish_leader_moves(MemberId leader);
+  void note_published();
 
   // turn.cc: the turn
   void turn();
@@ -390,6 +449,15 @@ class Node {
 
   MemberMap members_;
   std::vector<MemberId> removed_;  // tombstones, sorted
+  ChangeLog change_log_;
+  std::map<Index, MemberChange> members_pending_;  // in the own log, not applied: by index of their entries
+  std::set<MemberId> told_removed_;                // tombstones heard of from others before they are applied here
+  bool joining_ = false;                           // no state yet: it comes with a snapshot
+  bool leaving_ = false;
+  std::function<void()> on_removed_;
+  std::map<uint64_t, MemberCall> member_calls_;  // by request id
+  std::deque<std::shared_ptr<ChangeTask>> change_tasks_;
+  std::vector<std::pair<MemberId, Done>> leader_moves_;
   std::map<MemberId, uint64_t> live_start_counters_;
   std::map<MemberId, StoreId>
       logged_stores_;  // from attributes in the own log, applied yet or not: see note_attributes()
@@ -494,6 +562,7 @@ class Node {
   bool checkpoint_running_ = false;
   bool checkpoint_wanted_ = false;
   bool defragment_wanted_ = false;
+  io::Nanos started_at_ = 0;
   io::Nanos last_checkpoint_ = 0;
   io::Nanos last_apply_ = 0;
   uint64_t log_bytes_after_checkpoint_ = 0;
@@ -512,9 +581,11 @@ enum AppKind : uint8_t {
   kAppKeepAlive = 1,
   kAppTimeToLive = 3,
   kAppHashKv = 5,
+  kAppMemberChange = 7,
 };
 
 // etcd's errors that come from the cluster, not from the keyspace.
+Status err_not_for_learner();    // FailedPrecondition "etcdserver: rpc not supported for learner"
 Status err_timeout();            // Unavailable "etcdserver: request timed out"
 Status err_too_many_requests();  // ResourceExhausted "etcdserver: too many requests"
 Status err_stopped();            // Unavailable "etcdserver: server stopped"

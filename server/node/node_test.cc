@@ -30,6 +30,7 @@ TEST(NodeSnapshot, ARefusedInstallLetsGoOfEverything) {
   });
   cluster.form();
   ASSERT_TRUE(cluster.make_leader(0));
+  cluster.run_for(2 * kSecond);  // the first checkpoints are made
   ASSERT_TRUE(cluster.put(2, "before", "1").is_ok());
 
   cluster.isolate(2, true);

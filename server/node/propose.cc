@@ -6,6 +6,7 @@
 
 namespace fairlead::node {
 
+Status err_not_for_learner() { return {Code::kFailedPrecondition, "etcdserver: rpc not supported for learner"}; }
 Status err_timeout() { return {Code::kUnavailable, "etcdserver: request timed out"}; }
 Status err_too_many_requests() { return {Code::kResourceExhausted, "etcdserver: too many requests"}; }
 Status err_stopped() { return {Code::kUnavailable, "etcdserver: server stopped"}; }
@@ -156,6 +157,7 @@ void Node::expire() {
     return true;
   });
   for (AppCall& call : lost) call.done(err_timeout(), {});
+  expire_changes();
 }
 
 }  // namespace fairlead::node

@@ -25,6 +25,7 @@ void Node::turn() {
   apply_committed();
   drain_ready();  // what applying released: more to hand out, reads that are through
   serve_reads();
+  run_change_tasks();
   housekeeping();
   deliver_watches();
   transport_->flush();
@@ -86,6 +87,7 @@ void Node::drain_ready() {
     for (const raft::ProposeReply& reply : ready.forwarded) on_forwarded(reply);
     for (const raft::ReadLogRequest& request : ready.read_log) read_old_entries(request);
     for (const raft::SnapshotRequest& request : ready.snapshots) send_snapshot(request.to);
+    if (ready.transfer_aborted) finish_leader_moves(MemberId());
     if (ready.transfer_aborted && stopping_) finish_stop_soon();
   }
   stats_.proposals_committed = raft_->commit().value;
@@ -94,6 +96,7 @@ void Node::drain_ready() {
 void Node::submit_write(raft::Ready& ready) {
   raft::WriteSeq seq = ready.write_seq;
   writes_in_flight_.emplace_back(seq, world_.loop->now());
+  if (ready.truncate_from) drop_member_changes(ready.truncate_from, Index());
   if (ready.log_reset) {
     install_seq_ = seq;
     log_->restart_at(ready.log_reset->index, ready.log_reset->term, ready.hard_state, seq);
@@ -101,7 +104,10 @@ void Node::submit_write(raft::Ready& ready) {
     return;
   }
   for (const raft::Entries& run : ready.to_append)
-    for (const raft::Entry& entry : run) note_attributes(entry);
+    for (const raft::Entry& entry : run) {
+      note_attributes(entry);
+      note_member_change(entry);
+    }
   if (ready.to_append.size() == 1) {
     const raft::Entries& run = ready.to_append.front();
     log_->append(ready.hard_state, {run.begin(), run.size()}, seq);
@@ -137,6 +143,7 @@ void Node::on_soft_state(const raft::SoftState& state) {
   bool other_leader = state.leader != soft_.leader;
   soft_ = state;
   if (other_leader) fail_app_calls(MemberId(), state.leader, err_leader_changed());
+  if (other_leader && state.leader.value != 0) finish_leader_moves(state.leader);
   if (leads && !led) {
     ++stats_.elections_won;
     lease_clock_.promote(now_ms());

@@ -41,8 +41,10 @@ void write(std::string& o, const Append& m) {
   put(o, m.prev_index), put(o, m.prev_term), put(o, m.commit), put(o, m.match), put(o, m.read_id),
       put(o, m.entries.size());
 }
+// Who does not know of snapshots for joining members reads 2 as any other rejection.
+uint64_t rejection(const AppendReply& m) { return m.needs_snapshot ? 2 : m.rejected ? 1 : 0; }
 void write(std::string& o, const AppendReply& m) {
-  put(o, m.index), put(o, m.rejected), put(o, m.lost), put(o, m.hint_index), put(o, m.hint_term), put(o, m.read_id);
+  put(o, m.index), put(o, rejection(m)), put(o, m.lost), put(o, m.hint_index), put(o, m.hint_term), put(o, m.read_id);
 }
 void write(std::string& o, const Heartbeat& m) {
   put(o, m.commit), put(o, m.match), put(o, m.read_id), put(o, m.reply_wanted);
@@ -129,7 +131,9 @@ Result<Message> read_small(Message m, Kind kind, Reader& in) {
   switch (kind) {
     case kAppendReply: {
       AppendReply r;
-      r.index = take<Index>(in), r.rejected = in.varint() != 0, r.lost = in.varint() != 0,
+      r.index = take<Index>(in);
+      uint64_t rejection = in.varint();
+      r.rejected = rejection != 0, r.needs_snapshot = rejection == 2, r.lost = in.varint() != 0,
       r.hint_index = take<Index>(in), r.hint_term = take<Term>(in), r.read_id = take<ReadId>(in);
       m.body = r;
       break;

@@ -18,7 +18,8 @@ struct Transport::Peer final : ChannelHandler {
   std::unique_ptr<Channel> channel;
   io::TimerId redial_timer = 0;
   io::Nanos redial_pause = kRedialMin;
-  PeerStats stats;  // of ended channels; the live one's bytes are added when asked
+  io::Nanos alone_since = 0;  // no channel since then
+  PeerStats stats;            // of ended channels; the live one's bytes are added when asked
   uint64_t last_refusal = 0;
 
   Hello own_hello(Channel&) override { return transport.callbacks_.hello(id, ChannelKind::kMessages); }
@@ -62,6 +63,7 @@ struct Transport::Peer final : ChannelHandler {
     else
       transport.world_.log->debug("cannot connect to a peer", {{"remote-peer-id", id.value}, {"error", why.message()}});
     transport.bury(std::move(channel));
+    alone_since = transport.world_.loop->now();
     if (was_connected) transport.callbacks_.on_connected(id, false);
     transport.redial_later(*this);
   }
@@ -122,7 +124,8 @@ void Transport::set_peer(MemberId id, std::vector<std::string> addresses) {
   if (fresh) peer = std::make_unique<Peer>(*this, id);
   peer->addresses = std::move(addresses);
   peer->next_address = 0;
-  if (fresh) dial(*peer);
+  peer->alone_since = world_.loop->now();
+  if (fresh && self_ < id) dial(*peer);
 }
 
 void Transport::remove_peer(MemberId id) {
@@ -149,7 +152,7 @@ void Transport::accept(std::unique_ptr<io::Stream> stream, std::string first) {
 }
 
 void Transport::dial(Peer& peer) {
-  if (!(self_ < peer.id) || peer.channel || peer.addresses.empty()) return;
+  if (peer.channel || peer.addresses.empty()) return;
   const std::string& address = peer.addresses[peer.next_address++ % peer.addresses.size()];
   peer.channel = std::make_unique<Channel>(*world_.loop, world_.net->connect(address), true, std::string(), &peer);
   peer.channel->start();
@@ -216,6 +219,17 @@ bool Transport::connected(MemberId id) const {
   return it != peers_.end() && it->second->channel && it->second->channel->established();
 }
 
+std::optional<io::Nanos> Transport::connected_since(MemberId id) const {
+  if (!connected(id)) return std::nullopt;
+  return peers_.at(id)->stats.connected_at;
+}
+
+std::vector<MemberId> Transport::peers() const {
+  std::vector<MemberId> out;
+  for (const auto& [id, peer] : peers_) out.push_back(id);
+  return out;
+}
+
 std::map<MemberId, PeerStats> Transport::stats() const {
   std::map<MemberId, PeerStats> out;
   for (const auto& [id, peer] : peers_) {
@@ -243,6 +257,8 @@ void Transport::ping() {
   put_fixed(now, static_cast<int64_t>(world_.loop->now()));
   std::vector<Channel*> silent;
   for (auto& [id, peer] : peers_) {
+    bool forgotten = id < self_ && world_.loop->now() - peer->alone_since >= kAcceptPatience;
+    if (!peer->channel && forgotten) dial(*peer);
     if (!peer->channel || !peer->channel->established()) continue;
     if (world_.loop->now() - peer->channel->heard_at() > kSilenceMax) {
       silent.push_back(peer->channel.get());

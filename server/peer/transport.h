@@ -1,8 +1,9 @@
 // Connections to all other members.
 //
 // One message connection per pair: the member with the lower id dials, and dials again with a growing, jittered pause;
-// the other waits for it. A new accepted connection takes the place of an old one (which is then half dead). Messages
-// to a member without a connection are dropped, as Raft allows; nothing is queued for the absent.
+// the other waits for it, and dials too when nobody has come for kAcceptPatience: whoever was removed from the cluster
+// is dialed no more, and learns it only so. A new accepted connection takes the place of an old one (which is then half
+// dead). Messages to a member without a connection are dropped, as Raft allows; nothing is queued for the absent.
 //
 // Threads: the loop. Messages leave in flush(), which node calls once at the end of its turn.
 // Bounds: channel.h; reconnect pause between kRedialMin and kRedialMax.
@@ -11,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +25,7 @@ namespace fairlead::peer {
 
 constexpr io::Nanos kRedialMin = 20 * io::kMillisecond;
 constexpr io::Nanos kRedialMax = 500 * io::kMillisecond;
+constexpr io::Nanos kAcceptPatience = 3 * io::kSecond;
 constexpr io::Nanos kPingInterval = 1 * io::kSecond;
 constexpr io::Nanos kSilenceMax = 4 * io::kSecond;  // then a connection counts as dead, pings and all
 
@@ -64,6 +67,8 @@ class Transport {
   bool send_app(MemberId to, std::string_view head);  // false: no connection, or too much unsent
   void flush();
   bool connected(MemberId id) const;
+  std::optional<io::Nanos> connected_since(MemberId id) const;  // loop time; nothing while it is not
+  std::vector<MemberId> peers() const;                          // by rising id
   std::map<MemberId, PeerStats> stats() const;
 
   // A connection of its own for a snapshot to `to`; null if its address is not known. The handler also judges.

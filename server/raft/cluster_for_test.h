@@ -59,6 +59,7 @@ struct TestMember {
   std::deque<TestWrite> writes;  // handed out, not durable
   bool hold_writes = false;      // stabilize() leaves them alone
   bool hold_applies = false;
+  bool needs_snapshot = false;  // as long as it has none
   std::deque<Entry> to_apply;
   std::vector<Entry> applied;  // the state machine: entry i has index i + 1
   Configuration applied_config;
@@ -78,7 +79,8 @@ class TestCluster {
   std::function<void(const std::string&)> log = [](const std::string&) {};
 
   // Adds and starts a member with an empty disk.
-  void add(MemberId id, const Configuration& config);
+  // With an empty configuration it joins: it takes a snapshot first, if needs_snapshot.
+  void add(MemberId id, const Configuration& config, bool needs_snapshot = false);
   void start(MemberId id);
   void crash(MemberId id);
   bool is_up(MemberId id) { return member(id).raft != nullptr; }
@@ -120,6 +122,7 @@ class TestCluster {
   void write_out(TestMember& m, Ready& r);
   void print_ready(MemberId id, const Ready& r);
   void check_durable_quorum(const Raft& raft);
+  bool on_majority(const Configuration& config, Index index, Term term);
 
   std::map<MemberId, std::unique_ptr<TestMember>> members_;
   std::deque<Message> net_;

@@ -23,6 +23,10 @@ void Raft::on_append(const Message& m, Append& a) {
   note_match(a.match);
   auto& self = std::get<Follower>(state_);
   self.read_seen = std::max(self.read_seen, a.read_id);
+  if (needs_snapshot_) {
+    AppendReply reply{.index = a.prev_index, .rejected = true, .read_id = self.read_seen, .needs_snapshot = true};
+    return send(m.from, reply);
+  }
 
   // What is committed here is the leader's too, and its terms may be compacted away: begin the comparison behind it.
   Index prev_index = a.prev_index;
@@ -125,6 +129,7 @@ void Raft::send_due_replies() {
 void Raft::installed_snapshot(Index index, Term term, const Configuration& config) {
   CHECK(index > applied_, "a snapshot brings the state machine forward");
   dirty_ = true;
+  needs_snapshot_ = false;
   // It came on a connection of its own, perhaps before any message of its term.
   if (term > hard_.term) become_follower(term, MemberId());
   if (!log_.matches(index, term)) {
@@ -138,7 +143,8 @@ void Raft::installed_snapshot(Index index, Term term, const Configuration& confi
   }
   std::erase_if(configs_, [&](const ConfigAt& c) { return c.index <= index; });
   configs_.insert(configs_.begin(), {index, config});
-  durable_ = std::max(durable_, index);
+  // A log that holds the entry goes on as it is, and what of it is still being written is not durable yet: a checkpoint
+  // behind the snapshot would promise entries that a crash can lose.
   commit_ = std::max(commit_, index);
   applied_ = handed_ = index;
   handed_out_.clear();

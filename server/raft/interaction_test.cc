@@ -10,6 +10,7 @@
 //   memory-bytes;
 //                            for members made afterwards
 //   members N                voters 1..N, fresh            join ID          a fresh member that knows no configuration
+//   newcomer ID              the same, and it takes nothing before a snapshot
 //   tick ID [N]              timeout ID                    ticks until it campaigns
 //   expire ID...             ticks till it counts on no leader any more; what it sends meanwhile is dropped
 //   ready ID                 settle [ID...]                goes on until nothing is left to do
@@ -101,6 +102,8 @@ class Script {
       for (MemberId voter : config.voters) cluster_.add(voter, config);
     } else if (w[0] == "join") {
       cluster_.add(id(w, 1), Configuration{});
+    } else if (w[0] == "newcomer") {
+      cluster_.add(id(w, 1), Configuration{}, true);
     } else {
       return false;
     }

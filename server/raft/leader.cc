@@ -217,6 +217,11 @@ void Raft::on_accepted(Progress& peer, const AppendReply& r) {
 
 void Raft::on_rejected(Progress& peer, const AppendReply& r) {
   if (peer.state == ProgressState::kSnapshot) return;
+  if (r.needs_snapshot) {
+    peer.become_snapshot();
+    out_.snapshots.push_back({peer.id});
+    return;
+  }
   if (r.lost) {
     peer.lost = true;
     peer.match = Index();
@@ -241,18 +246,34 @@ void Raft::on_heartbeat_reply(const Message& m, const HeartbeatReply& r) {
 // --- commit
 // ----------------------------------------------------------------------------------------------------------------
 
-void Raft::advance_commit() {
+// What a majority of the voters of this configuration holds.
+Index Raft::reached(const Configuration& by) const {
   auto& self = std::get<Leader>(state_);
   std::vector<Index> matches;
-  matches.reserve(config().voters.size());
-  if (config().is_voter(id())) matches.push_back(durable_);
-  for (const Progress& peer : self.peers) {
-    if (!peer.learner) matches.push_back(peer.match);
+  matches.reserve(by.voters.size());
+  for (MemberId voter : by.voters) {
+    auto at = std::lower_bound(self.peers.begin(), self.peers.end(), voter,
+                               [](const Progress& p, MemberId m) { return p.id < m; });
+    bool known = at != self.peers.end() && at->id == voter;
+    matches.push_back(voter == id() ? durable_ : known ? at->match : Index());
   }
-  Index reached = quorum_value(matches);
-  if (reached <= commit_ || log_.term_at(reached) != hard_.term) return;  // 3.6.2
-  self.uncommitted_bytes -= log_.bytes_between(commit_ + 1, reached);
-  commit_to(reached);
+  return quorum_value(matches);
+}
+
+// An entry commits by a majority of the configuration in force. A configuration's own entry, with all before it, also
+// commits by a majority of the one before it: from then on nobody who does not hold it wins a majority of the old
+// configuration, and whoever campaigns with the new one holds it. Without this a single member could never take in a
+// second one that does not run yet, and cannot before it is a member.
+void Raft::advance_commit() {
+  auto& self = std::get<Leader>(state_);
+  Index index = reached(config());
+  if (configs_.size() > 1 && config_index() > commit_) {
+    const Configuration& before = configs_[configs_.size() - 2].config;
+    index = std::max(index, std::min(reached(before), config_index()));
+  }
+  if (index <= commit_ || log_.term_at(index) != hard_.term) return;  // 3.6.2
+  self.uncommitted_bytes -= log_.bytes_between(commit_ + 1, index);
+  commit_to(index);
   dirty_ = true;
   if (!config().is_voter(id()) && config_index() <= commit_) leave_after_removal();
 }

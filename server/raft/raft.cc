@@ -41,6 +41,7 @@ Raft::Raft(const Options& options, Restored restored)
       commit_(restored.applied),
       applied_(restored.applied),
       handed_(restored.applied),
+      needs_snapshot_(restored.needs_snapshot),
       submitted_hard_(hard_),
       durable_hard_(hard_),
       read_requested_(unique_base()),
@@ -52,6 +53,7 @@ Raft::Raft(const Options& options, Restored restored)
   CHECK(options.heartbeat_ticks > 0 && options.heartbeat_ticks < options.election_ticks,
         "heartbeats come faster than elections");
   CHECK(restored.log_start <= restored.applied, "the log reaches down to the checkpoint");
+  CHECK(!needs_snapshot_ || (restored.entries.empty() && restored.config == Configuration()), "it has nothing yet");
   configs_.push_back({restored.applied, std::move(restored.config)});
   if (!restored.entries.empty()) append_to_log(Entries(std::move(restored.entries)));
   CHECK(log_.last_index() >= applied_, "the log reaches up to the checkpoint");

@@ -15,8 +15,9 @@
 //   on
 //     one heartbeat round; no read is answered before the leader committed in its own term. Followers ask the leader.
 //   - Membership (4.1): one voter or learner at a time; a configuration is in force once appended, and is rolled back
-//   if its
-//     entry is truncated. A change is validated before it is appended, against applied membership, with none pending.
+//     if its entry is truncated. A change is validated before it is appended, against applied membership, with none
+//     pending. Its entry, and what is before it, commits by a majority of the new configuration or of the one before,
+//     whichever is first (see Raft::reached()): a second member can be added to a single one before it runs.
 //
 // Durability bookkeeping. submitted: handed out for writing. durable: known to be on disk, always a prefix of the
 // current log: truncating a suffix lowers it at once, and lowers what every write in flight can still prove, so a late
@@ -70,6 +71,9 @@ struct Restored {
   Index log_start;       // the entry before the first of `entries` (0 if they begin at 1), and its term
   Term log_start_term;
   std::vector<Entry> entries;  // consecutive, all durable; must reach from at most applied + 1 to the end of the log
+  // It joins a cluster that runs already, with an empty state and an empty `config`: it takes a snapshot before any
+  // entry, and does not campaign before it finds itself in a configuration. It votes, as every member does.
+  bool needs_snapshot = false;
 };
 
 // All reads asked for under ids up to read_id may be served once the state machine has applied index.
@@ -154,8 +158,10 @@ class Raft {
 
   // Appends all as one batch of consecutive entries, if this member leads.
   Proposed propose(std::vector<Bytes> data);
-  // Replaces the configuration. Errors (kFailedPrecondition: not leader, another change pending, nothing committed in
-  // this term yet, transfer under way; kInvalidArgument: not exactly one member's step from the current configuration).
+  // Replaces the configuration. Before a newcomer is added, whoever may lead should have a checkpoint to start it
+  // from: a quorum may need it, and then nothing can be applied, and no first checkpoint made, before. Errors
+  // (kFailedPrecondition: not leader, another change pending, nothing committed in this term yet, transfer under way;
+  // kInvalidArgument: not exactly one member's step from the current configuration).
   Result<Proposed> propose_config(const Configuration& next, Bytes context);
   // Sends a batch to the leader, the answer comes in Ready::forwarded, or never (then its outcome is unknown).
   // kUnavailable if no leader is known; a leader must propose() instead (CHECK).
@@ -289,6 +295,7 @@ class Raft {
   void on_accepted(Progress& peer, const AppendReply& r);
   void on_rejected(Progress& peer, const AppendReply& r);
   void advance_commit();
+  Index reached(const Configuration& by) const;
   void after_commit(Index before);
   void leave_after_removal();
   void maybe_send_timeout_now(Progress& peer);
@@ -336,6 +343,7 @@ class Raft {
   uint32_t election_timeout_ = 0;
   std::vector<MemberId> connected_;  // sorted
   Index lost_floor_;                 // acknowledged once, missing now: silent until held again
+  bool needs_snapshot_ = false;      // joined with nothing: takes no entries before a snapshot
 
   WriteSeq write_seq_;
   Index submitted_;

@@ -36,7 +36,7 @@ class RandomRun {
     size_t size = 1 + below(5);
     for (size_t i = 1; i <= size; ++i) config.voters.push_back(MemberId(i));
     for (size_t i = 1; i <= kMembers; ++i)
-      cluster_.add(MemberId(i), config.is_voter(MemberId(i)) ? config : Configuration{});
+      cluster_.add(MemberId(i), config.is_voter(MemberId(i)) ? config : Configuration{}, i > size && chance(50));
   }
 
   void run(int steps) {
@@ -132,6 +132,11 @@ class RandomRun {
 
   void propose_config(MemberId id) {
     Configuration next = cluster_.raft(id).config();
+    // What a newcomer starts from is there first: see Raft::propose_config().
+    for (MemberId voter : next.voters) {
+      if (cluster_.is_up(voter)) cluster_.checkpoint(voter);
+      if (!cluster_.member(voter).disk.checkpoint) return;
+    }
     MemberId target = any();
     auto remove = [&](std::vector<MemberId>& ids) { return std::erase(ids, target) > 0; };
     auto insert = [&](std::vector<MemberId>& ids) {

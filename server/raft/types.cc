@@ -130,6 +130,7 @@ struct Printer {
   }
   std::string operator()(const AppendReply& m) const {
     std::string out = "AppendReply ";
+    if (m.needs_snapshot) out += "needs-snapshot ";
     if (m.rejected) {
       out += "rejected " + str(m.index) + " hint " + pair(m.hint_term, m.hint_index);
     } else {

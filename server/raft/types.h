@@ -124,6 +124,8 @@ struct Append {
 
 // index: if accepted, the log matches the leader's up to here and is durable. If rejected, the prev_index refused;
 // (hint_index, hint_term) is then the follower's last entry that can still agree with the leader's log (fast reject).
+// needs_snapshot: rejected by a member that joined with nothing: what it holds is no prefix of this cluster's history
+// (entries before its first snapshot change a state that it never had), however far back the log reaches.
 // lost: the follower once acknowledged more than it holds (Append::match), so its disk went back in time: what it says
 // counts for nothing until it holds again what it acknowledged; index is only good for flow control.
 struct AppendReply {
@@ -133,6 +135,7 @@ struct AppendReply {
   Index hint_index{};
   Term hint_term{};
   ReadId read_id{};  // highest barrier of this term seen
+  bool needs_snapshot = false;
 };
 
 // Leader to follower, without log check: so commit never exceeds what the follower is known to match. A reply is wanted

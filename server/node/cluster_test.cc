@@ -1,0 +1,284 @@
+// Members that come and go, on simulated machines.
+#include <gtest/gtest.h>
+
+#include "server/node/cluster_for_test.h"
+
+namespace fairlead::node {
+namespace {
+
+using io::kSecond;
+using Kind = MemberChange::Kind;
+
+struct Changed {
+  Status status;
+  MemberId id;
+};
+
+Changed change(TestCluster& cluster, size_t by, MemberChange what, io::Nanos time = 0) {
+  Changed out;
+  bool answered = false;
+  io::Nanos deadline = time == 0 ? 0 : cluster.io(by).loop->now() + time;
+  cluster.in_turn(by, [&](Node& n) {
+    n.change_members(std::move(what), deadline, [&](const Status& status, const MemberChange* done) {
+      answered = true;
+      out.status = status;
+      if (done) out.id = done->id;
+    });
+  });
+  EXPECT_TRUE(cluster.wait([&] { return answered; })) << "every change is answered in time";
+  return out;
+}
+
+MemberChange add(size_t member, bool learner = false) {
+  MemberChange c;
+  c.peer_urls = {"http://" + TestCluster::address(member) + ":2380"};
+  c.is_learner = learner;
+  return c;
+}
+MemberChange of(Kind kind, MemberId id) {
+  MemberChange c;
+  c.kind = kind;
+  c.id = id;
+  return c;
+}
+
+// The first `first` members are the cluster; the others' machines stand ready and join by what `asked` says.
+class Growing {
+ public:
+  Growing(size_t machines, size_t first)
+      : cluster(machines, [this, first](size_t m, Config& c) { tweak(m, c, first); }) {
+    for (size_t m = 0; m < first; ++m) cluster.start(m);
+    EXPECT_TRUE(cluster.wait([&] {
+      for (size_t m = 0; m < first; ++m)
+        if (!cluster.running(m) || !cluster.node(m).published()) return false;
+      return true;
+    }));
+  }
+
+  // As the real program does: it asks a member's page who is there.
+  void join(size_t member, MemberId id, size_t asked) {
+    Config::Join join;
+    join.cluster = cluster.node(asked).cluster_id();
+    join.member = id;
+    join.members = cluster.node(asked).members_to_come();
+    for (auto& [other, m] : join.members) m.store = StoreId();  // the page does not tell
+    joins[member] = join;
+    cluster.start(member);
+  }
+  bool serves(size_t member) {
+    return cluster.wait([&] { return cluster.running(member) && cluster.node(member).published(); });
+  }
+  size_t grow(size_t by, size_t member) {
+    Changed added;
+    // Refused until the connections have held for a while.
+    EXPECT_TRUE(cluster.wait([&] {
+      added = change(cluster, by, add(member));
+      return added.status.is_ok();
+    })) << added.status.to_string();
+    join(member, added.id, by);
+    EXPECT_TRUE(serves(member)) << "member " << member;
+    return member;
+  }
+
+  std::map<size_t, Config::Join> joins;
+  bool strict = true;
+  TestCluster cluster;
+
+ private:
+  void tweak(size_t member, Config& c, size_t first) {
+    for (auto it = c.initial_cluster.begin(); it != c.initial_cluster.end();)
+      it = std::stoul(it->first.substr(1)) > first ? c.initial_cluster.erase(it) : std::next(it);
+    c.strict_reconfig_check = strict;
+    if (!joins.contains(member)) return;
+    c.initial_cluster_new = false;
+    c.join = joins.at(member);
+  }
+};
+
+TEST(Cluster, OneBecomesThreeAndOneAgain) {
+  Growing g(3, 1);
+  ASSERT_TRUE(g.cluster.put(0, "k", "1").is_ok());
+  g.grow(0, 1);
+  ASSERT_TRUE(g.cluster.put(1, "k", "2").is_ok());
+  g.grow(1, 2);  // asked of a follower
+  ASSERT_TRUE(g.cluster.put(2, "k", "3").is_ok());
+  EXPECT_TRUE(g.cluster.wait([&] { return g.cluster.get_local(1, "k") == "3"; }));
+  EXPECT_EQ(g.cluster.node(2).members().size(), 3u);
+  EXPECT_TRUE(g.cluster.wait([&] { return g.cluster.node(0).state_hash() == g.cluster.node(2).state_hash(); }));
+
+  ASSERT_TRUE(g.cluster.make_leader(0));
+  g.cluster.run_for(6 * kSecond);
+  for (size_t m : {2, 1}) {
+    MemberId id = g.cluster.node(m).member_id();
+    ASSERT_TRUE(change(g.cluster, 0, of(Kind::kRemove, id)).status.is_ok());
+    EXPECT_TRUE(g.cluster.wait([&] { return !g.cluster.running(m); })) << "it does not stop";
+    EXPECT_NE(g.cluster.fatal(m), "");
+    EXPECT_EQ(change(g.cluster, 0, of(Kind::kRemove, id)).status, err_member_not_found());
+  }
+  ASSERT_TRUE(g.cluster.put(0, "k", "4").is_ok());
+  EXPECT_EQ(g.cluster.node(0).members().size(), 1u);
+  EXPECT_EQ(g.cluster.node(0).removed_members().size(), 2u);
+  MemberId last = g.cluster.node(0).member_id();
+  EXPECT_EQ(change(g.cluster, 0, of(Kind::kRemove, last)).status, err_not_enough_started());
+}
+
+// Between the addition and the start of the second member a single one is half of two: it must come back, and be found.
+TEST(Cluster, ASingleMemberThatDiesBeforeTheSecondStarts) {
+  Growing g(2, 1);
+  Changed added = change(g.cluster, 0, add(1));
+  ASSERT_TRUE(added.status.is_ok());
+  g.cluster.kill(0);
+  g.cluster.start(0);
+  ASSERT_TRUE(g.cluster.wait([&] { return g.cluster.running(0); }));
+  EXPECT_TRUE(g.cluster.node(0).members_to_come().contains(added.id));
+  g.join(1, added.id, 0);
+  EXPECT_TRUE(g.serves(1));
+  EXPECT_TRUE(g.cluster.put(0, "k", "1").is_ok());
+}
+
+TEST(Cluster, ANewcomerThatDiesBeforeItHasAnythingGoesOn) {
+  Growing g(2, 1);
+  Changed added = change(g.cluster, 0, add(1));
+  g.cluster.world().set_link(g.cluster.host(0), g.cluster.host(1), false);
+  g.cluster.world().set_link(g.cluster.host(1), g.cluster.host(0), false);
+  g.join(1, added.id, 0);
+  g.cluster.run_for(2 * kSecond);
+  g.cluster.kill(1);
+  g.cluster.start(1);
+  g.cluster.run_for(kSecond);
+  g.cluster.isolate(1, false);
+  EXPECT_TRUE(g.serves(1)) << g.cluster.fatal(1);
+}
+
+TEST(Cluster, ALearnerIsPromotedWhenItHasCaughtUp) {
+  Growing g(2, 1);
+  for (int i = 0; i < 50; ++i) ASSERT_TRUE(g.cluster.put(0, "k" + std::to_string(i), "1").is_ok());
+  Changed added = change(g.cluster, 0, add(1, true));
+  ASSERT_TRUE(added.status.is_ok());
+  EXPECT_EQ(change(g.cluster, 0, add(5, true)).status, err_too_many_learners());
+  EXPECT_EQ(change(g.cluster, 0, of(Kind::kPromote, added.id)).status, err_learner_not_ready());
+  EXPECT_TRUE(g.cluster.put(0, "alone", "1").is_ok()) << "a learner counts for nothing";
+  g.join(1, added.id, 0);
+  ASSERT_TRUE(g.serves(1));
+  EXPECT_TRUE(g.cluster.node(1).is_learner());
+  // Asked of the learner itself: the leader knows.
+  Changed promoted;
+  EXPECT_TRUE(g.cluster.wait([&] {
+    promoted = change(g.cluster, 1, of(Kind::kPromote, added.id));
+    return promoted.status.is_ok();
+  })) << promoted.status.to_string();
+  EXPECT_FALSE(g.cluster.node(1).is_learner());
+  EXPECT_EQ(change(g.cluster, 0, of(Kind::kPromote, added.id)).status, err_not_a_learner());
+  EXPECT_EQ(change(g.cluster, 0, of(Kind::kPromote, MemberId(1))).status, err_member_not_found());
+  ASSERT_TRUE(g.cluster.make_leader(1));
+}
+
+TEST(Cluster, WithoutAQuorumNothingIsWritten) {
+  TestCluster cluster(3);
+  cluster.form();
+  size_t leader = cluster.wait_for_leader();
+  cluster.run_for(6 * kSecond);
+  for (size_t m = 0; m < 3; ++m)
+    if (m != leader) cluster.isolate(m, true);
+  // The leader does not know yet that it is alone.
+  Index last = cluster.node(leader).raft().last_index();
+  MemberId other = cluster.node((leader + 1) % 3).member_id();
+  for (MemberChange c : {add(7), add(7, true), of(Kind::kRemove, other), of(Kind::kPromote, other)}) {
+    Changed refused = change(cluster, leader, c, 2 * kSecond);
+    EXPECT_FALSE(refused.status.is_ok());
+    EXPECT_EQ(refused.status, err_timeout()) << refused.status.to_string();
+  }
+  for (size_t m = 0; m < 3; ++m) cluster.isolate(m, false);
+  leader = cluster.wait_for_leader();
+  ASSERT_TRUE(cluster.put(leader, "k", "1").is_ok());
+  for (size_t m = 0; m < 3; ++m) EXPECT_EQ(cluster.node(m).members().size(), 3u);
+  EXPECT_LT(cluster.node(leader).raft().config_index(), last + 1) << "no configuration came later";
+}
+
+TEST(Cluster, OneRequestIsDoneOnce) {
+  Growing g(2, 1);
+  MemberChange once = add(1);
+  once.request_id = "grow-1";
+  Changed first = change(g.cluster, 0, once);
+  ASSERT_TRUE(first.status.is_ok());
+  g.join(1, first.id, 0);
+  ASSERT_TRUE(g.serves(1));
+  for (size_t by : {0, 1}) {
+    Changed again = change(g.cluster, by, once);
+    EXPECT_TRUE(again.status.is_ok()) << again.status.to_string();
+    EXPECT_EQ(again.id, first.id);
+  }
+  EXPECT_EQ(g.cluster.node(0).members().size(), 2u);
+  MemberChange other = of(Kind::kRemove, first.id);
+  other.request_id = "grow-1";
+  EXPECT_EQ(change(g.cluster, 0, other).status.code(), Code::kFailedPrecondition);
+  other.request_id = "";
+  other.expected_members = "0000000000000000";
+  EXPECT_EQ(change(g.cluster, 0, other).status.code(), Code::kFailedPrecondition);
+}
+
+TEST(Cluster, UrlsAreUpdatedEverywhereAndAfterARestart) {
+  TestCluster cluster(3);
+  cluster.form();
+  MemberChange update = of(Kind::kUpdate, cluster.node(1).member_id());
+  update.peer_urls = {"http://" + TestCluster::address(1) + ":2380", "http://10.9.9.9:1"};
+  ASSERT_TRUE(change(cluster, 2, update).status.is_ok());
+  auto urls = [&](size_t m) { return cluster.node(m).members().at(update.id).peer_urls; };
+  EXPECT_TRUE(cluster.wait([&] { return urls(0) == update.peer_urls && urls(1) == update.peer_urls; }));
+  cluster.kill(0);
+  cluster.start(0);
+  EXPECT_TRUE(cluster.wait([&] { return cluster.running(0) && cluster.node(0).published(); }));
+  EXPECT_EQ(urls(0), update.peer_urls);
+  update.id = cluster.node(0).member_id();
+  EXPECT_EQ(change(cluster, 2, update).status, err_peer_urls_exist());
+  update.peer_urls = {"nonsense"};
+  EXPECT_EQ(change(cluster, 2, update).status, err_bad_member_urls());
+}
+
+// A member that was away when it was removed learns it from whoever it meets, and never counts again.
+TEST(Cluster, WhoWasAwayWhenItWasRemovedIsTold) {
+  TestCluster cluster(3);
+  cluster.form();
+  cluster.run_for(6 * kSecond);
+  ASSERT_TRUE(cluster.make_leader(0));
+  for (size_t away : {1, 2}) {
+    MemberId id = cluster.node(away).member_id();
+    cluster.kill(away);
+    cluster.run_for(kSecond);
+    ASSERT_TRUE(change(cluster, 0, of(Kind::kRemove, id)).status.is_ok());
+    cluster.start(away);
+    EXPECT_TRUE(cluster.wait([&] { return cluster.fatal(away) != ""; }));
+    EXPECT_NE(cluster.fatal(away).find("permanently removed"), std::string::npos) << cluster.fatal(away);
+    ASSERT_TRUE(cluster.put(0, "k", "1").is_ok());
+    if (away == 1) break;  // of two, one that is away costs the quorum
+  }
+}
+
+TEST(Cluster, LeadershipIsMovedOrRefused) {
+  TestCluster cluster(3);
+  cluster.form();
+  ASSERT_TRUE(cluster.make_leader(0));
+  auto move = [&](size_t by, MemberId to) {
+    Status out;
+    bool answered = false;
+    cluster.in_turn(by, [&](Node& n) {
+      n.move_leader(to, [&](const Status& s) {
+        answered = true;
+        out = s;
+      });
+    });
+    EXPECT_TRUE(cluster.wait([&] { return answered; }));
+    return out;
+  };
+  EXPECT_EQ(move(1, cluster.node(1).member_id()).message(), "etcdserver: not leader");
+  EXPECT_EQ(move(0, MemberId(5)).message(), "etcdserver: bad leader transferee");
+  EXPECT_TRUE(move(0, cluster.node(0).member_id()).is_ok());
+  EXPECT_TRUE(move(0, cluster.node(2).member_id()).is_ok());
+  EXPECT_TRUE(cluster.wait([&] { return cluster.node(2).is_leader(); }));
+  cluster.isolate(1, true);
+  EXPECT_EQ(move(2, cluster.node(1).member_id()).message(),
+            "etcdserver: request timed out, leader transfer took too long");
+}
+
+}  // namespace
+}  // namespace fairlead::node
