@@ -3,6 +3,7 @@
 #   fairlead_library(NAME SOURCES... DEPS...)   a static library, headers included as "server/raft/raft.h"
 #   fairlead_test(NAME SOURCES... DEPS...)      a GoogleTest program, run by ctest
 #   fairlead_binary(NAME SOURCES... DEPS...)    a program in build/<preset>/bin
+#   fairlead_fuzz(NAME SOURCES... DEPS...)      a fuzz target (fuzz/README.md); elsewhere a test over its corpus
 
 find_package(Threads REQUIRED)
 if(FAIRLEAD_TESTS)
@@ -53,4 +54,23 @@ function(fairlead_test name)
   # One ctest entry a program: a thousand process starts cost more than they tell.
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   set_tests_properties(${name} PROPERTIES TIMEOUT 300)
+endfunction()
+
+function(fairlead_fuzz name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPS" ${ARGN})
+  set(target ${name}_fuzz)
+  if(FAIRLEAD_FUZZ)
+    add_executable(${target} ${arg_SOURCES})
+    target_link_options(${target} PRIVATE -fsanitize=fuzzer)
+    set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/targets)
+  elseif(FAIRLEAD_TESTS)
+    add_executable(${target} ${arg_SOURCES} ${CMAKE_SOURCE_DIR}/fuzz/replay_main.cc)
+    set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+    add_test(NAME ${target}_corpus COMMAND ${target} ${CMAKE_SOURCE_DIR}/fuzz/corpus/${name})
+    set_tests_properties(${target}_corpus PROPERTIES TIMEOUT 120)
+  else()
+    return()
+  endif()
+  target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
+  target_link_libraries(${target} PRIVATE ${arg_DEPS} Threads::Threads)
 endfunction()

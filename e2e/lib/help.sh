@@ -20,6 +20,8 @@ verb_help() {
       --seed S [--trace]
                         replays one                                                  1 s
       planted           an extra build with planted bugs; each must be found         5 min
+  fuzz [NAME ...] [--seconds S]
+                        each fuzz target for a minute, or for S seconds              5 min after a build
   demo                  Kubernetes, operator, a cluster; its leader dies under load  15 min, 60 s
       --context NAME    in a Kubernetes of yours (kubectl context NAME)
       down              ends the demo, leaves nothing behind                         5 s
