@@ -179,6 +179,7 @@ class Simulation {
     history_.watches.push_back(std::make_shared<WatchLog>(log));
     watchers_.push_back(
         std::make_unique<Watcher>(&cluster_, &history_, &result_.counters, history_.watches.back(), inner));
+    watchers_.back()->damaged = [this](size_t member) { return disks_.is_damaged(member); };
   }
 
   void add_watchers() {

@@ -212,10 +212,11 @@ void Watcher::on_message(const Message& message) {
       if (message.compact_revision <= log_->next) broken("cancelled by a compaction that it was past of");
       log_->gaps.push_back({log_->next, message.compact_revision});
       log_->next = std::max(log_->next, message.compact_revision);
-    } else {
+    } else if (!message.reason.starts_with("fairlead: history is damaged") || !damaged ||
+               !damaged(static_cast<size_t>(member_))) {
       broken("cancelled: " + message.reason);
     }
-    detach();
+    detach();  // and goes on at another member, where it was
     return;
   }
   if (!created_) broken("an event before the watch was created");

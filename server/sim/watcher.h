@@ -2,6 +2,7 @@
 // notes everything for the judge. An *inner* watcher sits in one member's process and sees without delay.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -22,6 +23,8 @@ class Watcher {
   int attached_to() const { return member_; }
   const WatchLog& log() const { return *log_; }
   bool caught_up(int64_t revision) const { return log_->next > revision; }
+  // Whether a member may say that its history is damaged.
+  std::function<bool(size_t member)> damaged;
 
  private:
   class Sink;
