@@ -23,6 +23,7 @@ enum class PlantedBug : uint8_t {
   kApplyTwice,             // a member that was restarted applies the entry behind a checkpoint twice
   kCleanerDropsTombstone,  // the cleaner leaves tombstones out that no dead list names
   kCleanerTakesLive,       // the cleaner leaves out a record that no dead list names
+  kRightsIgnored,          // a command in a user's name is applied without being judged
 };
 
 struct PlantedName {
@@ -40,6 +41,7 @@ constexpr PlantedName kPlantedNames[] = {
     {PlantedBug::kApplyTwice, "apply_twice"},
     {PlantedBug::kCleanerDropsTombstone, "cleaner_drops_tombstone"},
     {PlantedBug::kCleanerTakesLive, "cleaner_takes_live"},
+    {PlantedBug::kRightsIgnored, "rights_ignored"},
 };
 
 #ifdef FAIRLEAD_PLANTED

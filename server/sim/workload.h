@@ -14,6 +14,7 @@
 namespace fairlead::sim {
 
 class ByteClients;
+class Users;
 
 struct WorkloadConfig {
   uint32_t clients = 8;
@@ -24,6 +25,7 @@ struct WorkloadConfig {
   uint32_t byte_clients = 0;  // so many of the clients enter through HTTP/2
   size_t value_bytes_max = 300;
   io::Nanos compact_every = 6 * io::kSecond;
+  bool users = false;  // with authentication (users.h)
 };
 
 class Workload {
@@ -41,6 +43,7 @@ class Workload {
   uint64_t ops_asked() const { return next_op_ - 1; }
   // Leases that were granted and not renewed since this time.
   bool trace = false;
+  std::function<void(std::string)> on_wrong;  // an answer that no later look at the history could judge
 
  private:
   struct Client {
@@ -77,6 +80,7 @@ class Workload {
   std::unique_ptr<Client> compactor_;
   std::unique_ptr<Client> prober_;
   std::unique_ptr<ByteClients> bytes_;
+  std::unique_ptr<Users> users_;
   std::map<uint64_t, std::function<void()>> waiting_;  // by op id: what to do when it is over
   std::vector<Lease> leases_;
   int64_t newest_seen_ = 1;
