@@ -134,7 +134,8 @@ struct Server::Impl {
   io::TimerId sweep_timer = 0;
 };
 
-Server::Impl::Impl(io::World& world, ServerOptions options) : core(world, std::move(options)), handshakes(world) {
+Server::Impl::Impl(io::World& world, ServerOptions options)
+    : core(world, std::move(options)), handshakes(world, core.options.tls_fresh_max, core.options.tls_begun_max) {
   hook = core.loop.add_turn_hook([this] { turn(); });
   core.on_dead = [this](Connection& connection) {
     size_t index = connection.index;

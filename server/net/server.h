@@ -63,6 +63,8 @@ struct ServerOptions {
   io::Nanos first_bytes_timeout = 60 * io::kSecond;  // for the bytes that tell the protocol
   io::Nanos write_stall_timeout = 60 * io::kSecond;  // a client that takes nothing of what waits for it is dropped
   size_t connections_max = 65536;
+  size_t tls_fresh_max = kTlsFreshMax;  // see tls_handshakes.h
+  size_t tls_begun_max = kTlsBegunMax;
 };
 
 struct ServerStats {

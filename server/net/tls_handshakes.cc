@@ -21,7 +21,8 @@ bool looks_like_http1(std::string_view first) {
 
 }  // namespace
 
-TlsHandshakes::TlsHandshakes(const io::World& world) : world_(world) {}
+TlsHandshakes::TlsHandshakes(const io::World& world, size_t fresh_max, size_t begun_max)
+    : world_(world), fresh_max_(fresh_max), begun_max_(begun_max) {}
 
 TlsHandshakes::~TlsHandshakes() {
   *alive_ = false;
@@ -29,37 +30,47 @@ TlsHandshakes::~TlsHandshakes() {
 }
 
 void TlsHandshakes::stop() {
-  pending_.clear();
-  stats_.open = 0;
+  fresh_.clear();
+  begun_.clear();
+  count();
 }
 
 void TlsHandshakes::accept(std::unique_ptr<io::Stream> stream, const TlsListen& listen, Done done) {
-  if (pending_.size() >= kTlsHandshakesMax) push_out();
-  if (pending_.size() >= kTlsHandshakesMax) {
+  if (fresh_.size() >= fresh_max_ && !push_out(fresh_)) {
     ++stats_.pushed_out;
     return;  // closed
   }
-  Place place = pending_.emplace(pending_.end());
+  Place place = fresh_.emplace(fresh_.end());
   place->listen = &listen;
   place->done = std::move(done);
   place->since = world_.loop->now();
   place->number = ++last_number_;
   place->stream = TlsStream::server(*world_.loop, std::move(stream), listen.context, listen.gate,
                                     [this, place](TlsResult result) { ended(place, result); });
-  stats_.open = pending_.size();
+  count();
   arm();
 }
 
 // The oldest that costs nothing but room: its client has said nothing for the longest time.
-void TlsHandshakes::push_out() {
-  for (Place place = pending_.begin(); place != pending_.end(); ++place) {
+bool TlsHandshakes::push_out(std::list<Pending>& from) {
+  for (Place place = from.begin(); place != from.end(); ++place) {
     if (place->stream->working() || place->checking_host) continue;
     if (place->linger_until == 0) ++stats_.pushed_out;
-    return erase(place);
+    erase(place);
+    return true;
   }
+  return false;
+}
+
+// From now on it holds OpenSSL's memory.
+void TlsHandshakes::begun(Place place) {
+  if (std::exchange(place->begun, true)) return;
+  begun_.splice(begun_.end(), fresh_, place);  // the place stays the same
+  if (begun_.size() > begun_max_) push_out(begun_);
 }
 
 void TlsHandshakes::ended(Place place, TlsResult result) {
+  if (result == TlsResult::kWaiting) return begun(place);
   if (result == TlsResult::kFailed) {
     ++stats_.failed;
     return reject(place, place->stream->error());
@@ -105,7 +116,7 @@ void TlsHandshakes::check_address(Place place) {
                       [this, alive = alive_, answer, mismatch, number = place->number] {
                         if (!*alive) return;
                         --host_checks_;
-                        for (Place at = pending_.begin(); at != pending_.end(); ++at) {
+                        for (Place at = begun_.begin(); at != begun_.end(); ++at) {
                           if (at->number != number) continue;
                           at->checking_host = false;
                           if (answer->good) return serve(at);
@@ -124,8 +135,8 @@ void TlsHandshakes::serve(Place place) {
     stats_.resumed += peer.resumed;
     stats_.seconds += static_cast<double>(world_.loop->now() - place->since) / static_cast<double>(io::kSecond);
   }
-  pending_.erase(place);
-  stats_.open = pending_.size();
+  (place->begun ? begun_ : fresh_).erase(place);
+  count();
   done(std::move(stream), peer);
 }
 
@@ -147,21 +158,23 @@ void TlsHandshakes::erase(Place place) {
   // It may be the stream that calls.
   std::shared_ptr<TlsStream> gone(place->stream.release());
   if (gone) world_.loop->post([gone] {});
-  pending_.erase(place);
-  stats_.open = pending_.size();
+  (place->begun ? begun_ : fresh_).erase(place);
+  count();
 }
 
 void TlsHandshakes::arm() {
-  if (timer_ || pending_.empty()) return;
+  if (timer_ || (fresh_.empty() && begun_.empty())) return;
   timer_ = world_.loop->add_timer(world_.loop->now() + kTlsSweepInterval, [this] {
     timer_ = 0;
-    sweep();
+    sweep(fresh_);
+    sweep(begun_);
+    arm();
   });
 }
 
-void TlsHandshakes::sweep() {
+void TlsHandshakes::sweep(std::list<Pending>& list) {
   io::Nanos now = world_.loop->now();
-  for (Place place = pending_.begin(); place != pending_.end();) {
+  for (Place place = list.begin(); place != list.end();) {
     Place at = place++;
     if (at->linger_until != 0) {
       if (now >= at->linger_until) erase(at);
@@ -171,7 +184,6 @@ void TlsHandshakes::sweep() {
       erase(at);
     }
   }
-  arm();
 }
 
 void TlsHandshakes::log_rejected(const Pending& pending, const Status& why) {

@@ -1,7 +1,9 @@
 // Accepted connections that are shaking hands, so that a flood of them starves nobody (etcd's GHSA-6vch):
 //
-// - open handshakes: at most kTlsHandshakesMax; one more pushes out the oldest that waits for its client, so that a
-//   flood of silent clients cannot keep honest ones out;
+// - clients that have not said hello, or whose hello waits for its turn: at most kTlsFreshMax, so that all clients of a
+//   large cluster may come back at once; they cost little. One more pushes out the oldest that has not said hello;
+// - handshakes that have begun: at most kTlsBegunMax. One more pushes out the oldest that waits for its client, so that
+//   a flood of silent clients cannot keep honest ones out;
 // - time: kTlsHandshakeTimeout each;
 // - work: all of it behind the gate, none of it on the loop;
 // - words: at most kTlsLogPerSecond lines a second, with a count of those left out.
@@ -23,7 +25,8 @@
 
 namespace fairlead::net {
 
-constexpr size_t kTlsHandshakesMax = 1024;
+constexpr size_t kTlsFreshMax = 16 * 1024;
+constexpr size_t kTlsBegunMax = 1024;
 constexpr io::Nanos kTlsLingerTimeout = io::kSecond;
 constexpr io::Nanos kTlsSweepInterval = 250 * io::kMillisecond;
 constexpr uint32_t kTlsLogPerSecond = 2;
@@ -46,7 +49,7 @@ struct TlsStats {
   uint64_t resumed = 0;  // of ok
   uint64_t failed = 0;
   uint64_t timed_out = 0;
-  uint64_t pushed_out = 0;  // over kTlsHandshakesMax
+  uint64_t pushed_out = 0;  // over one of the limits
   uint64_t not_tls = 0;
   uint64_t open = 0;
   double seconds = 0;  // of those that ended well, from accept to the end
@@ -56,7 +59,7 @@ class TlsHandshakes {
  public:
   using Done = std::function<void(std::unique_ptr<io::Stream> stream, const TlsPeer& peer)>;
 
-  explicit TlsHandshakes(const io::World& world);
+  explicit TlsHandshakes(const io::World& world, size_t fresh_max = kTlsFreshMax, size_t begun_max = kTlsBegunMax);
   ~TlsHandshakes();
   // `listen` must outlive the handshakes. `done` runs only for those that end well.
   void accept(std::unique_ptr<io::Stream> stream, const TlsListen& listen, Done done);
@@ -71,6 +74,7 @@ class TlsHandshakes {
     io::Nanos since = 0;
     io::Nanos linger_until = 0;  // 0: not lingering
     bool checking_host = false;
+    bool begun = false;
     uint64_t number = 0;
   };
   using Place = std::list<Pending>::iterator;
@@ -80,14 +84,17 @@ class TlsHandshakes {
   void serve(Place place);
   void reject(Place place, const Status& why);
   void refuse_plain(Place place);
-  void push_out();
+  void begun(Place place);
+  bool push_out(std::list<Pending>& from);
   void erase(Place place);
-  void sweep();
+  void sweep(std::list<Pending>& list);
+  void count() { stats_.open = fresh_.size() + begun_.size(); }
   void arm();
   void log_rejected(const Pending& pending, const Status& why);
 
   const io::World world_;
-  std::list<Pending> pending_;                    // oldest first
+  const size_t fresh_max_, begun_max_;
+  std::list<Pending> fresh_, begun_;              // oldest first
   std::vector<std::unique_ptr<TlsStream>> dead_;  // until the next turn
   TlsStats stats_;
   RateLimit log_rate_;

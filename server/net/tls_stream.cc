@@ -13,6 +13,14 @@ constexpr char kHandshakeRecord = 0x16;
 constexpr size_t kHandshakeReadBytes = 16 * 1024;
 constexpr size_t kCipherBufferBytes = 256 * 1024;
 
+constexpr size_t kRecordHeaderBytes = 5;
+
+bool has_whole_record(std::string_view input) {
+  if (input.size() < kRecordHeaderBytes) return false;
+  size_t length = static_cast<size_t>(static_cast<unsigned char>(input[3])) << 8 | static_cast<unsigned char>(input[4]);
+  return input.size() >= kRecordHeaderBytes + length;
+}
+
 std::span<char> cipher_buffer() {
   static thread_local std::unique_ptr<char[]> buffer(new char[kCipherBufferBytes]);
   return {buffer.get(), kCipherBufferBytes};
@@ -117,6 +125,7 @@ void TlsStream::read_handshake() {
     return fail(got.eof ? unavailable("EOF") : got.error);
   }
   if (input_.size() > kTlsHandshakeInputMax) return fail(invalid_argument("tls: too much was said in the handshake"));
+  if (server_ && steps_ == 0 && !has_whole_record(input_)) return;
   submit_step();
 }
 
@@ -140,6 +149,7 @@ void TlsStream::step_done() {
   if (job_->step == TlsEngine::Step::kFailed) return fail(job_->engine->error());
   if (job_->step == TlsEngine::Step::kDone) return opened();
   update_reading();
+  if (done_) done_(TlsResult::kWaiting);
 }
 
 void TlsStream::opened() {

@@ -27,15 +27,16 @@ constexpr io::Nanos kTlsHandshakeTimeout = 10 * io::kSecond;  // as etcd
 constexpr size_t kTlsHandshakeInputMax = 128 * 1024;
 constexpr size_t kTlsWriteBytesMax = 256 * 1024;
 
-enum class TlsResult { kOk, kPlain, kFailed };
+enum class TlsResult { kOk, kPlain, kFailed, kWaiting };  // kWaiting: for the client, in the middle of it
 
 class TlsStream final : public io::Stream, private io::StreamHandler {
  public:
-  using Done = std::function<void(TlsResult)>;  // may destroy the stream
+  using Done = std::function<void(TlsResult)>;  // the last call may destroy the stream
 
   static std::unique_ptr<TlsStream> client(io::Loop& loop, std::unique_ptr<io::Stream> inner,
                                            std::shared_ptr<TlsContext> context, std::shared_ptr<TlsGate> gate,
                                            std::string host);
+  // No work begins before the whole first record is there: half of it costs its bytes alone.
   // kPlain: the first byte is not TLS's; the stream then passes bytes through as they are.
   static std::unique_ptr<TlsStream> server(io::Loop& loop, std::unique_ptr<io::Stream> inner,
                                            std::shared_ptr<TlsContext> context, std::shared_ptr<TlsGate> gate,

@@ -1,10 +1,14 @@
 // TLS through bytes: our client and our server over pipes in memory, with certificates made at run time.
 #include <gtest/gtest.h>
 
+#include <fstream>
+
+#include "server/io/real/world.h"
 #include "server/net/client.h"
 #include "server/net/server.h"
 #include "server/net/test_world.h"
 #include "server/net/tls_config.h"
+#include "server/net/tls_net.h"
 #include "server/net/tls_test_pki.h"
 
 namespace fairlead::net {
@@ -412,27 +416,51 @@ TEST_F(Tls, AMembersCertificateMustNameItsAddress) {
   EXPECT_EQ(ok(try_once()), "OK");
 }
 
-// A flood of clients that say half a hello and wait.
-TEST_F(Tls, AFloodOfHalfHandshakesStarvesNobody) {
+// Floods of clients that say half a hello, or all of it, and no more.
+TEST_F(Tls, AFloodOfHandshakesStarvesNobody) {
+  constexpr size_t kFreshMax = 200, kBegunMax = 50;
+  ServerOptions options;
+  options.tls_fresh_max = kFreshMax;
+  options.tls_begun_max = kBegunMax;
+  server.emplace(world, options);
   start();
+  // A whole hello, taken from a client that never hears an answer.
+  auto [near, far] = make_pipe(loop);
+  auto context = TlsContext::create(world, client_config);
+  ASSERT_TRUE(context.is_ok());
+  auto caller =
+      TlsStream::client(loop, std::make_unique<Connected>(loop, std::move(near)), *context, gate, "localhost");
+  RawPeer listener(std::move(far));
+  loop.settle();
+  ASSERT_GT(listener.received.size(), 100u);
   connect();
   ASSERT_EQ(ok(call()), "OK");
   std::vector<std::unique_ptr<RawPeer>> flood;
-  for (size_t i = 0; i < kTlsHandshakesMax * 3 / 2; ++i) {
-    flood.push_back(std::make_unique<RawPeer>(dial_raw()));
-    flood.back()->send(std::string("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11));
-    if (i % 512 != 0) continue;
-    loop.settle();
-    EXPECT_LE(server->tls_stats().open, kTlsHandshakesMax);
-    EXPECT_EQ(ok(call()), "OK");  // who is connected goes on
+  for (bool whole : {false, true}) {
+    for (size_t i = 0; i < 3 * kFreshMax; ++i) {
+      flood.push_back(std::make_unique<RawPeer>(dial_raw()));
+      flood.back()->send(whole ? listener.received : listener.received.substr(0, 60));
+      if (i % 64 != 0) continue;
+      loop.settle();
+      EXPECT_LE(server->tls_stats().open, kFreshMax + kBegunMax);
+      EXPECT_EQ(ok(call()), "OK");  // who is connected goes on
+    }
+    client.reset();
+    connect();
+    EXPECT_EQ(ok(call()), "OK");  // who comes gets in
+    EXPECT_GE(server->tls_stats().pushed_out, 2 * kFreshMax);
   }
-  client.reset();
-  connect();
-  EXPECT_EQ(ok(call()), "OK");  // who comes gets in
-  EXPECT_GE(server->tls_stats().pushed_out, kTlsHandshakesMax / 2);
+  loop.settle();
+  uint64_t jobs = workers.jobs;
+  for (size_t i = 0; i < kFreshMax; ++i) {
+    flood.push_back(std::make_unique<RawPeer>(dial_raw()));
+    flood.back()->send(listener.received.substr(0, 60));
+  }
+  loop.settle();
+  EXPECT_EQ(workers.jobs, jobs);  // half a hello is no work
   loop.advance(kTlsHandshakeTimeout + io::kSecond);
   EXPECT_EQ(server->tls_stats().open, 0u);
-  EXPECT_GE(server->tls_stats().timed_out, kTlsHandshakesMax - 2);
+  EXPECT_GE(server->tls_stats().timed_out, kFreshMax);
   EXPECT_LE(log.lines.size(), kTlsLogBurst + kTlsLogPerSecond * 12);
 }
 
@@ -442,7 +470,12 @@ TEST_F(Tls, HandshakesTakeTurnsAtTheGate) {
   size_t running = 0, most = 0;
   for (int i = 0; i < 5; ++i)
     gate->run(
-        false, [&] { most = std::max(most, ++running); }, [&] { --running; });
+        false,
+        [&] {
+          most = std::max(most, ++running);
+          --running;
+        },
+        [] {});
   EXPECT_EQ(workers.jobs, kTlsStepsAtOnceMax);
   std::string order;
   gate->run(
@@ -475,6 +508,52 @@ TEST_F(Tls, OldVersionsAndSuites) {
   EXPECT_EQ(ok(try_once()), "OK");
   client_config.cipher_suites = {"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"};
   EXPECT_EQ(try_once().code(), Code::kUnavailable);
+}
+
+// The same over sockets, with handshakes on real threads.
+TEST(TlsReal, ManyConnectionsAtOnce) {
+  auto made = io::RealWorld::create({});
+  ASSERT_TRUE(made.is_ok());
+  io::RealWorld& real = **made;
+  io::World world = real.world();
+  std::string dir = testing::TempDir() + "tls_real_test.";
+  Cert cert = make_cert({.common_name = "server", .rsa_bits = 2048}, &authority());
+  for (auto [file, text] : {std::pair{"ca", &authority().cert_pem}, {"crt", &cert.cert_pem}, {"key", &cert.key_pem}})
+    std::ofstream(dir + file) << *text;
+  TlsConfig config{.cert_file = dir + "crt", .key_file = dir + "key", .trusted_ca_file = dir + "ca"};
+  auto context = TlsContext::create(world, config);
+  ASSERT_TRUE(context.is_ok()) << context.status().to_string();
+  auto gate = std::make_shared<TlsGate>(world.workers);
+  Router router;
+  router.add_unary("/t.S/Echo", [](CallRef call, Bytes request) { call->reply(request); });
+  Server server(world, ServerOptions{});
+  auto address = server.listen("127.0.0.1:0", router, TlsListen{.context = *context, .gate = gate});
+  ASSERT_TRUE(address.is_ok());
+  TlsNet net(*world.loop, *world.net, [&]() -> Result<TlsDial> { return TlsDial{*context, gate}; });
+  constexpr size_t kClients = 40, kCalls = 20;
+  std::vector<std::unique_ptr<Client>> clients;
+  size_t good = 0, bad = 0;
+  for (size_t i = 0; i < kClients; ++i) {
+    clients.push_back(std::make_unique<Client>(*world.loop, net.connect("tls:" + *address), ClientOptions{}));
+    for (size_t n = 0; n < kCalls; ++n) {
+      Bytes request = Bytes::copy(std::string(n * n * 200, static_cast<char>('a' + n)));
+      clients[i]->unary("/t.S/Echo", request, [&, request](const Status& status, Bytes reply) {
+        ++(status.is_ok() && reply == request ? good : bad);
+      });
+    }
+  }
+  int64_t end = world.loop->now_precise() + 60 * io::kSecond;
+  while (good + bad < kClients * kCalls && world.loop->now_precise() < end)
+    real.loop().run_turn(100 * io::kMillisecond);
+  EXPECT_EQ(good, kClients * kCalls);
+  EXPECT_EQ(server.tls_stats().ok, kClients);
+  // Clients that leave in the middle of a handshake.
+  clients.clear();
+  for (size_t i = 0; i < kClients; ++i)
+    clients.push_back(std::make_unique<Client>(*world.loop, net.connect("tls:" + *address), ClientOptions{}));
+  for (int i = 0; i < 5; ++i) real.loop().run_turn(io::kMillisecond);
+  clients.clear();
+  for (int i = 0; i < 20; ++i) real.loop().run_turn(10 * io::kMillisecond);
 }
 
 TEST(TlsConfigTest, ContradictionsInEtcdsWords) {
