@@ -79,6 +79,9 @@ run_auth_commands() {
   run auth_compact_anonymous $ctl compact 1
   run auth_lease_anonymous $ctl lease grant 60
   run auth_member_list_anonymous $ctl member list
+  run auth_member_add_anonymous $ctl member add x --peer-urls=http://127.0.0.1:1
+  run auth_defrag_anonymous $ctl defrag
+  run auth_snapshot_anonymous $ctl snapshot save "$out.never"
   run auth_alarm_anonymous $ctl alarm list
   run auth_endpoint_status_anonymous $ctl endpoint status
   run auth_users_anonymous $ctl user list
@@ -147,6 +150,12 @@ run_auth_commands() {
   run_as auth_ann_member_list ann member list
   run_as auth_ann_alarm_list ann alarm list
   run_as auth_ann_alarm_disarm ann alarm disarm
+  run_as auth_ann_member_remove ann member remove 1
+  run_as auth_ann_member_add ann member add x --peer-urls=http://127.0.0.1:1
+  run_as auth_ann_defrag ann defrag
+  run_as auth_ann_hashkv ann endpoint hashkv
+  run_as auth_ann_move_leader ann move-leader 1
+  run_as auth_ann_snapshot ann snapshot save "$out.never"
   run_as auth_root_delete_root root user delete root
   run_as auth_root_revoke_root root user revoke-role root root
   run_as auth_root_delete_role_root root role delete root

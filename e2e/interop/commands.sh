@@ -35,7 +35,7 @@ keep() {
     sed -E -e '/^\{"level":/d' -e 's/,"dbSizeQuota":[0-9]+//' \
       -e 's/"(raft_term|raftTerm|raftIndex|raftAppliedIndex|dbSize|dbSizeInUse)":[0-9]+/"\1":N/g' \
       -e 's/"(RaftTerm|RaftIndex|RaftAppliedIndex|DBSize|DBSizeInUse)" : [0-9]+/"\1" : N/' \
-      -e 's/(remaining\()[0-9]+s/\1Ns/; s/took = [0-9.]+[mµ]?s/took = T/; s/"(took|ttl)":("[^"]*"|[0-9]+)/"\1":T/' \
+      -e 's/took [0-9.]+[mµ]?s/took T/' -e 's/(remaining\()[0-9]+s/\1Ns/; s/took = [0-9.]+[mµ]?s/took = T/; s/"(took|ttl)":("[^"]*"|[0-9]+)/"\1":T/' \
       -e 's/\[on-lease-too on-lease\]/[on-lease on-lease-too]/' \
       -e "s/${lease_id:-no lease yet}/LEASE/g" -e 's/lease [0-9a-f]{15,16} granted/lease LEASE granted/' \
       -e 's/"ID":[0-9]+,"ttl"/"ID":LEASE,"ttl"/' "$out/$1.raw"

@@ -71,6 +71,8 @@ std::string hex(uint64_t v) {
 void add_server(Page& page, const node::Node& node) {
   const raft::Raft& raft = node.raft();
   const node::Stats& s = node.stats();
+  page.gauge("etcd_debugging_auth_revision", "The current revision of auth store.",
+             static_cast<double>(node.auth().revision()));
   page.gauge("etcd_server_has_leader", "Whether or not a leader exists. 1 is existence, 0 is not.", node.has_leader());
   page.gauge("etcd_server_is_leader", "Whether or not this member is a leader. 1 if is, 0 otherwise.",
              raft.is_leader());
