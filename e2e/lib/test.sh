@@ -127,7 +127,15 @@ verb_test() {
       build_programs fairlead
       test_conformance "$@"
       ;;
-    *) fail "'./dev test $1' is unknown" "./dev test [unit | sim [--seconds N] | interop | docs | conformance [--short] ...]" ;;
+    --sanitize | --sanitize=*)
+      # shellcheck source=sanitize.sh
+      . "$root/e2e/lib/sanitize.sh"
+      case $1 in --sanitize) test_sanitize "${2:-}" ;; *) test_sanitize "${1#*=}" ;; esac
+      ;;
+    *)
+      fail "'./dev test $1' is unknown" \
+        "./dev test [unit | sim [--seconds N] | interop | docs | conformance [--short] ... | --sanitize asan|tsan]"
+      ;;
   esac
   print_score
 }

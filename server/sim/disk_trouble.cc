@@ -99,14 +99,15 @@ void DiskTrouble::damage() {
   if (prng_.chance(0.3)) {
     if (rot_log()) return;
   }
-  std::vector<std::pair<std::string, uint64_t>> segments;
+  bool unreadable = prng_.chance(0.3);
+  std::string kind = unreadable && prng_.chance(0.3) ? "log-" : "seg-";
+  std::vector<std::pair<std::string, uint64_t>> files;
   for (const auto& [path, size] : disk(member).files()) {
-    if (file_name(path).starts_with("seg-") && size > 0) segments.emplace_back(path, size);
+    if (file_name(path).starts_with(kind) && size > 0) files.emplace_back(path, size);
   }
-  if (segments.empty()) return;
-  const auto& [path, size] = segments[prng_.below(segments.size())];
-  if (prng_.chance(0.25)) return make_unreadable(path, size);
-  rot_segment(path, size);
+  if (files.empty()) return;
+  const auto& [path, size] = files[prng_.below(files.size())];
+  unreadable ? make_unreadable(path, size) : rot_segment(path, size);
 }
 
 void DiskTrouble::rot_segment(const std::string& path, uint64_t size) {
@@ -125,7 +126,8 @@ bool DiskTrouble::rot_log() {
   auto member = static_cast<size_t>(victim_);
   uint64_t durable = 0;
   std::vector<Batch> batches = batches_of(disk(member), durable);
-  std::erase_if(batches, [durable](const Batch& b) { return b.header.sequence > durable; });
+  // The header that says so may be lost with the power; the one before it is durable and knows all but the last.
+  std::erase_if(batches, [durable](const Batch& b) { return b.header.sequence >= durable; });
   if (batches.empty()) return false;
   const Batch& batch = batches[prng_.below(batches.size())];
   uint64_t offset =
@@ -151,6 +153,8 @@ bool DiskTrouble::explains(size_t member, const Status& why) {
     bool named = std::any_of(damaged_.begin(), damaged_.end(), [&](const std::string& f) {
       return text.find(f) != std::string_view::npos && text.find("offset") != std::string_view::npos;
     });
+    // A log file with a block that cannot be read may have got another name meanwhile.
+    named |= text.find("Input/output error") != std::string_view::npos && text.find("offset") != std::string_view::npos;
     if (named) {
       ++counters_->damage_refused;
       return true;
