@@ -17,7 +17,7 @@ int64_t as_signed(uint64_t v) { return static_cast<int64_t>(v); }
 size_t lengthed_size(std::string_view s) { return varint_size(s.size()) + s.size(); }
 char* store_lengthed(char* out, std::string_view s) {
   out = store_varint(out, s.size());
-  std::memcpy(out, s.data(), s.size());
+  if (!s.empty()) std::memcpy(out, s.data(), s.size());  // an empty view may point nowhere
   return out + s.size();
 }
 

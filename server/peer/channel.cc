@@ -65,7 +65,7 @@ bool Channel::send(uint8_t type, std::string_view head, Bytes body, uint32_t bod
   store_fixed(p + 4, static_cast<uint32_t>(body.size()));
   store_fixed(p + 8, body_crc != 0 || body.empty() ? body_crc : crc32c(body.view()));
   store_fixed(p + 12, static_cast<uint32_t>(type));
-  std::memcpy(p + kPrefixBytes, head.data(), head.size());
+  if (!head.empty()) std::memcpy(p + kPrefixBytes, head.data(), head.size());
   store_fixed(p + 16, crc32c_extend(crc32c({p, 16}), head));
   queued_bytes_ += kPrefixBytes + head.size() + body.size();
   out_.push_back(std::move(builder).finish(kPrefixBytes + head.size()));

@@ -73,7 +73,7 @@ Bytes encode_entries(const Entries& entries) {
     *p++ = static_cast<char>(e.type);
     p = store_varint(p, e.term.value);
     p = store_varint(p, e.data.size());
-    std::memcpy(p, e.data.data(), e.data.size());
+    if (!e.data.empty()) std::memcpy(p, e.data.data(), e.data.size());
     p += e.data.size();
   }
   return std::move(builder).finish(size);

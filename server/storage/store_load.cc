@@ -146,7 +146,7 @@ Result<ScanResult> scan_records(io::Disk& disk, const std::string& dir, const Se
       }
     }
   }
-  out.next = {to.main, to.sub + 1};
+  out.next = to.sub < INT64_MAX ? mvcc::Position{to.main, to.sub + 1} : mvcc::Position{to.main + 1, 0};
   out.done = true;
   return out;
 }
