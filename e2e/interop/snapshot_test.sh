@@ -34,9 +34,9 @@ check() {
   [ $code = 0 ] || tail -n 15 "$work/case.log" | cut -c 1-300 | sed 's/^/   | /'
 }
 up() { wait_for 20 "$1 to serve" "$etcdctl" --endpoints "$url" endpoint health; }
-# start_one LABEL BINARY: one member on $work/LABEL.data; sets last_pid.
+# start_one LABEL BINARY [FLAG...]: one member on $work/LABEL.data; sets last_pid.
 start_one() {
-  start_server "$1" "$2" one "$client_port" "$peer_port" "one=$peer"
+  start_server "$1" "$2" one "$client_port" "$peer_port" "one=$peer" "${@:3}"
   up "$1" || { tail -n 20 "$work/$1.log"; return 1; }
 }
 stop_one() { stop_server "$last_pid" TERM || true; }
@@ -231,7 +231,7 @@ etcd_killed_is_refused() {
   start_one killed "$ETCD_BIN/etcd"
   $ctl put a b
   stop_one
-  start_one killed "$ETCD_BIN/etcd"
+  start_one killed "$ETCD_BIN/etcd" --backend-batch-interval=10m --backend-batch-limit=100000
   $ctl put c d
   kill -KILL "$last_pid"
   wait "$last_pid" 2>/dev/null || true

@@ -4,6 +4,7 @@
 
 #include "base/codec.h"
 #include "base/crc32c.h"
+#include "server/node/alarm.h"
 #include "server/node/version.h"
 #include "server/storage/log_format.h"
 
@@ -147,8 +148,11 @@ Status DirectoryWriter::write_side(const bolt::EtcdState& state, Index applied) 
                                  state.downgrade_enabled ? state.downgrade_target : ""};
     RETURN_IF_ERROR(add(mvcc::SideKind::kNode, node::kVersionRecordId, node::encode_cluster_version(version)));
   }
-  if (!state.alarms.empty())
-    report_.notes.push_back("alarms are not taken over: a member whose disk is full raises its own again");
+  for (const bolt::EtcdAlarm& alarm : state.alarms) {
+    if (alarm.type == 0) continue;
+    std::string id = node::alarm_side_id({MemberId{alarm.member}, static_cast<node::AlarmType>(alarm.type)});
+    RETURN_IF_ERROR(add(mvcc::SideKind::kAlarm, id, ""));
+  }
   return close_segment();
 }
 

@@ -87,6 +87,11 @@ bool absent_or_empty(io::Disk& disk, const std::string& dir) {
   return names.is_ok() && names->empty();
 }
 
+std::string parent_of(const std::string& path) {
+  size_t slash = path.find_last_of('/');
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
 std::string joined(const std::vector<std::string>& list) {
   std::string out;
   for (const std::string& one : list) out += (out.empty() ? "" : ",") + one;
@@ -203,7 +208,10 @@ Result<Report> restore_snapshot(const io::World& world, const RestoreArgs& args)
   ASSIGN_OR_RETURN(bolt::EtcdState state, bolt::read_state(*reader));
   RETURN_IF_ERROR(check_state(state));
   RETURN_IF_ERROR(world.disk->make_dirs(args.data_dir));
-  return DirectoryWriter(world, args.data_dir, *reader).write(identity, state, args.bump_revision);
+  ASSIGN_OR_RETURN(Report report,
+                   DirectoryWriter(world, args.data_dir, *reader).write(identity, state, args.bump_revision));
+  RETURN_IF_ERROR(world.disk->sync_dir(parent_of(args.data_dir)));
+  return report;
 }
 
 bool is_etcd_directory(io::Disk& disk, const std::string& dir) {

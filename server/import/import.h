@@ -28,8 +28,7 @@ struct Report {
   uint64_t leases = 0;
   uint64_t users = 0;
   uint64_t roles = 0;
-  uint64_t keys_detached = 0;      // from leases that are not there
-  std::vector<std::string> notes;  // what could not come along, for people
+  uint64_t keys_detached = 0;  // from leases that are not there
 };
 
 // etcdutl snapshot restore: the same arguments, the same checks, the same errors.

@@ -49,7 +49,6 @@ int restore(const RestoreArgs& args) {
     fprintf(stderr, "Error: %s\n", std::string(report.status().message()).c_str());
     return report.code() == Code::kInvalidArgument ? kExitBadUsage : kExitFailed;
   }
-  for (const std::string& note : report->notes) fprintf(stderr, "note: %s\n", note.c_str());
   printf("restored %s to %s: revision %lld, %llu revisions of keys, %llu leases, %llu users, %llu roles\n",
          args.snapshot_path.c_str(), args.data_dir.c_str(), static_cast<long long>(report->revision),
          static_cast<unsigned long long>(report->records), static_cast<unsigned long long>(report->leases),

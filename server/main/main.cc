@@ -196,7 +196,6 @@ class Member {
     if (!import::is_etcd_directory(*w_.disk, dir)) return {};
     w_.log->info("importing etcd's data", {{"data-dir", dir}});
     ASSIGN_OR_RETURN(import::Report report, import::import_directory(w_, dir));
-    for (const std::string& note : report.notes) w_.log->warn("importing etcd's data", {{"note", note}});
     w_.log->info("imported etcd's data; its own files stay as they are", {{"data-dir", dir},
                                                                           {"revision", report.revision},
                                                                           {"records", report.records},

@@ -14,13 +14,6 @@ constexpr uint64_t kLeaseCostBytes = 64;
 constexpr io::Nanos kAlarmTick = 1 * io::kSecond;
 constexpr uint64_t kDisarmNumerator = 9, kDisarmDenominator = 10;  // of the quota
 
-std::string side_id(const Alarm& alarm) {
-  std::string id;
-  put_fixed(id, __builtin_bswap64(alarm.member.value));
-  put_fixed(id, static_cast<uint32_t>(alarm.type));
-  return id;
-}
-
 uint64_t put_cost(const mvcc::PutRequest& put) { return kKeyCostBytes + put.key.size() + put.value.size(); }
 
 uint64_t txn_cost(const mvcc::TxnRequest& txn);
@@ -85,6 +78,21 @@ uint64_t quota_cost(const mvcc::Command& command) {
 
 // ---- the active ones
 
+std::string alarm_side_id(const Alarm& alarm) {
+  std::string id;
+  put_fixed(id, __builtin_bswap64(alarm.member.value));
+  put_fixed(id, static_cast<uint32_t>(alarm.type));
+  return id;
+}
+
+std::optional<Alarm> parse_alarm_side_id(std::string_view id) {
+  Reader in(id);
+  Alarm alarm;
+  alarm.member = MemberId(__builtin_bswap64(in.fixed<uint64_t>()));
+  alarm.type = static_cast<AlarmType>(in.fixed<uint32_t>());
+  return in.ok() ? std::optional<Alarm>(alarm) : std::nullopt;
+}
+
 void Alarms::count(const Alarm& alarm, int by) {
   if (alarm.type == AlarmType::kNoSpace) no_space_ += by;
   if (alarm.type == AlarmType::kCorrupt) corrupt_ += by;
@@ -93,11 +101,8 @@ void Alarms::count(const Alarm& alarm, int by) {
 void Alarms::load(const mvcc::SideTable& side) {
   *this = {};
   side.for_each(mvcc::SideKind::kAlarm, [this](std::string_view id, std::string_view) {
-    Reader in(id);
-    Alarm alarm;
-    alarm.member = MemberId(__builtin_bswap64(in.fixed<uint64_t>()));
-    alarm.type = static_cast<AlarmType>(in.fixed<uint32_t>());
-    if (in.ok() && active_.insert(alarm).second) count(alarm, 1);
+    std::optional<Alarm> alarm = parse_alarm_side_id(id);
+    if (alarm && active_.insert(*alarm).second) count(*alarm, 1);
   });
 }
 
@@ -107,12 +112,12 @@ bool Alarms::apply(const AlarmCommand& command, mvcc::SideTable& side, mvcc::Sid
   if (command.action == AlarmAction::kActivate) {
     if (!active_.insert(alarm).second) return false;
     count(alarm, 1);
-    side.set(mvcc::SideKind::kAlarm, side_id(alarm), "", position);
+    side.set(mvcc::SideKind::kAlarm, alarm_side_id(alarm), "", position);
     return true;
   }
   if (active_.erase(alarm) == 0) return false;
   count(alarm, -1);
-  side.erase(mvcc::SideKind::kAlarm, side_id(alarm));
+  side.erase(mvcc::SideKind::kAlarm, alarm_side_id(alarm));
   return true;
 }
 

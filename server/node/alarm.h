@@ -9,6 +9,7 @@
 #include <compare>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -36,6 +37,10 @@ struct AlarmCommand {
   AlarmAction action = AlarmAction::kActivate;
   Alarm alarm;
 };
+// The id of its side record, which has no payload.
+std::string alarm_side_id(const Alarm& alarm);
+std::optional<Alarm> parse_alarm_side_id(std::string_view id);
+
 std::string encode_alarm(const AlarmCommand& command);
 Result<AlarmCommand> decode_alarm(std::string_view bytes);
 

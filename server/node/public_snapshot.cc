@@ -5,6 +5,7 @@
 
 #include "base/codec.h"
 #include "server/mvcc/proto_encode.h"
+#include "server/node/alarm.h"
 #include "server/node/membership.h"
 #include "server/node/version.h"
 
@@ -72,6 +73,10 @@ void add_side_record(const mvcc::SideRecord& record, bolt::EtcdState& out) {
       return;
     case mvcc::SideKind::kRole:
       out.roles.emplace(record.id, record.payload);
+      return;
+    case mvcc::SideKind::kAlarm:
+      if (std::optional<Alarm> alarm = parse_alarm_side_id(record.id))
+        out.alarms.push_back({alarm->member.value, static_cast<uint32_t>(alarm->type)});
       return;
     case mvcc::SideKind::kNode:
       if (record.id == kVersionRecordId) {
