@@ -20,6 +20,9 @@ class ClosedLoop {
   ClosedLoop(std::vector<std::unique_ptr<net::Client>>& clients, const Options& options)
       : clients_(clients), options_(options), random_(options.keys) {
     for (size_t i = 0; i < kPreparedValues; ++i) values_.push_back(value_of(i, options.value_bytes));
+    if (options.token.empty()) return;
+    metadata_ = {{"token", options.token}};
+    call_options_.metadata = &metadata_;
   }
 
   void start() {
@@ -49,23 +52,26 @@ class ClosedLoop {
     ++open_;
     int64_t sent = monotonic_nanos();
     net::Client* on = &client;
-    client.unary(options_.mode == "read" ? kRange : kPut, request(),
-                 [this, on, sent](const Status& status, Bytes reply) {
-                   --open_;
-                   if (!status.is_ok() || (options_.mode == "read" && reply.size() < options_.value_bytes)) {
-                     if (errors++ == 0)
-                       first_error = status.is_ok() ? "a key was not found: fill first" : status.to_string();
-                   } else {
-                     ++operations;
-                     ++operations_total;
-                     latencies.add(monotonic_nanos() - sent);
-                   }
-                   if (!on->broken()) next(*on);
-                 });
+    client.unary(
+        options_.mode == "read" ? kRange : kPut, request(),
+        [this, on, sent](const Status& status, Bytes reply) {
+          --open_;
+          if (!status.is_ok() || (options_.mode == "read" && reply.size() < options_.value_bytes)) {
+            if (errors++ == 0) first_error = status.is_ok() ? "a key was not found: fill first" : status.to_string();
+          } else {
+            ++operations;
+            ++operations_total;
+            latencies.add(monotonic_nanos() - sent);
+          }
+          if (!on->broken()) next(*on);
+        },
+        call_options_);
   }
 
   std::vector<std::unique_ptr<net::Client>>& clients_;
   const Options& options_;
+  net::Metadata metadata_;
+  net::CallOptions call_options_;
   Random random_;
   std::vector<std::string> values_;
   int open_ = 0;

@@ -39,7 +39,8 @@ std::string help_text() {
          "  first-read  tries until a linearizable read is answered; tells when (CLOCK_MONOTONIC)\n"
          "flags: --connections N --in-flight N --seconds S --warmup S --keys N --key-bytes N "
          "--value-bytes N\n"
-         "       --cacert FILE (TLS) --consistency l|s --watchers N --streams N --timeout S --pids PID,...\n";
+         "       --cacert FILE (TLS) --token TOKEN --consistency l|s --watchers N --streams N --timeout S --pids "
+         "PID,...\n";
 }
 
 Result<Options> parse_options(int argc, char** argv) {
@@ -66,6 +67,7 @@ Result<Options> parse_options(int argc, char** argv) {
        }},
       {"--watchers", [&](const std::string& v) { return parse_number(v, &o.watchers) && o.watchers > 0; }},
       {"--streams", [&](const std::string& v) { return parse_number(v, &o.streams) && o.streams > 0; }},
+      {"--token", [&](const std::string& v) { return !(o.token = v).empty(); }},
       {"--cacert",
        [&](const std::string& v) {
          o.ca_file = v;

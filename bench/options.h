@@ -24,6 +24,7 @@ struct Options {
   int watchers = 1000;
   int streams = 100;
   std::string ca_file;           // then TLS is spoken
+  std::string token;             // of every call; empty: none
   double timeout_seconds = 60;   // of first-read and of waiting for connections
   std::vector<int> server_pids;  // whose CPU and disk bytes are counted
 };
