@@ -355,6 +355,22 @@ three_stranger() { three_alone stranger 'failed to verify certificate\|unknown c
 three_revoked() {
   revoke retired peers && make_crl peers "$pki/peers.crl" && sleep $recheck && three_alone retired 'revoked\|bad certificate'
 }
+three_add() { "$etcdctl" --endpoints="$endpoints" member add t3 --peer-urls="https://127.0.0.1:${peer_ports[3]}" >"$work/added"; }
+three_join() { # a fourth member asks the others over TLS who is there
+  local id before=$cluster
+  client_ports[3]=$(free_port) peer_ports[3]=$(free_port)
+  # A cluster that has stood for less than five seconds takes nobody in.
+  wait_for 20 "room for a fourth member" three_add || return 1
+  id=$(sed -n 's/^Member *\([0-9a-f]*\) added.*/\1/p' "$work/added")
+  rm -rf "$work/t3.data"
+  cluster=$before,t3=https://127.0.0.1:${peer_ports[3]}
+  three_member 3 "${three_flags[@]}" --initial-cluster-state existing
+  cluster=$before
+  wait_for 30 "the fourth member" health_of 3 || { tail -n 5 "$work/t3.log" && return 1; }
+  [ "$("$etcdctl" --endpoints="http://127.0.0.1:${client_ports[3]}" get three --print-value-only)" = 1 ] || return 1
+  wait_for 20 "the removal" "$etcdctl" --endpoints="$endpoints" member remove "$id" || return 1
+  stop_server "${members[3]}" TERM || true
+}
 three_wrong_hostname() {
   three_fresh
   three_flags=("${peer_flags[@]}" --peer-cert-allowed-hostname 127.0.0.1)
@@ -422,6 +438,7 @@ check "three members" three_tls
 check "three members: a wrong common name" three_wrong_name
 check "three members: a stranger" three_stranger
 check "three members: a revoked member" three_revoked
+check "three members: a fourth one joins" three_join
 three_stop
 check "three members: a wrong hostname" three_wrong_hostname
 check "three members: a wrong address" three_wrong_address

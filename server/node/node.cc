@@ -102,7 +102,8 @@ Status Node::check_identity(const storage::Identity& identity) {
                                "\" (" + hex(identity.member.value) + ") of cluster " + hex(identity.cluster.value) +
                                ", but this process was started as \"" + config_.name +
                                "\": point --data-dir at this member's own directory");
-  if (config_.token_given && !config_.initial_cluster.empty() && config_.initial_cluster.contains(config_.name)) {
+  // A member that joined got its id from the cluster, not from its flags.
+  if (config_.token_given && config_.initial_cluster_new && config_.initial_cluster.contains(config_.name)) {
     Result<MemberMap> wanted = bootstrap_members(config_.initial_cluster, config_.initial_cluster_token);
     MemberId own = bootstrap_member_id(config_.initial_cluster[config_.name], config_.initial_cluster_token);
     // The same peer URLs under another token give another id: the directory is left over from another cluster.
