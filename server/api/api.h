@@ -4,6 +4,7 @@
 // Threads: the loop of the node and of the server. The Api must outlive the net::Server and die before the Node.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <string>
 #include <utility>
@@ -23,6 +24,7 @@ namespace fairlead::api {
 // The level of etcd's API that is served; what clients and dashboards see.
 inline constexpr std::string_view kEtcdVersion = "3.7.1";
 inline constexpr std::string_view kFairleadVersion = "0.1.0";
+constexpr size_t kHashesToldMax = 10;  // as etcd
 
 struct AuthOptions {
   std::string token = "simple";  // --auth-token
@@ -115,6 +117,7 @@ class Api {
   Bytes status_reply() const;
   void alarm(net::CallRef call, const Bytes& request);
   void hash_kv(net::CallRef call, const Bytes& request);
+  void remember_hash(const storage::HashKv& kv);
   void hash(net::CallRef call);
   void hash_kv_page(const net::HttpRequest& request, net::HttpReplyPtr reply);
   std::string alarm_reason(const std::vector<std::string>& excluded) const;
@@ -142,6 +145,7 @@ class Api {
   const net::Server* server_ = nullptr;
   const net::Router* client_router_ = nullptr;
   std::vector<TlsSide> tls_sides_;
+  std::deque<storage::HashKv> hashes_told_;  // to clients, newest last
   size_t snapshots_open_ = 0;
   uint64_t health_success_ = 0;
   uint64_t health_failures_ = 0;

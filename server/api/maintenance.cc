@@ -72,15 +72,32 @@ void Api::alarm(net::CallRef call, const Bytes& in) {
 void Api::hash_kv(net::CallRef call, const Bytes& in) {
   HashKVRequest request;
   if (Status s = parse(in, request); !s.is_ok()) return call->finish(s);
-  node_.hash_kv(request.revision(), [this, call](const Status& status, const node::HashReply& hash) {
-    if (!status.is_ok()) return call->finish(status);
+  auto answer = [this, call](const storage::HashKv& kv, int64_t revision) {
     HashKVResponse reply;
-    fill(reply.mutable_header(), header(hash.revision));
-    reply.set_hash(hash.kv.hash);
-    reply.set_compact_revision(hash.kv.compact_revision);
-    reply.set_hash_revision(hash.kv.hash_revision);
+    fill(reply.mutable_header(), header(revision));
+    reply.set_hash(kv.hash);
+    reply.set_compact_revision(kv.compact_revision);
+    reply.set_hash_revision(kv.hash_revision);
     call->reply(serialize(reply));
+  };
+  // As etcd: what a client was told of a revision stays what it was when that very revision is compacted, though less
+  // is left of it then. The members' own comparison always looks anew.
+  int64_t compacted = node_.keyspace().compact_revision();
+  for (const storage::HashKv& told : hashes_told_)
+    if (told.hash_revision == request.revision() && told.hash_revision == compacted)
+      return answer(told, node_.keyspace().revision());
+  node_.hash_kv(request.revision(), [this, call, answer](const Status& status, const node::HashReply& hash) {
+    if (!status.is_ok()) return call->finish(status);
+    remember_hash(hash.kv);
+    answer(hash.kv, hash.revision);
   });
+}
+
+void Api::remember_hash(const storage::HashKv& kv) {
+  if (kv.hash_revision <= kv.compact_revision) return;
+  std::erase_if(hashes_told_, [&](const storage::HashKv& told) { return told.hash_revision == kv.hash_revision; });
+  hashes_told_.push_back(kv);
+  if (hashes_told_.size() > kHashesToldMax) hashes_told_.pop_front();
 }
 
 // Of everything that is replicated: all keys at the newest revision, and the state that has none. (etcd hashes its
