@@ -113,7 +113,7 @@ disarms_itself() {
   sleep 4
   $ctl alarm list | grep -q 'alarm:NOSPACE' || { note "it ended although the store is full"; return 1; }
   $ctl del filler && $ctl compact 14 && $ctl alarm list | grep -q 'alarm:NOSPACE' || return 1
-  wait_for 10 "the alarm to end" sh -c "[ -z \"\$($ctl alarm list)\" ]" && $ctl put a b
+  wait_for 10 "the alarm to end" sh -c "[ -z \"\$($ctl alarm list)\" ]" && wait_for 20 "a write" $ctl put a b
 }
 no_quota() {
   serve fairlead-none --quota-backend-bytes -1 && ! fill

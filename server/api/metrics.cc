@@ -113,6 +113,8 @@ void add_alarms(Page& page, const node::Node& node) {
                static_cast<double>(s.hash_checks));
   page.counter("fairlead_hash_mismatches_total", "Comparisons that found a difference.",
                static_cast<double>(s.hash_mismatches));
+  page.gauge("fairlead_disk_free_bytes", "Free space on the disk of the data directory, when it was last looked at.",
+             static_cast<double>(s.free_bytes));
   page.gauge("etcd_server_quota_backend_bytes", "Current backend storage quota size in bytes.",
              static_cast<double>(node.status().db_quota_bytes));
   for (const node::Alarm& alarm : node.alarms().all())

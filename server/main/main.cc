@@ -113,6 +113,7 @@ Result<node::Config> node_config(const Options& o) {
   c.compact_hash_check = gate_enabled(o.feature_gates, "CompactHashCheck");
   c.compact_hash_check_interval = o.compact_hash_check_time_ms * io::kMillisecond;
   c.initial_corrupt_check = gate_enabled(o.feature_gates, "InitialCorruptCheck");
+  c.free_space_floor_bytes = static_cast<uint64_t>(o.fairlead_free_space_floor_bytes);
   c.quota_bytes = o.quota_backend_bytes;
   c.auto_disarm_delay = o.fairlead_auto_disarm_delay_ms * io::kMillisecond;
   c.txn_ops_max = static_cast<size_t>(o.max_txn_ops);

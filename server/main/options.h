@@ -89,6 +89,7 @@ struct Options {
       R"({"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false})";
   // ours
   int64_t fairlead_auto_disarm_delay_ms = 60'000;
+  int64_t fairlead_free_space_floor_bytes = 64 << 20;
   std::string fairlead_log_io = "auto";
   int64_t fairlead_memory_limit_bytes = 0;  // 0: half of the cgroup's limit, or of the machine
   int64_t fairlead_value_cache_bytes = 0;   // 0: a quarter of the memory limit, at most 64 MiB

@@ -197,15 +197,23 @@ void Node::apply_alarm(const raft::Entry& entry, std::string_view payload) {
                    {{"alarm", alarm_name(command->alarm.type)}, {"member-id", command->alarm.member.value}});
 }
 
-// NOSPACE clears itself once there has been room for a while; the leader sees to that.
+// Its own, which only the member itself can judge; and the leader those of members that cannot speak for themselves.
+bool Node::ends_alarm_of(MemberId member) const {
+  if (member == member_id()) return true;
+  if (!raft_->is_leader()) return false;
+  auto peers = transport_->stats();
+  auto it = peers.find(member);
+  return it == peers.end() || !it->second.connected;
+}
+
+// NOSPACE ends by itself once there has been room for a while.
 void Node::alarm_tick() {
   if (stopped_) return;
   alarm_timer_ = world_.loop->add_timer(world_.loop->now() + kAlarmTick, [this] { alarm_tick(); });
   io::Nanos now = world_.loop->now();
-  bool room =
-      config_.quota_bytes < 0 || keyspace_->bytes_logical() < quota_bytes() / kDisarmDenominator * kDisarmNumerator;
-  bool due = config_.auto_disarm_delay > 0 && alarms_.any(AlarmType::kNoSpace) && raft_->is_leader() && room;
-  if (!due) {
+  bool room = !low_space_ && (config_.quota_bytes < 0 ||
+                              keyspace_->bytes_logical() < quota_bytes() / kDisarmDenominator * kDisarmNumerator);
+  if (!room || config_.auto_disarm_delay <= 0 || !alarms_.any(AlarmType::kNoSpace)) {
     below_quota_since_ = 0;
     return;
   }
@@ -213,7 +221,8 @@ void Node::alarm_tick() {
   if (now - below_quota_since_ < config_.auto_disarm_delay) return;
   below_quota_since_ = 0;
   for (const Alarm& one : alarms_.of(AlarmType::kNoSpace))
-    alarm(AlarmAction::kDeactivate, one, [](const Status&, const std::vector<Alarm>&) {});
+    if (ends_alarm_of(one.member))
+      alarm(AlarmAction::kDeactivate, one, [](const Status&, const std::vector<Alarm>&) {});
 }
 
 }  // namespace fairlead::node

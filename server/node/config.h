@@ -54,7 +54,10 @@ struct Config {
   size_t checkpoint_log_bytes = 64 << 20;
   io::Nanos checkpoint_interval = 300 * io::kSecond;
   storage::CleanerOptions cleaner;
-  int64_t quota_bytes = 0;               // of logical bytes; 0: kQuotaDefaultBytes, negative: none
+  int64_t quota_bytes = 0;              // of logical bytes; 0: kQuotaDefaultBytes, negative: none
+  uint64_t free_space_floor_bytes = 0;  // of the disk: below it NOSPACE is raised; 0: not looked at
+  uint64_t ballast_bytes = 16 << 20;
+  io::Nanos space_look_interval = 10 * io::kSecond;
   io::Nanos corrupt_check_interval = 0;  // --corrupt-check-time; 0: never
   bool compact_hash_check = false;       // gate CompactHashCheck
   io::Nanos compact_hash_check_interval = 60 * io::kSecond;

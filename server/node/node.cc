@@ -28,8 +28,8 @@ Node::Node(const io::World& world, Config config)
 Node::~Node() {
   *alive_ = false;
   if (turn_hook_ != 0) world_.loop->remove_turn_hook(turn_hook_);
-  for (io::TimerId timer :
-       {tick_timer_, stop_timer_, progress_timer_, lease_timer_, alarm_timer_, corrupt_timer_, compact_hash_timer_})
+  for (io::TimerId timer : {tick_timer_, stop_timer_, progress_timer_, lease_timer_, alarm_timer_, corrupt_timer_,
+                            space_timer_, compact_hash_timer_})
     world_.loop->cancel_timer(timer);
   cleaner_.reset();
   receiver_.reset();
@@ -219,6 +219,7 @@ void Node::start() {
   schedule_tick();
   lease_tick();
   alarm_tick();
+  watch_space();
   cleaner_->start();
   if (config_.watch_progress_interval > 0) {
     auto progress = std::make_shared<std::function<void()>>();

@@ -391,6 +391,11 @@ class Node {
   bool over_quota(const mvcc::Command& command) const;
   void refuse_for_space(ApplyDone done);
   void alarm_tick();
+  bool ends_alarm_of(MemberId member) const;
+
+  // space.cc
+  void watch_space();
+  void take_free_space(uint64_t free_bytes);
 
   // hash.cc
   void serve_hashes();
@@ -543,6 +548,8 @@ class Node {
   std::vector<ApplyDone> refused_for_space_;  // answered when the alarm is on
   io::Nanos below_quota_since_ = 0;           // 0: not
   io::TimerId alarm_timer_ = 0;
+  bool low_space_ = false;  // on the disk
+  io::TimerId space_timer_ = 0;
 
   // the cluster's version
   ClusterVersion cluster_version_;

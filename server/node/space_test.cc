@@ -149,6 +149,34 @@ TEST(NodeAlarm, EndsByItselfOnlyAfterItsTimeBelowTheMark) {
   EXPECT_TRUE(cluster.put(0, "k", "1").is_ok());
 }
 
+TEST(NodeAlarm, AFullDiskIsAnAlarmBeforeItIsAFailure) {
+  TestCluster cluster(3, [](size_t, Config& c) {
+    c.free_space_floor_bytes = 200'000;
+    c.ballast_bytes = 50'000;
+    c.space_look_interval = kSecond;
+    c.auto_disarm_delay = 3 * kSecond;
+  });
+  cluster.form();
+  size_t full = (cluster.wait_for_leader() + 1) % 3;
+  io::sim::DiskImage& disk = cluster.world().disk(cluster.host(full));
+  uint64_t before = disk.used_bytes();
+  cluster.run_for(3 * kSecond);
+  EXPECT_GE(disk.used_bytes(), before + 50'000) << "the ballast is there in advance";
+  uint64_t unlimited = disk.faults.capacity_bytes;
+  disk.faults.capacity_bytes = disk.used_bytes() + 150'000;
+  std::set<Alarm> want = {{cluster.node(full).member_id(), AlarmType::kNoSpace}};
+  for (size_t m = 0; m < 3; ++m) ASSERT_TRUE(cluster.wait([&] { return cluster.node(m).alarms().all() == want; }));
+  EXPECT_LT(disk.used_bytes(), before + 50'000) << "the ballast is given up";
+  EXPECT_EQ(cluster.put(0, "k", "1"), err_no_space());
+  EXPECT_TRUE(ask(cluster, 0, delete_of("k")).is_ok());
+  cluster.run_for(20 * kSecond);
+  EXPECT_EQ(cluster.node(0).alarms().all(), want) << "nobody else can tell that there is room";
+  disk.faults.capacity_bytes = unlimited;
+  ASSERT_TRUE(cluster.wait([&] { return cluster.node(0).alarms().all().empty(); }));
+  EXPECT_TRUE(cluster.put(0, "k", "1").is_ok());
+  EXPECT_EQ(cluster.fatal(full), "");
+}
+
 TEST(NodeAlarm, CorruptStopsWritesAndNotReads) {
   TestCluster cluster(1);
   cluster.form();

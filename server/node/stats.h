@@ -38,6 +38,7 @@ struct Stats {
   uint64_t snapshots_sent = 0;
   uint64_t snapshots_installed = 0;
   uint64_t leases_expired = 0;
+  uint64_t free_bytes = 0;   // on the disk, at the last look; 0: none yet
   uint64_t hash_checks = 0;  // rounds in which the members' hashes were compared
   uint64_t hash_mismatches = 0;
   uint64_t space_alarms = 0;        // NOSPACE raised, for any member

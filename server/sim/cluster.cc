@@ -63,6 +63,9 @@ node::Config Cluster::config_of(size_t member) {
   c.watch_progress_interval = config_.watch_progress_interval;
   c.cleaner = config_.cleaner;
   c.quota_bytes = config_.quota_bytes;
+  c.free_space_floor_bytes = config_.free_space_floor_bytes;
+  c.ballast_bytes = config_.free_space_floor_bytes / 4;
+  c.space_look_interval = 1 * io::kSecond;
   c.auto_disarm_delay = config_.auto_disarm_delay;
   c.corrupt_check_interval = config_.corrupt_check_interval;
   c.disturb_messages = [this, member](raft::Message message, node::Config::Deliver deliver) {

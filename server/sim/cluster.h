@@ -32,6 +32,7 @@ struct ClusterConfig {
   std::array<int64_t, kMembers> drift_ppm{};  // of their clocks
   storage::CleanerOptions cleaner;
   int64_t quota_bytes = -1;
+  uint64_t free_space_floor_bytes = 0;
   io::Nanos auto_disarm_delay = 2 * io::kSecond;
   io::Nanos corrupt_check_interval = 0;
 };

@@ -93,6 +93,7 @@ class Simulation {
     if (prng.chance(0.5)) c.corrupt_check_interval = prng.between(500, 5000) * kMillisecond;
     // Room for all that can be alive at once and for some history: compaction makes room again.
     WorkloadConfig w = choose_workload(seed);
+    if (prng.chance(0.5)) c.free_space_floor_bytes = uint64_t{8 << 10} << prng.below(6);
     if (prng.chance(0.3)) c.quota_bytes = static_cast<int64_t>((w.keys + 20) * (w.value_bytes_max + 400)) * 2;
     return c;
   }
