@@ -5,6 +5,7 @@
 #include "server/api/api.h"
 #include "server/net/client.h"
 #include "server/node/cluster_for_test.h"
+#include "server/node/public_snapshot.h"
 
 namespace fairlead::api {
 namespace {
@@ -84,6 +85,104 @@ TEST_F(StreamTest, AWatchGoesOnAfterItsClientHalfCloses) {
   // The stream is the client's to end.
   cluster_.world().post(client_host_, [&] { call->cancel(); });
   EXPECT_TRUE(cluster_.wait([&] { return server_->stats().calls_open == 0; }));
+}
+
+// ---- snapshots
+
+class SnapshotClient final : public net::ClientCallHandler {
+ public:
+  void on_message(net::ClientCall&, Bytes in) override {
+    etcdserverpb::SnapshotResponse response;
+    ASSERT_TRUE(response.ParseFromString(in.to_string()));
+    responses.push_back(std::move(response));
+    if (responses.size() == 10 && at_tenth) at_tenth();
+  }
+  void on_end(net::ClientCall&, const Status& s) override { ended = s; }
+
+  std::function<void()> at_tenth;
+  std::vector<etcdserverpb::SnapshotResponse> responses;
+  std::optional<Status> ended;
+};
+
+class SnapshotTest : public StreamTest {
+ protected:
+  SnapshotTest() {
+    for (int i = 0; i < 40; ++i)
+      EXPECT_TRUE(cluster_.put(0, "k" + std::to_string(i), std::string(100'000, 'v')).is_ok());
+  }
+  net::ClientCall* open(SnapshotClient& client) {
+    net::ClientCall* call = &client_->open("/etcdserverpb.Maintenance/Snapshot", &client);
+    call->send_message(bytes_of(etcdserverpb::SnapshotRequest()));
+    call->half_close();
+    return call;
+  }
+};
+
+// As from etcd: blobs of 32 KiB, what is still to come, the storage version with each; last the hash of all before.
+TEST_F(SnapshotTest, BlobsThenTheirHash) {
+  SnapshotClient client;
+  cluster_.world().post(client_host_, [&] { open(client); });
+  ASSERT_TRUE(cluster_.wait([&] { return client.ended.has_value(); }));
+  ASSERT_TRUE(client.ended->is_ok()) << client.ended->to_string();
+  ASSERT_GT(client.responses.size(), 100u);
+  std::string file;
+  for (size_t i = 0; i + 1 < client.responses.size(); ++i) {
+    const auto& r = client.responses[i];
+    bool last = i + 2 == client.responses.size();
+    EXPECT_EQ(r.blob().size(), last ? (r.blob().size() - 1) % (32 << 10) + 1 : size_t{32} << 10);
+    EXPECT_EQ(r.version(), "3.7.0");
+    file += r.blob();
+  }
+  size_t sent = 0;
+  for (size_t i = 0; i + 1 < client.responses.size(); ++i)
+    EXPECT_EQ(client.responses[i].remaining_bytes(), file.size() - (sent += client.responses[i].blob().size()));
+  storage::Sha256 hash = storage::sha256(file);
+  EXPECT_EQ(client.responses.back().blob(), std::string(reinterpret_cast<const char*>(hash.data()), hash.size()));
+  EXPECT_EQ(client.responses.back().remaining_bytes(), 0u);
+  auto reader = bolt::Reader::open(bolt::memory_source(file));
+  ASSERT_TRUE(reader.is_ok()) << reader.status().to_string();
+  size_t keys = 0;
+  EXPECT_TRUE((*reader)
+                  ->for_each(bolt::kKeyBucket,
+                             [&](auto, auto) {
+                               ++keys;
+                               return Status();
+                             })
+                  .is_ok());
+  EXPECT_EQ(keys, 40u);
+  EXPECT_EQ(api_->snapshots_open(), 0u);
+}
+
+TEST_F(SnapshotTest, ACancelledOneHoldsNothing) {
+  SnapshotClient client;
+  net::ClientCall* call = nullptr;
+  bool cancelled = false;
+  client.at_tenth = [&] {
+    cluster_.world().post(client_host_, [&] {
+      ASSERT_FALSE(client.ended.has_value()) << "it was through already: the test proves nothing";
+      call->cancel();
+      cancelled = true;
+    });
+  };
+  cluster_.world().post(client_host_, [&] { call = open(client); });
+  ASSERT_TRUE(cluster_.wait([&] { return cancelled; }));
+  EXPECT_TRUE(cluster_.wait([&] { return server_->stats().calls_open == 0; }));
+  EXPECT_EQ(api_->snapshots_open(), 0u);
+  EXPECT_FALSE(client.ended.has_value());
+  ASSERT_TRUE(cluster_.put(0, "after", "v").is_ok());
+}
+
+TEST_F(SnapshotTest, ThereIsALimit) {
+  std::vector<SnapshotClient> clients(9);
+  cluster_.world().post(client_host_, [&] {
+    for (SnapshotClient& client : clients) open(client);
+  });
+  ASSERT_TRUE(cluster_.wait([&] {
+    return std::all_of(clients.begin(), clients.end(), [](const SnapshotClient& c) { return c.ended.has_value(); });
+  }));
+  size_t refused = 0;
+  for (const SnapshotClient& client : clients) refused += client.ended->message() == "etcdserver: too many requests";
+  EXPECT_EQ(refused, 1u);
 }
 
 }  // namespace
