@@ -45,6 +45,10 @@ test_interop() {
   ETCD_BIN=$(etcd_bin_dir) FAIRLEAD_BIN=$bin_dir GOCLIENT=$root/build/interop-goclient \
     "$root/e2e/interop/etcdctl_test.sh" 2>&1 | tee "$log" | sed '/^[0-9]* passed, [0-9]* failed$/d' || true
   add_score "$log"
+  log=$log_dir/interop-members.log
+  ETCD_BIN=$(etcd_bin_dir) FAIRLEAD_BIN=$bin_dir "$root/e2e/interop/members_test.sh" 2>&1 |
+    tee "$log" | sed '/^[0-9]* passed, [0-9]* failed$/d' || true
+  add_score "$log"
   log=$log_dir/interop-space.log
   ETCD_BIN=$(etcd_bin_dir) FAIRLEAD_BIN=$bin_dir "$root/e2e/interop/space_test.sh" 2>&1 |
     tee "$log" | sed '/^[0-9]* passed, [0-9]* failed$/d' || true

@@ -101,6 +101,7 @@ void probe(member::Prober& prober, const std::vector<Json>& pods, View* view) {
   o.member_list.asked = round.list.asked;
   o.member_list.answered = round.list.answered;
   o.member_list.error = round.list.error;
+  o.write_probe = {round.write.asked, round.write.answered, round.write.error};
   for (const member::ListedMember& m : round.list.members) {
     o.member_list.members.push_back({m.id, m.name, m.peer_urls, m.learner});
   }

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "operator/member/member.h"
+#include "proto/fairlead.grpc.pb.h"
 #include "proto/rpc.grpc.pb.h"
 
 namespace fairlead::member {
@@ -27,30 +28,38 @@ std::string describe(const grpc::Status& status) {
   return status.error_message().substr(0, kErrorBytesMax);
 }
 
-// The two calls to one member, in flight at the same time.
+// The calls to one member, in flight at the same time.
 struct Calls {
   std::unique_ptr<etcdserverpb::Maintenance::Stub> maintenance;
   std::unique_ptr<etcdserverpb::Cluster::Stub> cluster;
-  grpc::ClientContext status_context, list_context;
+  std::unique_ptr<fairleadpb::Probe::Stub> probe;
+  grpc::ClientContext status_context, list_context, write_context;
   etcdserverpb::StatusResponse status_reply;
   etcdserverpb::MemberListResponse list_reply;
-  grpc::Status status_result, list_result;
+  fairleadpb::WriteProbeResponse write_reply;
+  grpc::Status status_result, list_result, write_result;
   std::unique_ptr<grpc::ClientAsyncResponseReader<etcdserverpb::StatusResponse>> status_reader;
   std::unique_ptr<grpc::ClientAsyncResponseReader<etcdserverpb::MemberListResponse>> list_reader;
+  std::unique_ptr<grpc::ClientAsyncResponseReader<fairleadpb::WriteProbeResponse>> write_reader;
+  static constexpr size_t kCalls = 3;
 
   void start(const std::string& endpoint, std::chrono::system_clock::time_point deadline,
              grpc::CompletionQueue* queue) {
     const auto channel = open_channel(endpoint);
     maintenance = etcdserverpb::Maintenance::NewStub(channel);
     cluster = etcdserverpb::Cluster::NewStub(channel);
+    probe = fairleadpb::Probe::NewStub(channel);
     status_context.set_deadline(deadline);
     list_context.set_deadline(deadline);
+    write_context.set_deadline(deadline);
     status_reader = maintenance->AsyncStatus(&status_context, etcdserverpb::StatusRequest(), queue);
     status_reader->Finish(&status_reply, &status_result, this);
     etcdserverpb::MemberListRequest request;
     request.set_linearizable(true);
     list_reader = cluster->AsyncMemberList(&list_context, request, queue);
     list_reader->Finish(&list_reply, &list_result, this);
+    write_reader = probe->AsyncWrite(&write_context, fairleadpb::WriteProbeRequest(), queue);
+    write_reader->Finish(&write_reply, &write_result, this);
   }
 };
 
@@ -86,6 +95,17 @@ void fill(const Calls& calls, const Answer& from, List* list) {
   }
 }
 
+void fill(const Calls& calls, const Answer& from, WriteProbe* write) {
+  write->asked = true;
+  if (write->answered) return;
+  if (!calls.write_result.ok()) {
+    if (write->error.empty()) write->error = from.name + ": " + describe(calls.write_result);
+    return;
+  }
+  write->answered = true;
+  write->answered_by = from.name;
+}
+
 class GrpcProber : public Prober {
  public:
   Round ask(const std::string& scope, const std::vector<Target>& targets, int64_t now_ms) override {
@@ -98,7 +118,7 @@ class GrpcProber : public Prober {
       if (targets[i].endpoint.empty()) continue;
       calls[i] = std::make_unique<Calls>();
       calls[i]->start(targets[i].endpoint, deadline, &queue);
-      in_flight += 2;
+      in_flight += Calls::kCalls;
     }
     // Each call ends by its answer or by its deadline, so this ends too.
     void* tag = nullptr;
@@ -115,6 +135,7 @@ class GrpcProber : public Prober {
         answer.asked = true;
         fill(*calls[i], &answer);
         fill(*calls[i], answer, &round.list);
+        fill(*calls[i], answer, &round.write);
       } else {
         answer.error = "it has no address yet";
       }

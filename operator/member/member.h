@@ -1,10 +1,10 @@
 // Asks the members of a cluster: who are you, who leads, who else is there. gRPC, the public etcd
-// v3 API.
+// v3 API and fairleadpb.Probe.
 //
 // Threads: Client may be called from several threads; each call blocks until its answers are there
 // or the deadline is over, whichever is first. Nothing here retries: the caller's next round does.
-// No call changes anything in the store. Errors are values in the answers: an endpoint that does
-// not answer says why and since when.
+// No call changes anything that a client of the store could see. Errors are values in the answers: an endpoint that
+// does not answer says why and since when.
 #pragma once
 
 #include <cstdint>
@@ -57,9 +57,18 @@ struct List {
   std::vector<ListedMember> members;
 };
 
+// A proposal through Raft that changes nothing: when it is answered, the cluster takes writes.
+struct WriteProbe {
+  bool asked = false;
+  bool answered = false;
+  std::string answered_by;
+  std::string error;
+};
+
 struct Round {
   std::vector<Answer> answers;  // in the order of the targets
   List list;
+  WriteProbe write;
 };
 
 // What the reconciler needs; the tests put a model of a cluster behind it.

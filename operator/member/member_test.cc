@@ -7,18 +7,22 @@
 #include <chrono>
 #include <condition_variable>
 
+#include "proto/fairlead.grpc.pb.h"
 #include "proto/rpc.grpc.pb.h"
 
 namespace fairlead::member {
 namespace {
 
-class FakeMember final : public etcdserverpb::Maintenance::Service, public etcdserverpb::Cluster::Service {
+class FakeMember final : public etcdserverpb::Maintenance::Service,
+                         public etcdserverpb::Cluster::Service,
+                         public fairleadpb::Probe::Service {
  public:
   FakeMember() {
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
     builder.RegisterService(static_cast<etcdserverpb::Maintenance::Service*>(this));
     builder.RegisterService(static_cast<etcdserverpb::Cluster::Service*>(this));
+    builder.RegisterService(static_cast<fairleadpb::Probe::Service*>(this));
     server_ = builder.BuildAndStart();
   }
   ~FakeMember() override {
@@ -32,7 +36,7 @@ class FakeMember final : public etcdserverpb::Maintenance::Service, public etcds
     changed_.notify_all();
   }
 
-  bool silent = false, learner = false, list_fails = false;
+  bool silent = false, learner = false, list_fails = false, write_fails = false;
   bool linearizable_asked = false;
 
  private:
@@ -62,6 +66,14 @@ class FakeMember final : public etcdserverpb::Maintenance::Service, public etcds
     return grpc::Status::OK;
   }
 
+  grpc::Status Write(grpc::ServerContext*, const fairleadpb::WriteProbeRequest*,
+                     fairleadpb::WriteProbeResponse*) override {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return !silent; });
+    if (write_fails) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "etcdserver: request timed out");
+    return grpc::Status::OK;
+  }
+
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
   std::mutex mutex_;
@@ -87,6 +99,18 @@ TEST(GrpcProber, AnswersAndList) {
   ASSERT_EQ(round.list.members.size(), 1u);
   EXPECT_EQ(round.list.members[0].id, MemberId(11));
   EXPECT_TRUE(a.linearizable_asked);
+  EXPECT_TRUE(round.write.asked && round.write.answered);
+  EXPECT_EQ(round.write.answered_by, "a");
+}
+
+TEST(GrpcProber, ReadsMayBeServedWhenNoWriteIs) {
+  FakeMember alone;
+  alone.write_fails = true;
+  const Round round = make_grpc_prober()->ask("C", {{"a", alone.endpoint(), "P1"}}, 1000);
+  EXPECT_TRUE(round.list.answered);
+  EXPECT_TRUE(round.write.asked);
+  EXPECT_FALSE(round.write.answered);
+  EXPECT_EQ(round.write.error, "a: etcdserver: request timed out");
 }
 
 TEST(GrpcProber, ASilentMemberCostsOneDeadlineAndHoldsNobodyUp) {

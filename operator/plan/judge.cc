@@ -231,7 +231,7 @@ class Judge {
     for (const Condition& c : r.conditions) {
       demand(!c.reason.empty(), 14, c.type + " without a reason");
       if (c.status != Truth::kTrue) continue;
-      if (c.type == "Available" || c.type == "Ready") demand(o_.member_list.answered, 14, c.type + " without a read");
+      if (c.type == "Available" || c.type == "Ready") demand(o_.write_probe.answered, 14, c.type + " without a write");
       if (c.type == "Ready") demand(answering >= voters && voters > 0, 14, "Ready without every member");
       if (c.type == "QuorumHealthy") demand(2 * answering > voters, 14, "QuorumHealthy without a quorum");
       if (c.type == "FaultTolerant") demand(2 * (answering - 1) > voters, 14, "FaultTolerant without a spare");

@@ -200,14 +200,17 @@ void endpoint_line(Words& w, Observed* o) {
   e.db_size_bytes = w.number("db", 20480);
 }
 
+// Who lists members takes writes, unless a line "writes failed" behind it says otherwise.
 void list_line(Words& w, Observed* o) {
   o->member_list = MemberList{};
+  o->write_probe = WriteProbe{};
   if (w.take("none")) return;
-  o->member_list.asked = true;
+  o->member_list.asked = o->write_probe.asked = true;
   if (w.take("failed")) {
-    o->member_list.error = "deadline";
+    o->member_list.error = o->write_probe.error = "deadline";
     return;
   }
+  o->write_probe.answered = true;
   o->member_list.answered = true;
   while (!w.words.empty()) {
     const std::string word = w.take_first();
@@ -312,6 +315,9 @@ Status apply_line(const std::string& line, Observed* o) {
     endpoint_line(w, o);
   } else if (verb == "list") {
     list_line(w, o);
+  } else if (verb == "writes") {  // "writes failed": members are listed, and no write comes through
+    o->write_probe.answered = !w.take("failed");
+    o->write_probe.error = o->write_probe.answered ? "" : "deadline";
   } else {
     return invalid_argument("unknown word \"" + verb + "\" in: " + line);
   }

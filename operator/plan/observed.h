@@ -149,13 +149,19 @@ struct ListedMember {
   bool learner = false;
 };
 
-// The linearizable MemberList of this round: a quorum confirmed it, so it is also the probe behind
-// `Available`.
+// The linearizable MemberList of this round: a quorum confirmed it.
 struct MemberList {
   bool asked = false;     // at least one member could be asked
   bool answered = false;  // and one of them answered
   std::string error;      // when asked and not answered
   std::vector<ListedMember> members;
+};
+
+// A proposal through Raft that changes nothing: the probe behind `Available`.
+struct WriteProbe {
+  bool asked = false;
+  bool answered = false;
+  std::string error;  // when asked and not answered
 };
 
 struct Observed {
@@ -169,6 +175,7 @@ struct Observed {
   std::optional<Budget> budget;
   std::vector<Endpoint> endpoints;
   MemberList member_list;
+  WriteProbe write_probe;
   // At least target.replicas, distinct; used only by the first intent.
   std::vector<std::string> random_suffixes;
 };

@@ -103,7 +103,7 @@ TEST(Judge, FindsPlantedFaults) {
   bad.action->intent.members[0].volume_uid = "V2";
   EXPECT_FALSE(judge(o, bad).empty()) << "a second grant";
   bad = good;
-  o.member_list.answered = false;
+  o.write_probe.answered = false;
   bad.report.conditions[0].status = Truth::kTrue;
   EXPECT_FALSE(judge(o, bad).empty()) << "Ready without a probe";
 }

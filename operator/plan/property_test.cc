@@ -107,6 +107,7 @@ class World {
   void probe() {
     o_.endpoints.clear();
     o_.member_list = MemberList{};
+    o_.write_probe = WriteProbe{};
     int up = 0;
     for (const Pod& p : o_.pods) up += p.phase == PodPhase::kRunning ? 1 : 0;
     const int all = static_cast<int>(o_.cluster.intent.members.size());
@@ -124,10 +125,10 @@ class World {
       e.cluster_id = ClusterId(7);
       e.member_id = id_of(p.name);
       e.leader_id = led ? MemberId(1) : MemberId();
-      o_.member_list.asked = true;
+      o_.member_list.asked = o_.write_probe.asked = true;
     }
     if (!led || !o_.member_list.asked) return;
-    o_.member_list.answered = true;
+    o_.member_list.answered = o_.write_probe.answered = true;
     for (const IntentMember& m : o_.cluster.intent.members) {
       o_.member_list.members.push_back({id_of(m.name), m.name, {}, false});
     }

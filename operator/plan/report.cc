@@ -217,22 +217,22 @@ class Reporter {
   }
 
   Condition available(std::string_view type) const {
-    if (o_.member_list.answered) {
-      return say(type, Truth::kTrue, "LinearizableRead",
-                 "a linearizable read was answered in this round; writes are not probed yet");
+    // A proposal that was committed proves more than a read: the leader's disk and a quorum take writes now.
+    if (o_.write_probe.answered) {
+      return say(type, Truth::kTrue, "WriteCommitted", "a probe write was committed in this round");
     }
     if (!c_.intent.recorded || r_.replicas == 0) return say(type, Truth::kFalse, "NoMembers", "no member runs");
-    if (!o_.member_list.asked) {
+    if (!o_.write_probe.asked) {
       if (census_.unknown == 0) return say(type, Truth::kFalse, "NoMembers", "no member runs yet");
       return say(type, Truth::kUnknown, "NotProbed", "no member has an address yet");
     }
-    const std::string failed = "a linearizable read failed: " + o_.member_list.error;
+    const std::string failed = "a probe write failed: " + o_.write_probe.error;
     const bool somebody =
         std::any_of(o_.endpoints.begin(), o_.endpoints.end(), [](const Endpoint& e) { return e.answered; });
-    if (somebody) return say(type, Truth::kFalse, "LinearizableReadFailed", failed);
+    if (somebody) return say(type, Truth::kFalse, "WriteProbeFailed", failed);
     if (census_.answering + census_.unknown < census_.needed())
       return say(type, Truth::kFalse, "QuorumLost", counted());
-    return say(type, Truth::kUnknown, "Unreachable", "no member can be reached: " + o_.member_list.error);
+    return say(type, Truth::kUnknown, "Unreachable", "no member can be reached: " + o_.write_probe.error);
   }
 
   Condition quorum_healthy(std::string_view type) const {

@@ -70,10 +70,12 @@ member::Round FakeMembers::ask(const std::string& scope, const std::vector<membe
       a.db_size_bytes = 20480;
       round.list.answered = quorum;
       round.list.answered_by = t.name;
+      round.write = {true, quorum, t.name, ""};
     } else {
       a.error = "refused";
     }
     round.list.asked |= a.asked;
+    round.write.asked |= a.asked;
     round.answers.push_back(std::move(a));
   }
   if (round.list.answered) {
@@ -83,7 +85,7 @@ member::Round FakeMembers::ask(const std::string& scope, const std::vector<membe
     // Members that never started are listed too, without a name.
     while (static_cast<int>(round.list.members.size()) < voters_) round.list.members.push_back({});
   } else {
-    round.list.error = "no leader";
+    round.list.error = round.write.error = "no leader";
   }
   silences_.note(scope, targets, round.answers, now_ms);
   return round;

@@ -189,8 +189,8 @@ TEST(Reconciler, SilenceIsUnknownAndTouchesNothing) {
         a.error = "timeout";
         round.answers.push_back(a);
       }
-      round.list.asked = !targets.empty();
-      round.list.error = "timeout";
+      round.list.asked = round.write.asked = !targets.empty();
+      round.list.error = round.write.error = "timeout";
       return round;
     }
     void forget(const std::string&) override {}

@@ -23,6 +23,7 @@ const std::unordered_map<std::string_view, Access>& table() {
       {"/etcdserverpb.Lease/LeaseKeepAlive", kKeys},
       {"/etcdserverpb.Lease/LeaseTimeToLive", kAnyUser},
       {"/etcdserverpb.Lease/LeaseLeases", kAnyUser},
+      {"/fairleadpb.Probe/Write", kAnyUser},
       {"/etcdserverpb.Cluster/MemberAdd", kAdmin},
       {"/etcdserverpb.Cluster/MemberRemove", kAdmin},
       {"/etcdserverpb.Cluster/MemberUpdate", kAdmin},

@@ -84,6 +84,7 @@ class Api {
   void add_lease(net::Router& router);
   void add_cluster(net::Router& router);
   void add_maintenance(net::Router& router);
+  void add_probe(net::Router& router);
   void add_auth(net::Router& router);
   void add_users(net::Router& router);
   void add_roles(net::Router& router);

@@ -46,6 +46,7 @@ void Api::add_client_routes(net::Router& router) {
   add_watch(router);
   add_lease(router);
   add_cluster(router);
+  add_probe(router);
   add_maintenance(router);
   add_auth(router);
   guard(router);  // after the last method

@@ -77,6 +77,9 @@ bool Node::apply_entry(const raft::Entry& entry) {
       apply_version(entry, envelope->payload);
       if (mine) answer(envelope->request, Status(), nullptr);
       return true;
+    case kEntryProbe:
+      if (mine) answer(envelope->request, Status(), nullptr);
+      return true;
     case kEntryMembers:
       apply_members(*envelope, entry.index, is_config ? &config.config : nullptr);
       return true;

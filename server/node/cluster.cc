@@ -367,6 +367,11 @@ void Node::leave_if_removed() {
   });
 }
 
+void Node::probe_write(Done done) {
+  propose_entry(kEntryProbe, {}, false,
+                [done = std::move(done)](const Status& status, const mvcc::ApplyResult*) { done(status); });
+}
+
 void Node::move_leader(MemberId to, Done done) {
   Status refused;
   auto it = members_.find(to);

@@ -254,6 +254,33 @@ TEST(Cluster, WhoWasAwayWhenItWasRemovedIsTold) {
   }
 }
 
+TEST(Cluster, AProbeProvesWritesAndChangesNothing) {
+  TestCluster cluster(3);
+  cluster.form();
+  auto probe = [&](size_t by) {
+    Status out;
+    bool answered = false;
+    cluster.in_turn(by, [&](Node& n) {
+      n.probe_write([&](const Status& s) {
+        answered = true;
+        out = s;
+      });
+    });
+    EXPECT_TRUE(cluster.wait([&] { return answered; }));
+    return out;
+  };
+  ASSERT_TRUE(cluster.put(0, "k", "1").is_ok());
+  int64_t revision = cluster.node(0).keyspace().revision();
+  for (size_t m = 0; m < 3; ++m) {
+    Index before = cluster.node(m).applied();
+    EXPECT_TRUE(probe(m).is_ok());
+    EXPECT_GT(cluster.node(m).applied(), before);
+    EXPECT_EQ(cluster.node(m).keyspace().revision(), revision);
+  }
+  for (size_t m : {0, 1, 2}) cluster.isolate(m, true);
+  EXPECT_EQ(probe(0), err_timeout());
+}
+
 TEST(Cluster, LeadershipIsMovedOrRefused) {
   TestCluster cluster(3);
   cluster.form();

@@ -102,12 +102,16 @@ Status Node::check_identity(const storage::Identity& identity) {
                                "\" (" + hex(identity.member.value) + ") of cluster " + hex(identity.cluster.value) +
                                ", but this process was started as \"" + config_.name +
                                "\": point --data-dir at this member's own directory");
-  // A member that joined got its id from the cluster, not from its flags.
-  if (config_.token_given && config_.initial_cluster_new && config_.initial_cluster.contains(config_.name)) {
+  // IDs are made from the token at bootstrap only: a member that joined later, or a cluster that changed, tells
+  // nothing.
+  bool as_bootstrapped = config_.initial_cluster_new && removed_.empty();
+  if (as_bootstrapped && config_.token_given && config_.initial_cluster.contains(config_.name)) {
     Result<MemberMap> wanted = bootstrap_members(config_.initial_cluster, config_.initial_cluster_token);
     MemberId own = bootstrap_member_id(config_.initial_cluster[config_.name], config_.initial_cluster_token);
     // The same peer URLs under another token give another id: the directory is left over from another cluster.
-    if (wanted.is_ok() && own != identity.member && it->second.peer_urls == wanted->at(own).peer_urls)
+    bool known = wanted.is_ok() && std::any_of(wanted->begin(), wanted->end(),
+                                               [this](const auto& m) { return members_.contains(m.first); });
+    if (wanted.is_ok() && !known && it->second.peer_urls == wanted->at(own).peer_urls)
       return failed_precondition(
           "the data directory " + config_.data_dir + " belongs to cluster " + hex(identity.cluster.value) +
           " which was made with another --initial-cluster-token; use an empty directory for the new cluster");

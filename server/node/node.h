@@ -206,6 +206,8 @@ class Node {
   // Answered once the change is applied here, or certainly was not appended; a timeout says that it is not known.
   // deadline (loop time, 0 = none): after it nothing is written.
   void change_members(MemberChange change, io::Nanos deadline, ChangeDone done);
+  // Proves that the cluster takes writes: a proposal that changes nothing, answered when it is applied here.
+  void probe_write(Done done);
   // etcd's MoveLeader: answered when the other leads.
   void move_leader(MemberId to, Done done);
   // This member was removed, and has said what it had to: it is to be stopped for good.

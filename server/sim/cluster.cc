@@ -16,15 +16,16 @@ std::string address(size_t member) { return "10.0.0." + std::to_string(member + 
 
 Cluster::Cluster(uint64_t seed, ClusterConfig config, Counters* counters)
     : counters_(counters), config_(config), world_(seed) {
-  for (size_t m = 0; m < kMembers; ++m) {
+  for (size_t m = 0; m < kMachines; ++m) {
     members_.emplace_back();
     members_[m].host = world_.add_host(address(m));
     world_.disk(members_[m].host).make_durable_dir(kVolume);
+    if (m >= kMembers) continue;
     world_.set_clock_drift(members_[m].host, config_.drift_ppm[m]);
     if (config_.drift_ppm[m] != 0) ++counters_->drifting_clocks;
   }
   world_.on_process_end = [this](io::sim::HostId host, io::sim::End how) {
-    for (size_t m = 0; m < kMembers; ++m) {
+    for (size_t m = 0; m < kMachines; ++m) {
       if (members_[m].host != host) continue;
       collect(members_[m]);
       if (members_[m].node && on_ending) on_ending(m, *members_[m].node);
@@ -41,7 +42,7 @@ std::string Cluster::client_address(size_t member) { return address(member) + ":
 Cluster::~Cluster() {
   on_ending = nullptr;
   on_ended = nullptr;
-  for (size_t m = 0; m < kMembers; ++m) end(m, io::sim::End::kKill);
+  for (size_t m = 0; m < kMachines; ++m) end(m, io::sim::End::kKill);
 }
 
 node::Config Cluster::config_of(size_t member) {
@@ -51,6 +52,12 @@ node::Config Cluster::config_of(size_t member) {
   c.peer_listen_addresses = {address(member) + ":2380"};
   c.advertise_client_urls = {"http://" + address(member) + ":2379"};
   for (size_t m = 0; m < kMembers; ++m) c.initial_cluster[name(m)] = {"http://" + address(m) + ":2380"};
+  c.strict_reconfig_check = config_.strict_reconfig_check;
+  c.learners_max = kGuests;
+  if (members_[member].join) {
+    c.initial_cluster_new = false;
+    c.join = members_[member].join;
+  }
   c.heartbeat_interval = config_.heartbeat;
   c.election_timeout = config_.election;
   c.checkpoint_tail_bytes = config_.checkpoint_tail_bytes;
@@ -81,8 +88,22 @@ void Cluster::start(size_t member) {
   world_.post(members_[member].host, [this, member, world] { open(member, world); });
 }
 
+std::string Cluster::peer_url(size_t member) { return "http://" + address(member) + ":2380"; }
+
+io::Nanos Cluster::io_now(const node::Node& node) const {
+  for (const Member& m : members_)
+    if (m.node.get() == &node) return m.world.loop->now();
+  return 0;
+}
+
+void Cluster::start_guest(size_t machine, node::Config::Join join) {
+  members_[machine].join = std::move(join);
+  start(machine);
+}
+
 void Cluster::open(size_t member, const io::World& world) {
   Member& m = members_[member];
+  m.world = world;
   node::Config config = config_of(member);
   auto opened = node::Node::open(world, config);
   if (!opened.is_ok()) {
@@ -114,7 +135,7 @@ void Cluster::open(size_t member, const io::World& world) {
 
 void Cluster::lift_quota() {
   config_.quota_bytes = -1;
-  for (size_t m = 0; m < kMembers; ++m) in_turn(m, [](node::Node& node) { node.lift_quota(); });
+  for (size_t m = 0; m < kMachines; ++m) in_turn(m, [](node::Node& node) { node.lift_quota(); });
 }
 
 void Cluster::stop_orderly(size_t member) {
@@ -129,7 +150,7 @@ void Cluster::in_turn(size_t member, std::function<void(node::Node&)> closure) {
 }
 
 int Cluster::leader() {
-  for (size_t m = 0; m < kMembers; ++m) {
+  for (size_t m = 0; m < kMembers; ++m) {  // of the founders: the nemesis knows no others
     if (members_[m].node && members_[m].node->is_leader()) return static_cast<int>(m);
   }
   return -1;
@@ -138,6 +159,7 @@ int Cluster::leader() {
 // The node gets its message now, or late (and so behind later ones), or once more, or never.
 void Cluster::disturb(size_t member, raft::Message message, node::Config::Deliver deliver) {
   if (on_message) on_message(message);
+  if (on_received && members_[member].node) on_received(*members_[member].node, message);
   io::sim::Life life = world_.life(members_[member].host);
   auto later = [&] {
     world_.scheduler().after(

@@ -5,6 +5,7 @@
 #include <array>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,9 @@
 
 namespace fairlead::sim {
 
-constexpr size_t kMembers = 3;
+constexpr size_t kMembers = 3;  // founders
+constexpr size_t kGuests = 2;   // machines of members that come and go (guests.h)
+constexpr size_t kMachines = kMembers + kGuests;
 constexpr int64_t kDriftPpmMax = 20'000;  // what the judge of leases allows for
 
 struct ClusterConfig {
@@ -35,6 +38,7 @@ struct ClusterConfig {
   uint64_t free_space_floor_bytes = 0;
   io::Nanos auto_disarm_delay = 2 * io::kSecond;
   io::Nanos corrupt_check_interval = 0;
+  bool strict_reconfig_check = true;
 };
 
 struct Counters {
@@ -66,6 +70,10 @@ struct Counters {
   uint64_t watches_continued = 0;  // over an installed snapshot
   uint64_t stalls = 0;             // members that noticed that they, or their disk, had stood still
   uint64_t transfers = 0;
+  uint64_t guests_added = 0;
+  uint64_t guests_promoted = 0;
+  uint64_t guests_removed = 0;
+  uint64_t changes_refused = 0;  // of members, or of unknown outcome
   uint64_t wipes = 0;
   uint64_t messages_repeated = 0;
   uint64_t messages_lost = 0;
@@ -96,6 +104,8 @@ void for_each_counter(Counters& c, F&& f) {
   f("rotten logs", c.rotten_logs), f("unreadable blocks", c.unreadable_blocks);
   f("damage refused", c.damage_refused), f("drifting clocks", c.drifting_clocks), f("stalls", c.stalls),
       f("watches continued", c.watches_continued);
+  f("members added", c.guests_added), f("members promoted", c.guests_promoted);
+  f("members removed", c.guests_removed), f("changes refused", c.changes_refused);
   f("operations through bytes", c.ops_bytes);
   f("messages lost", c.messages_lost), f("operations ok", c.ops_ok), f("operations failed", c.ops_failed);
   f("operations unknown", c.ops_unknown), f("watch events", c.watch_events), f("compactions", c.compactions);
@@ -116,7 +126,11 @@ class Cluster {
   static std::string client_address(size_t member);  // of its front door
   static std::string name(size_t member) { return "m" + std::to_string(member + 1); }
 
+  static std::string peer_url(size_t member);
+  io::Nanos io_now(const node::Node& node) const;  // its loop's time
+
   void start(size_t member);
+  void start_guest(size_t machine, node::Config::Join join);
   void stop_orderly(size_t member);  // the process ends when the node says that it has stopped
   void end(size_t member, io::sim::End how) { world_.end_process(host(member), how); }
   void lift_quota();  // of members that run, and of those that start later
@@ -137,6 +151,7 @@ class Cluster {
   std::function<void(size_t member, node::Node&)> on_opened;
   std::function<void(size_t member, node::Node&)> on_ending;  // its process is over; last look at the node
   std::function<void(const raft::Message&)> on_message;       // reached a member, for the first time
+  std::function<void(const node::Node& by, const raft::Message&)> on_received;  // the same, before it is delivered
   bool trace = false;
   // Messages between members, above their streams: with these chances each is lost, repeated, kept back.
   double message_loss = 0;
@@ -149,6 +164,8 @@ class Cluster {
     std::unique_ptr<io::Listener> listener;
     std::unique_ptr<node::Node> node;
     std::unique_ptr<FrontDoor> door;
+    io::World world;
+    std::optional<node::Config::Join> join;
   };
   node::Config config_of(size_t member);
   void open(size_t member, const io::World& world);

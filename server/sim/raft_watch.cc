@@ -16,7 +16,7 @@ RaftWatch::RaftWatch(Cluster* cluster) : cluster_(cluster) {
 
 const std::string& RaftWatch::check() {
   std::vector<const raft::Raft*> running;
-  for (size_t m = 0; m < kMembers; ++m) {
+  for (size_t m = 0; m < kMachines; ++m) {
     if (cluster_->node(m) != nullptr) running.push_back(&cluster_->node(m)->raft());
   }
   ++checks_;

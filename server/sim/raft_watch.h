@@ -27,7 +27,7 @@ class RaftWatch {
   Cluster* cluster_;
   raft::Invariants invariants_;
   std::string broken_;
-  std::array<MemberId, kMembers> ids_{};
+  std::array<MemberId, kMachines> ids_{};
   uint64_t checks_ = 0;
 };
 

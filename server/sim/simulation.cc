@@ -9,6 +9,7 @@
 #include "base/planted.h"
 #include "server/sim/checker.h"
 #include "server/sim/disk_trouble.h"
+#include "server/sim/guests.h"
 #include "server/sim/nemesis.h"
 #include "server/sim/outside.h"
 #include "server/sim/raft_watch.h"
@@ -33,9 +34,11 @@ class Simulation {
         raft_watch_(&cluster_),
         with_wipe_(io::sim::Prng(seed ^ 0x77).chance(0.15) || PLANTED(kAmnesiacVoter)),
         nemesis_(&cluster_, &result_.counters, with_wipe_),
-        disks_(&cluster_, &result_.counters,
-               !with_wipe_ && (io::sim::Prng(seed ^ 0xD15C).chance(0.3) || PLANTED(kServeDamaged))),
+        disks_(&cluster_, &result_.counters, !with_wipe_ && with_disk_trouble(seed)),
+        guests_(&cluster_, &result_.counters, with_guests(seed) && !with_wipe_ && !with_disk_trouble(seed)),
         workload_(&cluster_, &history_, &result_.counters, choose_workload(seed)) {
+    guests_.trace = trace;
+    guests_.on_wrong = [this](const std::string& what) { wrong(what); };
     cluster_.trace = nemesis_.trace = disks_.trace = workload_.trace = trace;
     workload_.on_wrong = [this](std::string what) { wrong(std::move(what)); };
     history_.clock_error_max = static_cast<double>(kDriftPpmMax) / 1e6;
@@ -43,11 +46,13 @@ class Simulation {
     nemesis_.on_wiped = [this](size_t member) { raft_watch_.disk_wiped(member); };
     cluster_.on_gave_up = [this](const Cluster::GaveUp& g) { gave_up(g); };
     cluster_.on_ended = [this](size_t member, io::sim::End) {
+      if (Guests::is_guest(member)) return guests_.ended(member);
       for (auto& w : watchers_) w->member_ended(member);
       nemesis_.member_ended(member);
     };
     cluster_.on_opened = [this](size_t member, node::Node& node) {
       raft_watch_.opened(node);
+      if (Guests::is_guest(member)) return;
       for (auto& w : watchers_) {
         if (w->log().inside && w->attached_to() < 0 && inner_member(*w) == member) w->attach(member);
       }
@@ -64,6 +69,10 @@ class Simulation {
   }
 
  private:
+  static bool with_disk_trouble(uint64_t seed) {
+    return io::sim::Prng(seed ^ 0xD15C).chance(0.3) || PLANTED(kServeDamaged);
+  }
+  static bool with_guests(uint64_t seed) { return io::sim::Prng(seed ^ 0x6E57).chance(0.5); }
   static bool through_bytes(uint64_t seed) { return io::sim::Prng(seed ^ 0xB17E5).chance(0.25); }
   static ClusterConfig choose_config(uint64_t seed) {
     io::sim::Prng prng(seed ^ 0xC0F16);
@@ -79,6 +88,7 @@ class Simulation {
     c.value_cache_bytes = size_t{1 << 10} << prng.below(10);
     c.watch_progress_interval = prng.between(1, 10) * kSecond;
     io::sim::Prng extra(seed ^ 0xD21F7);
+    c.strict_reconfig_check = io::sim::Prng(seed ^ 0x57A1C7).chance(0.3);
     if (extra.chance(0.5)) {
       for (int64_t& drift : c.drift_ppm) drift = extra.between(-kDriftPpmMax, kDriftPpmMax);
     }
@@ -121,6 +131,7 @@ class Simulation {
   bool in_service(size_t member) { return !nemesis_.gone_for_good(member); }
 
   void gave_up(const Cluster::GaveUp& g) {
+    if (Guests::is_guest(g.member)) return guests_.gave_up(g);
     // A member whose disk was wiped must be refused; a failed sync must end the process. Nothing else may.
     bool failed_sync = g.why.message().find("Input/output error") != std::string_view::npos;
     bool expected = nemesis_.gone_for_good(g.member) || failed_sync || disks_.explains(g.member, g.why);
@@ -229,6 +240,7 @@ class Simulation {
     workload_.start();
     nemesis_.start();
     disks_.start();
+    guests_.start();
     constexpr Nanos kLongest = 600 * kSecond;
     bool enough = wait(kLongest, [&] {
       return cluster_.now() >= (kSeedSeconds - 8) * kSecond && workload_.ops_asked() >= kSeedOps &&
@@ -241,11 +253,16 @@ class Simulation {
   void recover() {
     nemesis_.calm();
     disks_.calm();
+    guests_.calm();
     for (size_t m = 0; m < kMembers; ++m) {
       if (disks_.is_damaged(m)) nemesis_.replace(m);  // as an operator would: it has lost what others still have
     }
     cluster_.lift_quota();  // compaction may be too slow for a quota this small; the alarm has to end by itself now
     workload_.stop_losses();
+    bool everybody_in_service = true;
+    for (size_t m = 0; m < kMembers; ++m) everybody_in_service &= in_service(m);
+    if (everybody_in_service && !wait(90 * kSecond, [&] { return guests_.all_gone(); }))
+      wrong("guests cannot be sent away, long after faults have stopped");
     wait(std::max(6 * kSecond, kSeedSeconds * kSecond - cluster_.now()), [] { return false; });
     for (size_t m = 0; m < kMembers; ++m) {
       if (!in_service(m)) continue;
@@ -354,7 +371,7 @@ class Simulation {
 
   void finish() {
     result_.simulated_seconds = static_cast<double>(cluster_.now()) / 1e9;
-    for (size_t m = 0; m < kMembers; ++m) cluster_.end(m, io::sim::End::kKill);
+    for (size_t m = 0; m < kMachines; ++m) cluster_.end(m, io::sim::End::kKill);
     for (auto& log : history_.watches) log->cut_off = log->inside && nemesis_.gone_for_good(log->id - 1);
     // What the members did wrong comes first; a history that ends early cannot be judged as if it were whole.
     if (result_.wrong.empty()) result_.wrong = check_history(history_);
@@ -371,6 +388,7 @@ class Simulation {
   bool with_wipe_;
   Nemesis nemesis_;
   DiskTrouble disks_;
+  Guests guests_;
   Workload workload_;
   uint64_t steps_ = 0;
   int calm_steps_ = 0;
