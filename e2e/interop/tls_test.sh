@@ -126,7 +126,8 @@ rotation() {
   cat "$pki/ca.crt" "$pki/next.crt" >"$pki/trusted.crt"
   one_member rotation --cert-file "$served.crt" --key-file "$served.key" --trusted-ca-file "$served.ca" --client-cert-auth || return 1
   rotating() { "$etcdctl" --endpoints="$url" --cacert "$pki/trusted.crt" --cert "$pki/$1.crt" --key "$pki/$1.key" --command-timeout=3s "${@:2}"; }
-  rotating alice watch load >"$work/rotation.watch" 2>&1 &
+  # The program itself, not a shell around it: it is to be ended.
+  "$etcdctl" --endpoints="$url" --cacert "$pki/trusted.crt" --cert "$pki/alice.crt" --key "$pki/alice.key" watch load >"$work/rotation.watch" 2>&1 &
   watch=$!
   pids+=("$watch")
   wait_for 5 "the watch" shows '^etcd_debugging_mvcc_watcher_total 1' "$url/metrics" || return 1
