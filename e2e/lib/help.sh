@@ -11,7 +11,8 @@ verb_help() {
   test                  unit, simulation, interop; ends with "N passed, N failed"   10 min after a build
       unit              only the unit and interaction tests                          1 min
       sim [--seconds S] only fresh simulator seeds (default 150 s)
-      interop           only etcdctl and a Go client against build/bin/fairlead      1 min
+      interop [NAME]    other people's clients, and etcd beside us, case by case       5 min
+      ctl               fairleadctl beside etcdctl, each verb in each format          2 min
       conformance [--run REGEX] [--short] [--fresh] [--jobs N]
                         etcd's own black-box tests; the reference's result is kept  20 min, 10 min
       docs              only the commands that README.md shows                       1 min

@@ -37,49 +37,21 @@ test_sim() {
   case_result $code "simulator, $(head -n 1 "$log"): $(tail -n 1 "$log")"
 }
 
+# Every e2e/interop/*_test.sh and *_test.py: each starts its own servers and ends with its score.
 test_interop() {
-  say "Interop: the original etcdctl $etcd_version, a Go client"
+  say "Interop: other people's clients, and etcd $etcd_version beside us"
+  setup_packages dnsmasq-base openssl
   go_programs etcd
   go_own interop/goclient "$root/build/interop-goclient"
-  local log=$log_dir/interop.log
-  ETCD_BIN=$(etcd_bin_dir) FAIRLEAD_BIN=$bin_dir GOCLIENT=$root/build/interop-goclient \
-    "$root/e2e/interop/etcdctl_test.sh" 2>&1 | tee "$log" | sed '/^[0-9]* passed, [0-9]* failed$/d' || true
-  add_score "$log"
-  log=$log_dir/interop-members.log
-  ETCD_BIN=$(etcd_bin_dir) FAIRLEAD_BIN=$bin_dir "$root/e2e/interop/members_test.sh" 2>&1 |
-    tee "$log" | sed '/^[0-9]* passed, [0-9]* failed$/d' || true
-  add_score "$log"
-  log=$log_dir/interop-space.log
-  ETCD_BIN=$(etcd_bin_dir) FAIRLEAD_BIN=$bin_dir "$root/e2e/interop/space_test.sh" 2>&1 |
-    tee "$log" | sed '/^[0-9]* passed, [0-9]* failed$/d' || true
-  add_score "$log"
-  log=$log_dir/interop-tls.log
-  ETCD_BIN=$(etcd_bin_dir) FAIRLEAD_BIN=$bin_dir \
-    "$root/e2e/interop/tls_test.sh" 2>&1 | tee "$log" | sed '/^[0-9]* passed, [0-9]* failed$/d' || true
-  add_score "$log"
-  log=$log_dir/interop-snapshot.log
-  ETCD_BIN=$(etcd_bin_dir) FAIRLEAD_BIN=$bin_dir \
-    "$root/e2e/interop/snapshot_test.sh" 2>&1 | tee "$log" | sed '/^[0-9]* passed, [0-9]* failed$/d' || true
-  add_score "$log"
-}
-
-test_flags() {
-  say "Flags"
-  go_programs etcd
-  local log=$log_dir/flags.log
-  ETCD_BIN=$(etcd_bin_dir) FAIRLEAD_BIN=$bin_dir "$root/e2e/interop/flags_test.sh" 2>&1 | tee "$log" |
-    sed -u '/^[0-9]* passed, [0-9]* failed$/d' || true
-  add_score "$log"
-}
-
-test_bootstrap() {
-  setup_packages dnsmasq-base
-  say "Bootstrap: DNS SRV records, discovery tokens"
-  go_programs etcd
-  local log=$log_dir/bootstrap.log
-  ETCD_BIN=$(etcd_bin_dir) FAIRLEAD_BIN=$bin_dir "$root/e2e/interop/bootstrap_test.sh" 2>&1 | tee "$log" |
-    sed -u '/^[0-9]* passed, [0-9]* failed$/d' || true
-  add_score "$log"
+  local script log
+  for script in "$root"/e2e/interop/*_test.sh "$root"/e2e/interop/*_test.py; do
+    [ -x "$script" ] || continue
+    [ -z "${1:-}" ] || [[ $script == *"$1"* ]] || continue
+    log=$log_dir/interop-$(basename "$script").log
+    ETCD_BIN=$(etcd_bin_dir) FAIRLEAD_BIN=$bin_dir GOCLIENT=$root/build/interop-goclient \
+      "$script" 2>&1 | tee "$log" | sed '/^[0-9]* passed, [0-9]* failed$/d' || true
+    add_score "$log"
+  done
 }
 
 # What the documents say, and the parts of the demo's script that a demo here does not reach.
@@ -102,8 +74,6 @@ verb_test() {
       test_unit
       test_sim "$@"
       test_interop
-      test_bootstrap
-      test_flags
       test_conformance --short
       test_docs
       ;;
@@ -121,10 +91,12 @@ verb_test() {
       test_sim "$@"
       ;;
     interop)
-      build_programs fairlead
-      test_interop
-      test_bootstrap
-      test_flags
+      build_programs
+      test_interop "${2:-}"
+      ;;
+    ctl)
+      build_programs fairlead fairleadctl
+      test_interop ctl_test
       ;;
     conformance)
       shift
@@ -138,7 +110,7 @@ verb_test() {
       ;;
     *)
       fail "'./dev test $1' is unknown" \
-        "./dev test [unit | sim [--seconds N] | interop | docs | conformance [--short] ... | --sanitize asan|tsan]"
+        "./dev test [unit | sim [--seconds N] | interop [NAME] | ctl | docs | conformance [--short] ... | --sanitize asan|tsan]"
       ;;
   esac
   print_score

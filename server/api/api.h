@@ -6,11 +6,13 @@
 
 #include <deque>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "server/api/access.h"
+#include "server/api/gateway.h"
 #include "server/api/identity.h"
 #include "server/api/kv_codec.h"
 #include "server/api/passwords.h"
@@ -31,15 +33,28 @@ struct AuthOptions {
   int bcrypt_cost = kBcryptCostDefault;
 };
 
+struct ApiOptions {
+  AuthOptions auth;
+  bool gateway_enabled = true;
+  GatewayOptions gateway;
+  std::set<std::string> cors = {"*"};            // origins; "*" or none: all
+  std::set<std::string> host_whitelist = {"*"};  // hosts of plain HTTP requests; "*" or none: all
+};
+
+class Claim;
+
 class Api {
  public:
-  Api(const io::World& world, node::Node& node, const AuthOptions& auth = {});
+  Api(const io::World& world, node::Node& node, ApiOptions options = {});
+  ~Api();
 
   // Before anything is served: reads the keys of --auth-token, and blocks.
   Status open_auth();
 
   // gRPC services and HTTP pages of the client port.
   void add_client_routes(net::Router& router);
+  // Only the HTTP pages of the client port, the gateway to these methods among them.
+  void add_client_pages(net::Router& pages, net::Router& methods);
   // Only /metrics, /health, /livez, /readyz, /version: --listen-metrics-urls.
   void add_metrics_routes(net::Router& router);
   // Members' connections, and the pages that other members and tools ask for.
@@ -78,13 +93,30 @@ class Api {
   // Runs `use` inside the call where nothing has to be waited for; not at all once the call is done.
   void with_caller(const net::CallRef& call, std::function<void(const Result<node::Caller>&)> use);
 
+  // Calls by kind and the version that clients say they speak (etcd_server_client_requests_total).
+  struct ClientVersion {
+    bool unary = false;
+    std::string version;
+    uint64_t calls = 0;
+  };
+  const std::vector<ClientVersion>& client_versions() const { return client_versions_; }
+
  private:
+  // What holds for every call: asked by the router before each.
+  Status admit_call(net::ServerCall& call, const Bytes* request);
+  void count_client_version(bool unary, std::string_view version);
+  void watch_for_a_leader();
+
   void add_kv(net::Router& router);
   void add_watch(net::Router& router);
   void add_lease(net::Router& router);
   void add_cluster(net::Router& router);
   void add_maintenance(net::Router& router);
   void add_probe(net::Router& router);
+  void add_lock(net::Router& router);
+  void add_election(net::Router& router);
+  void add_health(net::Router& router);
+  void add_reflection(net::Router& router);
   void add_auth(net::Router& router);
   void add_users(net::Router& router);
   void add_roles(net::Router& router);
@@ -131,13 +163,21 @@ class Api {
   // A learner serves Range (serializable), Status and Snapshot only.
   Status served_here(std::string_view path) const;
 
+  void run_claim(net::CallRef call, std::shared_ptr<Claim> claim,
+                 std::function<Bytes(const Claim& claim, int64_t revision)> reply);
+  void campaign(net::CallRef call, const Bytes& request);
+  void proclaim(net::CallRef call, const Bytes& request);
+  void resign(net::CallRef call, const Bytes& request);
+  void leader(net::CallRef call, const Bytes& request);
+
+  void handle_client_http(net::Router& router, net::HttpRequest request, net::HttpReplyPtr reply);
   void handle_http(net::HttpRequest request, net::HttpReplyPtr reply);
   void health(const net::HttpRequest& request, net::HttpReplyPtr reply);
   void checks(const net::HttpRequest& request, net::HttpReplyPtr reply, bool ready);
 
   io::World world_;
   node::Node& node_;
-  AuthOptions auth_options_;
+  ApiOptions options_;
   Identities identities_;
   Passwords passwords_;
   // While an admitted handler's first part runs: whose call it is.
@@ -151,6 +191,12 @@ class Api {
   uint64_t health_success_ = 0;
   uint64_t health_failures_ = 0;
   io::Nanos started_at_;
+  std::vector<ClientVersion> client_versions_;  // at most kClientVersionsMax
+  // Streams that asked to be ended when there is no leader; ended ones are dropped at the next look.
+  std::vector<net::CallRef> leader_streams_;
+  size_t leader_streams_look_at_ = 0;
+  int looks_without_leader_ = 0;
+  io::TimerId leader_timer_ = 0;
 };
 
 }  // namespace fairlead::api

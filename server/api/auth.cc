@@ -57,7 +57,7 @@ struct Api::LogIn {
 };
 
 Status Api::open_auth() {
-  ASSIGN_OR_RETURN(std::optional<JwtOptions> jwt, parse_auth_token(auth_options_.token));
+  ASSIGN_OR_RETURN(std::optional<JwtOptions> jwt, parse_auth_token(options_.auth.token));
   if (!jwt) return {};
   return identities_.use_jwt(*jwt);
 }

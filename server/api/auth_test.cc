@@ -45,7 +45,7 @@ class AuthTest : public ::testing::Test {
         Member& member = members[m];
         member.world = cluster->io(m);
         if (auth_token != "simple") write_secret(m, "first secret");
-        member.api = std::make_unique<Api>(member.world, n, AuthOptions{auth_token, kBcryptCostMin});
+        member.api = std::make_unique<Api>(member.world, n, ApiOptions{.auth = {auth_token, kBcryptCostMin}});
         ASSERT_EQ(member.api->open_auth(), Status());
         member.api->add_client_routes(member.router);
         member.server = std::make_unique<net::Server>(member.world, net::ServerOptions());

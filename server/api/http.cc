@@ -6,15 +6,50 @@
 
 #include "server/api/api.h"
 #include "server/api/pages.h"
+#include "server/api/proto_json.h"
 
 namespace fairlead::api {
 namespace {
 
-net::HttpResponse with_cors(net::HttpResponse response) {
-  response.headers.emplace_back("Access-Control-Allow-Headers", "accept, content-type, authorization");
-  response.headers.emplace_back("Access-Control-Allow-Methods", "POST, GET, OPTIONS, PUT, DELETE");
-  response.headers.emplace_back("Access-Control-Allow-Origin", "*");
-  return response;
+// Adds headers to whatever is answered.
+class HeaderReply final : public net::HttpReply {
+ public:
+  HeaderReply(net::HttpReplyPtr reply, net::HttpHeaders headers)
+      : reply_(std::move(reply)), headers_(std::move(headers)) {}
+  void send(net::HttpResponse response) override { reply_->send(with(std::move(response))); }
+  void send_head(net::HttpResponse head) override { reply_->send_head(with(std::move(head))); }
+  void send_chunk(Bytes chunk) override { reply_->send_chunk(std::move(chunk)); }
+  void end() override { reply_->end(); }
+  size_t queued_bytes() const override { return reply_->queued_bytes(); }
+  bool alive() const override { return reply_->alive(); }
+  void on_gone(std::function<void()> callback) override { reply_->on_gone(std::move(callback)); }
+
+ private:
+  net::HttpResponse with(net::HttpResponse response) {
+    response.headers.insert(response.headers.begin(), headers_.begin(), headers_.end());
+    return response;
+  }
+  net::HttpReplyPtr reply_;
+  net::HttpHeaders headers_;
+};
+
+bool allowed(const std::set<std::string>& list, std::string_view name) {
+  return list.empty() || list.contains("*") || list.contains(std::string(name));
+}
+
+// Without the port, as Go's httputil cuts it.
+std::string_view host_of(std::string_view header) {
+  if (header.starts_with('[')) return header.substr(0, header.find(']')).substr(1);
+  return header.substr(0, header.find(':'));
+}
+
+std::string unknown_host_text(std::string_view host) {
+  return "\nfairlead received your request, but the Host header was unrecognized.\n\nTo fix this, choose one of the "
+         "following options:\n- Enable TLS, then any HTTPS request will be allowed.\n- Add the hostname you want to "
+         "use "
+         "to the whitelist in settings.\n  - e.g. etcd --host-whitelist " +
+         json_quote(host) +
+         "\n\nThis requirement has been added to help prevent \"DNS Rebinding\" attacks (CVE-2018-5702).\n";
 }
 
 struct Check {
@@ -32,30 +67,71 @@ net::HttpResponse page_not_found() {
   return r;
 }
 
-Api::Api(const io::World& world, node::Node& node, const AuthOptions& auth)
+Api::Api(const io::World& world, node::Node& node, ApiOptions options)
     : world_(world),
       node_(node),
-      auth_options_(auth),
+      options_(std::move(options)),
       identities_(world, node),
-      passwords_(world, auth.bcrypt_cost),
-      started_at_(world.loop->now()) {}
+      passwords_(world, options_.auth.bcrypt_cost),
+      started_at_(world.loop->now()) {
+  watch_for_a_leader();
+}
+
+Api::~Api() { world_.loop->cancel_timer(leader_timer_); }
 
 void Api::add_client_routes(net::Router& router) {
-  router.set_gate([this](std::string_view path) { return served_here(path); });
+  router.set_guard([this](net::ServerCall& call, const net::Router::Route&, const Bytes* request) {
+    return admit_call(call, request);
+  });
   add_kv(router);
   add_watch(router);
   add_lease(router);
   add_cluster(router);
   add_probe(router);
   add_maintenance(router);
+  add_lock(router);
+  add_election(router);
+  add_health(router);
+  add_reflection(router);
   add_auth(router);
   guard(router);  // after the last method
-  add_metrics_routes(router);
+  add_client_pages(router, router);
+}
+
+void Api::add_client_pages(net::Router& pages, net::Router& methods) {
+  pages.set_http([this, &methods](net::HttpRequest request, net::HttpReplyPtr reply) {
+    handle_client_http(methods, std::move(request), std::move(reply));
+  });
 }
 
 void Api::add_metrics_routes(net::Router& router) {
   router.set_http(
       [this](net::HttpRequest request, net::HttpReplyPtr reply) { handle_http(std::move(request), std::move(reply)); });
+}
+
+// The client port: whose Host and Origin are asked about, then the gateway or a page.
+void Api::handle_client_http(net::Router& router, net::HttpRequest request, net::HttpReplyPtr reply) {
+  std::string_view host = host_of(request.header("host"));
+  if (!request.secure && !allowed(options_.host_whitelist, host)) {
+    world_.log->warn("rejecting HTTP request to prevent DNS rebinding attacks", {{"host", host}});
+    return reply->send(net::HttpResponse::text(421, unknown_host_text(host)));
+  }
+  std::string origin = allowed(options_.cors, "*") ? "*" : std::string(request.header("origin"));
+  if (origin == "*" || allowed(options_.cors, origin)) {
+    reply = std::make_unique<HeaderReply>(
+        std::move(reply), net::HttpHeaders{{"Access-Control-Allow-Headers", "accept, content-type, authorization"},
+                                           {"Access-Control-Allow-Methods", "POST, GET, OPTIONS, PUT, DELETE"},
+                                           {"Access-Control-Allow-Origin", origin}});
+  }
+  if (request.method == "OPTIONS") return reply->send(net::HttpResponse::text(200, ""));
+  bool gateway = options_.gateway_enabled && is_gateway_path(request.path);
+  // A certificate's name would be silently ignored there: nobody should believe otherwise.
+  if (gateway && !request.peer_common_name.empty() && node_.auth().enabled())
+    return reply->send(net::HttpResponse::text(400,
+                                               "CommonName of client sending a request against gateway will be ignored "
+                                               "and not used as expected\n"));
+  if (gateway) return serve_gateway(world_, router, options_.gateway, std::move(request), std::move(reply));
+  handle_http(std::move(request), std::move(reply));
 }
 
 void Api::handle_http(net::HttpRequest request, net::HttpReplyPtr reply) {
@@ -64,10 +140,10 @@ void Api::handle_http(net::HttpRequest request, net::HttpReplyPtr reply) {
   if (known && request.method != "GET" && request.method != "HEAD") {
     net::HttpResponse r = net::HttpResponse::text(405, "Method Not Allowed\n");
     r.headers.emplace_back("Allow", "GET");
-    return reply->send(with_cors(std::move(r)));
+    return reply->send(std::move(r));
   }
   if (request.path == "/health") return health(request, std::move(reply));
-  if (request.path == "/version") return reply->send(with_cors(net::HttpResponse::json(200, version_body())));
+  if (request.path == "/version") return reply->send(net::HttpResponse::json(200, version_body()));
   if (request.path == "/metrics") {
     net::HttpResponse r = net::HttpResponse::text(200, metrics_text());
     r.content_type = "text/plain; version=0.0.4; charset=utf-8";
@@ -75,7 +151,7 @@ void Api::handle_http(net::HttpRequest request, net::HttpReplyPtr reply) {
   }
   if (request.path == "/livez" || request.path.starts_with("/livez/")) return checks(request, std::move(reply), false);
   if (request.path == "/readyz" || request.path.starts_with("/readyz/")) return checks(request, std::move(reply), true);
-  reply->send(with_cors(page_not_found()));
+  reply->send(page_not_found());
 }
 
 void Api::health(const net::HttpRequest& request, net::HttpReplyPtr reply) {
@@ -89,7 +165,7 @@ void Api::health(const net::HttpRequest& request, net::HttpReplyPtr reply) {
         net::HttpResponse::text(ok ? 200 : 503, std::string("{\"health\":\"") + (ok ? "true" : "false") +
                                                     "\",\"reason\":\"" + reason + "\"}" + (ok ? "" : "\n"));
     if (!ok) r.headers.emplace_back("X-Content-Type-Options", "nosniff");
-    shared->send(with_cors(std::move(r)));
+    shared->send(std::move(r));
   };
   if (std::string reason = alarm_reason(request.query_values("exclude")); !reason.empty()) return answer(reason);
   if (!local && !node_.has_leader()) return answer("RAFT NO LEADER");
@@ -159,7 +235,7 @@ void Api::checks(const net::HttpRequest& request, net::HttpReplyPtr reply, bool 
     if ((ready || !check.ready_only) && (only.empty() || only == check.name) &&
         std::find(excluded.begin(), excluded.end(), check.name) == excluded.end())
       names.push_back(check.name);
-  if (names.empty() && !only.empty()) return reply->send(with_cors(page_not_found()));
+  if (names.empty() && !only.empty()) return reply->send(page_not_found());
   std::shared_ptr<net::HttpReply> shared(std::move(reply));
   auto answer = [this, shared, names, verbose, root](const Status& linearizable) {
     std::string lines;
@@ -178,7 +254,7 @@ void Api::checks(const net::HttpRequest& request, net::HttpReplyPtr reply, bool 
         net::HttpResponse::text(ok ? 200 : 503, ok ? (verbose ? lines + "ok\n" : "ok\n")
                                                    : lines + std::string(root.substr(1)) + " check failed\n");
     r.headers.emplace_back("X-Content-Type-Options", "nosniff");
-    shared->send(with_cors(std::move(r)));
+    shared->send(std::move(r));
   };
   bool needs_barrier = std::find(names.begin(), names.end(), "linearizable_read") != names.end();
   if (!needs_barrier) return answer(Status());

@@ -1,14 +1,84 @@
 // The KV service (etcdserverpb.KV). Range, Put, DeleteRange and Txn never touch generated messages.
+#include "base/codec.h"
 #include "server/api/api.h"
 #include "server/mvcc/types.h"
 
 namespace fairlead::api {
 namespace {
+
 constexpr io::Nanos kPhysicalPoll = 2 * io::kMillisecond;
-}
+constexpr size_t kStreamQueueMax = 4 << 20;  // unread bytes of a range stream before it waits
+constexpr size_t kStreamDrainMark = 1 << 20;
+
+// KV.RangeStream (etcd 3.7): messages with field 1 = a RangeResponse; the last carries header, more and count.
+class RangeStreamCall final : public net::CallHandler, public node::RangeSink {
+ public:
+  RangeStreamCall(Api& api, net::ServerCall& call) : api_(api), call_(&call) { call.set_drain_mark(kStreamDrainMark); }
+  ~RangeStreamCall() override { close(); }
+
+  void on_message(net::ServerCall& call, Bytes in) override {
+    if (have_request_) return call.finish({Code::kInternal, "a server stream has one request message"});
+    have_request_ = true;
+    mvcc::RangeRequest request;
+    Status status = decode(in.view(), request);
+    if (status.is_ok()) status = mvcc::check(request);
+    if (status.is_ok()) status = check_streamable(request);
+    if (!status.is_ok()) return call.finish(status);
+    request.sort_target = mvcc::SortTarget::kKey;  // without an order the target says nothing
+    Result<node::Caller> caller = api_.caller(call.ref());
+    if (!caller.is_ok()) return call.finish(caller.status());
+    id_ = api_.node().open_range(*caller, in, request, this);
+  }
+  void on_cancel(net::ServerCall&, const Status&) override { close(); }
+  void on_drained(net::ServerCall&) override {
+    if (id_ != 0) api_.node().resume_range(id_);
+  }
+
+  bool on_chunk(const mvcc::RangeResult& chunk) override {
+    send(encode_range_chunk(chunk));
+    return call_->queued_bytes() <= kStreamQueueMax;
+  }
+  void on_end(const Status& status, const mvcc::RangeResult* last) override {
+    id_ = 0;
+    if (!status.is_ok()) return call_->finish(status);
+    send(encode_range_response(api_.header(last->revision), *last));
+    call_->finish(Status());
+  }
+
+ private:
+  static Status check_streamable(const mvcc::RangeRequest& r) {
+    if (r.sort_order != mvcc::SortOrder::kNone &&
+        !(r.sort_order == mvcc::SortOrder::kAscend && r.sort_target == mvcc::SortTarget::kKey))
+      return {Code::kUnimplemented, "RangeStream does not support custom sort orders"};
+    if (r.min_mod_revision || r.max_mod_revision || r.min_create_revision || r.max_create_revision)
+      return {Code::kUnimplemented, "RangeStream does not support revision filters"};
+    return {};
+  }
+  void send(Bytes response) {
+    BytesBuilder head(1 + kVarintMax);
+    *head.data() = 1 << 3 | 2;
+    char* end = store_varint(head.data() + 1, response.size());
+    auto used = static_cast<size_t>(end - head.data());
+    call_->send_message({std::move(head).finish(used), std::move(response)});
+  }
+  void close() {
+    if (id_ != 0) api_.node().close_range(std::exchange(id_, 0));
+  }
+
+  Api& api_;
+  net::ServerCall* call_;
+  uint64_t id_ = 0;
+  bool have_request_ = false;
+};
+
+}  // namespace
 
 void Api::add_kv(net::Router& router) {
   router.add_unary("/etcdserverpb.KV/Range", [this](net::CallRef call, Bytes in) { range(std::move(call), in); });
+  router.add_stream("/etcdserverpb.KV/RangeStream", net::MethodKind::kServerStream,
+                    [this](net::ServerCall& call) -> std::unique_ptr<net::CallHandler> {
+                      return std::make_unique<RangeStreamCall>(*this, call);
+                    });
   router.add_unary("/etcdserverpb.KV/Put", [this](net::CallRef call, Bytes in) { put(std::move(call), in); });
   router.add_unary("/etcdserverpb.KV/DeleteRange",
                    [this](net::CallRef call, Bytes in) { delete_range(std::move(call), in); });

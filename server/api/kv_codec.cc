@@ -396,6 +396,12 @@ char* store_header_field(char* out, const Header& h) {
 }
 
 Bytes encode_range_response(const Header& h, const mvcc::RangeResult& r) { return encode(h, r); }
+Bytes encode_range_chunk(const mvcc::RangeResult& r) {
+  size_t size = key_values_size(r.kvs);
+  BytesBuilder builder(size);
+  store_key_values(builder.data(), 2, r.kvs);
+  return std::move(builder).finish(size);
+}
 Bytes encode_put_response(const Header& h, const mvcc::PutResult& r) { return encode(h, r); }
 Bytes encode_delete_range_response(const Header& h, const mvcc::DeleteRangeResult& r) { return encode(h, r); }
 Bytes encode_txn_response(const Header& h, const mvcc::TxnResult& r) { return encode(h, r); }

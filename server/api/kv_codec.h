@@ -33,6 +33,7 @@ Status decode(std::string_view in, mvcc::TxnRequest& out);
 Status decode(std::string_view in, mvcc::CompactRequest& out);
 
 Bytes encode_range_response(const Header& header, const mvcc::RangeResult& result);
+Bytes encode_range_chunk(const mvcc::RangeResult& result);  // keys only: no header, more or count
 Bytes encode_put_response(const Header& header, const mvcc::PutResult& result);
 Bytes encode_delete_range_response(const Header& header, const mvcc::DeleteRangeResult& result);
 Bytes encode_txn_response(const Header& header, const mvcc::TxnResult& result);

@@ -355,6 +355,10 @@ std::string Api::metrics_text() {
   add_network(page, node_, server_);
   add_tls(page, tls_sides_);
   add_grpc(page, client_router_);
+  for (const ClientVersion& v : client_versions_)
+    page.counter("etcd_server_client_requests_total", "The total number of client requests per client version.",
+                 static_cast<double>(v.calls),
+                 {{"type", v.unary ? "unary" : "stream"}, {"client_api_version", v.version}});
   page.counter("etcd_server_health_success", "The total number of successful health checks.",
                static_cast<double>(health_success_));
   page.counter("etcd_server_health_failures", "The total number of failed health checks.",

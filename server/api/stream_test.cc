@@ -185,5 +185,118 @@ TEST_F(SnapshotTest, ThereIsALimit) {
   EXPECT_EQ(refused, 1u);
 }
 
+template <typename Response>
+class Collector final : public net::ClientCallHandler {
+ public:
+  void on_message(net::ClientCall&, Bytes in) override {
+    Response response;
+    ASSERT_TRUE(response.ParseFromString(in.to_string()));
+    responses.push_back(std::move(response));
+  }
+  void on_end(net::ClientCall&, const Status& s) override { ended = s; }
+
+  std::vector<Response> responses;
+  std::optional<Status> ended;
+};
+
+// Chunks of one revision, in order; header, more and count come with the last.
+TEST_F(StreamTest, ARangeStreamIsTheRangeInChunks) {
+  constexpr int kKeys = 3000;
+  for (int i = 0; i < kKeys; ++i) {
+    char key[16];
+    snprintf(key, sizeof key, "k%05d", i);
+    ASSERT_TRUE(cluster_.put(0, key, std::string(100, 'v')).is_ok());
+  }
+  for (int64_t limit : {0, 25, kKeys}) {
+    Collector<etcdserverpb::RangeStreamResponse> stream;
+    cluster_.world().post(client_host_, [&] {
+      etcdserverpb::RangeRequest request;
+      request.set_key("k");
+      request.set_range_end("l");
+      request.set_limit(limit);
+      net::ClientCall& call = client_->open("/etcdserverpb.KV/RangeStream", &stream);
+      call.send_message(bytes_of(request));
+      call.half_close();
+    });
+    ASSERT_TRUE(cluster_.wait([&] { return stream.ended.has_value(); }));
+    EXPECT_TRUE(stream.ended->is_ok()) << stream.ended->message();
+    int64_t expected = limit == 0 ? kKeys : limit, seen = 0;
+    for (const auto& chunk : stream.responses) {
+      const etcdserverpb::RangeResponse& r = chunk.range_response();
+      bool last = &chunk == &stream.responses.back();
+      EXPECT_EQ(r.has_header(), last);
+      EXPECT_EQ(r.count(), last ? kKeys : 0);
+      EXPECT_EQ(r.more(), last && expected < kKeys);
+      for (const auto& kv : r.kvs()) {
+        char key[16];
+        snprintf(key, sizeof key, "k%05lld", static_cast<long long>(seen++));
+        EXPECT_EQ(kv.key(), key);
+      }
+    }
+    EXPECT_EQ(seen, expected);
+    EXPECT_GT(stream.responses.size(), 1u);
+    EXPECT_EQ(stream.responses[0].range_response().kvs_size(), 10) << "as etcd begins";
+  }
+}
+
+TEST_F(StreamTest, ARangeStreamRefusesWhatEtcdRefuses) {
+  for (bool sorted : {true, false}) {
+    Collector<etcdserverpb::RangeStreamResponse> stream;
+    cluster_.world().post(client_host_, [&] {
+      etcdserverpb::RangeRequest request;
+      request.set_key("k");
+      if (sorted) request.set_sort_order(etcdserverpb::RangeRequest::DESCEND);
+      if (!sorted) request.set_min_mod_revision(1);
+      net::ClientCall& call = client_->open("/etcdserverpb.KV/RangeStream", &stream);
+      call.send_message(bytes_of(request));
+      call.half_close();
+    });
+    ASSERT_TRUE(cluster_.wait([&] { return stream.ended.has_value(); }));
+    EXPECT_EQ(stream.ended->code(), Code::kUnimplemented);
+  }
+}
+
+// A revision that is larger than a client takes comes in several messages; all but the last say so.
+TEST_F(StreamTest, LargeRevisionsComeInFragmentsToThoseWhoAsk) {
+  WatchClient whole, split;
+  cluster_.world().post(client_host_, [&] {
+    for (WatchClient* w : {&whole, &split}) {
+      etcdserverpb::WatchRequest request;
+      request.mutable_create_request()->set_key("k");
+      request.mutable_create_request()->set_range_end("l");
+      request.mutable_create_request()->set_prev_kv(true);
+      request.mutable_create_request()->set_fragment(w == &split);
+      client_->open("/etcdserverpb.Watch/Watch", w).send_message(bytes_of(request));
+    }
+  });
+  ASSERT_TRUE(cluster_.wait([&] { return whole.responses.size() == 1 && split.responses.size() == 1; }));
+  // Less than a request may have; with the values before them the events of the second are more than a message may.
+  mvcc::TxnRequest txn;
+  std::vector<std::string> keys;
+  std::string value(340 << 10, 'v');
+  for (int i = 0; i < 4; ++i) keys.push_back("k" + std::to_string(i));
+  for (const std::string& key : keys) {
+    mvcc::PutRequest put;
+    put.key = key;
+    put.value = value;
+    txn.success.push_back(mvcc::RequestOp{put});
+  }
+  for (int round = 0; round < 2; ++round) {
+    bool done = false;
+    cluster_.in_turn(0, [&](node::Node& n) {
+      n.propose(node::Caller::cluster(), txn, [&](const Status& s, const mvcc::ApplyResult*) { done = s.is_ok(); });
+    });
+    ASSERT_TRUE(cluster_.wait([&] { return done; }));
+  }
+  ASSERT_TRUE(cluster_.wait([&] { return whole.responses.size() == 3 && split.responses.size() == 4; }));
+  EXPECT_EQ(whole.responses[2].events_size(), 4);
+  EXPECT_FALSE(whole.responses[2].fragment());
+  EXPECT_FALSE(split.responses[1].fragment());
+  EXPECT_EQ(split.responses[2].events_size() + split.responses[3].events_size(), 4);
+  EXPECT_TRUE(split.responses[2].fragment());
+  EXPECT_FALSE(split.responses[3].fragment());
+  client_.reset();  // before its handlers
+}
+
 }  // namespace
 }  // namespace fairlead::api

@@ -11,6 +11,7 @@ namespace {
 
 constexpr size_t kStreamQueueBytesMax = 4 << 20;   // above it the stream's watchers become cursors
 constexpr std::string_view kFirstKey("\0", 1);     // what an empty key means
+constexpr size_t kGrpcOverheadBytes = 512 * 1024;  // as etcd: room beside the request limit
 constexpr size_t kStreamDrainMarkBytes = 1 << 20;  // below it they go on
 
 char* store_field(char* p, int number, uint64_t value) {
@@ -21,9 +22,9 @@ char* store_field(char* p, int number, uint64_t value) {
 
 // WatchResponse up to its events (field 11, the last).
 size_t watch_head_bound(const Header& header, const mvcc::WatchMessage& m) {
-  return header_field_size(header) + 5 * (1 + kVarintMax) + m.cancel_reason.size();
+  return header_field_size(header) + 6 * (1 + kVarintMax) + m.cancel_reason.size();
 }
-char* store_watch_head(char* p, const Header& header, const mvcc::WatchMessage& m) {
+char* store_watch_head(char* p, const Header& header, const mvcc::WatchMessage& m, bool more_follows = false) {
   p = store_header_field(p, header);
   p = store_field(p, 2, static_cast<uint64_t>(m.watch_id));
   p = store_field(p, 3, m.created);
@@ -35,7 +36,7 @@ char* store_watch_head(char* p, const Header& header, const mvcc::WatchMessage& 
     std::memcpy(p, m.cancel_reason.data(), m.cancel_reason.size());
     p += m.cancel_reason.size();
   }
-  return p;
+  return store_field(p, 7, more_follows);
 }
 
 class WatchCall final : public net::CallHandler, public node::WatchSink {
@@ -70,6 +71,7 @@ class WatchCall final : public net::CallHandler, public node::WatchSink {
         create.watch_id = r.watch_id();
         create.prev_kv = r.prev_kv();
         create.progress_notify = r.progress_notify();
+        create.fragment = r.fragment();
         for (int filter : r.filters()) {
           create.no_put |= filter == etcdserverpb::WatchCreateRequest::NOPUT;
           create.no_delete |= filter == etcdserverpb::WatchCreateRequest::NODELETE;
@@ -108,6 +110,10 @@ class WatchCall final : public net::CallHandler, public node::WatchSink {
     size_t begin = 0;
     for (size_t i = 0; i < batch.messages.size(); ++i) {
       const mvcc::WatchMessage& m = batch.messages[i];
+      if (m.may_split && send_fragments(batch, m)) {
+        begin = ends_[i];
+        continue;
+      }
       parts_.clear();
       parts_.push_back(heads.slice(begin, ends_[i] - begin));
       begin = ends_[i];
@@ -162,6 +168,29 @@ class WatchCall final : public net::CallHandler, public node::WatchSink {
       return "rpc error: code = InvalidArgument desc = etcdserver: revision of auth store is old";
     if (why == mvcc::err_user_empty()) return "rpc error: code = InvalidArgument desc = etcdserver: user name is empty";
     return "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
+  }
+  // The events of a message that is too large for a client's limit, in several: all but the last say that more follows.
+  // False: it is not too large.
+  bool send_fragments(const mvcc::WatchBatch& batch, const mvcc::WatchMessage& m) {
+    size_t limit = api_.node().config().request_bytes_max + kGrpcOverheadBytes;
+    size_t total = 0;
+    for (size_t i = m.events_begin; i < m.events_end; ++i) total += batch.events[i].size();
+    if (total < limit || m.events_end - m.events_begin < 2) return false;
+    Header header = api_.header(m.revision);
+    for (size_t i = m.events_begin; i < m.events_end;) {
+      parts_.assign(1, Bytes());
+      size_t size = watch_head_bound(header, m);
+      do {
+        size += batch.events[i].size();
+        parts_.push_back(batch.events[i++]);
+      } while (i < m.events_end && size + batch.events[i].size() < limit);
+      BytesBuilder head(watch_head_bound(header, m));
+      char* end = store_watch_head(head.data(), header, m, i < m.events_end);
+      size_t used = static_cast<size_t>(end - head.data());
+      parts_[0] = std::move(head).finish(used);
+      call_->send_message(std::span<const Bytes>(parts_));
+    }
+    return true;
   }
 
   void leave() {

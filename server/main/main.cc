@@ -143,6 +143,26 @@ void print_header(std::string_view name, std::string_view value) {
           quoted.c_str());
 }
 
+std::set<std::string> split_names(const std::string& list) {
+  std::set<std::string> names;
+  for (size_t i = 0; i < list.size();) {
+    size_t comma = std::min(list.find(',', i), list.size());
+    if (comma > i) names.insert(list.substr(i, comma - i));
+    i = comma + 1;
+  }
+  return names;
+}
+
+api::ApiOptions api_options(const Options& o) {
+  api::ApiOptions a;
+  a.auth = {o.auth_token, static_cast<int>(o.bcrypt_cost)};
+  a.gateway_enabled = o.enable_grpc_gateway;
+  a.gateway.legacy_errors = o.fairlead_gateway_legacy_errors;
+  a.cors = split_names(o.cors);
+  a.host_whitelist = split_names(o.host_whitelist);
+  return a;
+}
+
 net::ServerOptions client_options(const Options& o) {
   net::ServerOptions s;
   s.message_bytes_max = static_cast<size_t>(o.max_request_bytes) + 512 * 1024;  // as etcd: room for the envelope
@@ -221,18 +241,19 @@ class Member {
       world_->loop().stop();
     });
     node_->set_on_removed([this] { stop("removed from the cluster"); });
-    api::AuthOptions auth{options_.auth_token, static_cast<int>(options_.bcrypt_cost)};
+    api::ApiOptions api_settings = api_options(options_);
+    api::AuthOptions& auth = api_settings.auth;
     if (auth.bcrypt_cost < api::kBcryptCostMin || auth.bcrypt_cost > api::kBcryptCostMax) {
       w_.log->warn("use default bcrypt cost instead of the invalid given cost",
                    {{"given-cost", auth.bcrypt_cost}, {"default-cost", api::kBcryptCostDefault}});
       auth.bcrypt_cost = api::kBcryptCostDefault;
     }
-    api_ = std::make_unique<api::Api>(w_, *node_, auth);
+    api_ = std::make_unique<api::Api>(w_, *node_, std::move(api_settings));
     if (Status s = api_->open_auth(); !s.is_ok()) return invalid_argument("--auth-token: " + std::string(s.message()));
     api_->add_client_routes(client_router_);
     if (!options_.listen_client_http_urls.empty()) {  // gRPC and pages apart
       client_router_.set_http(nullptr);
-      api_->add_metrics_routes(client_http_router_);
+      api_->add_client_pages(client_http_router_, client_router_);
     }
     api_->add_metrics_routes(metrics_router_);
     api_->add_peer_routes(peer_router_);

@@ -39,6 +39,9 @@ struct Options {
   int64_t grpc_keepalive_timeout_ms = 20'000;
   int64_t watch_progress_notify_interval_ms = 600'000;
   int64_t warning_apply_duration_ms = 100;
+  bool enable_grpc_gateway = true;
+  std::string cors = "*";
+  std::string host_whitelist = "*";
   // clustering
   std::string initial_advertise_peer_urls = "http://localhost:2380";
   std::string advertise_client_urls = "http://localhost:2379";
@@ -95,6 +98,7 @@ struct Options {
   int64_t fairlead_value_cache_bytes = 0;   // 0: a quarter of the memory limit, at most 64 MiB
   int64_t fairlead_checkpoint_tail_bytes = 32 << 20;
   int64_t fairlead_log_segment_bytes = 64 << 20;
+  bool fairlead_gateway_legacy_errors = false;
 
   std::string feature_gates;
   std::string auto_compaction_mode = "periodic";

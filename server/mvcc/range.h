@@ -35,6 +35,7 @@ class RangeCursor {
 
   RangePage step(const RangeBudget& budget, const ColdRecords& values);
   bool done() const { return done_; }
+  bool counting() const { return counting_; }               // no more keys come: what is left is counted
   int64_t revision() const { return header_revision_; }     // for the header: the store's at open()
   int64_t read_revision() const { return read_revision_; }  // what is read; pin storage at this one
   int64_t count() const { return count_; }                  // valid when done

@@ -33,7 +33,7 @@ struct Watcher {
   uint64_t sequence = 0;
   std::string key, end;
   bool one_key = false, open = false;
-  bool prev_kv = false, no_put = false, no_delete = false, progress_notify = false;
+  bool prev_kv = false, no_put = false, no_delete = false, progress_notify = false, fragment = false;
   int64_t start = 0;        // no event before it
   int64_t asked_start = 0;  // as the client gave it
   State state = State::kLive;
@@ -120,6 +120,7 @@ struct WatchHub::Impl {
     if (w.whole.empty()) return;
     Stream& s = *w.stream;
     WatchMessage& m = message(s, w.id, keyspace->revision());
+    m.may_split = w.fragment;
     for (Bytes& event : w.whole) {
       s.out.bytes += event.size();
       s.out.events.push_back(std::move(event));
@@ -296,6 +297,7 @@ void WatchHub::create(StreamId stream, const WatchCreateRequest& r) {
   w->no_put = r.no_put;
   w->no_delete = r.no_delete;
   w->progress_notify = r.progress_notify;
+  w->fragment = r.fragment;
   w->start = r.start_revision > 0 ? r.start_revision : now + 1;
   w->asked_start = r.start_revision;
   w->id = r.watch_id;
@@ -428,6 +430,11 @@ bool WatchHub::Impl::synced(const Stream& s) const {
 void WatchHub::request_progress(StreamId stream) {
   Stream& s = *impl_->streams.at(stream);
   if (s.watchers.empty()) return;  // as etcd: nobody to answer for
+  // In its place among the stream's other answers where that can be.
+  if (impl_->synced(s)) {
+    impl_->message(s, kInvalidId, impl_->keyspace->revision());
+    return;
+  }
   s.progress_wanted = true;
   impl_->progress_waiting.insert(stream);
 }

@@ -49,6 +49,7 @@ struct WatchCreateRequest {
   bool no_put = false;  // filters
   bool no_delete = false;
   bool progress_notify = false;
+  bool fragment = false;  // messages of this watcher may be split by whoever sends them
 };
 
 // What a stream sends. Numbers for the response's fields; texts are etcd's.
@@ -57,6 +58,7 @@ struct WatchMessage {
   int64_t revision = 0;  // header.revision (0 on a cancel by compaction, as etcd sends it)
   bool created = false;
   bool canceled = false;
+  bool may_split = false;  // the watcher asked for `fragment`
   int64_t compact_revision = 0;
   std::string_view cancel_reason;  // a literal
   size_t events_begin = 0;         // into WatchBatch::events; none: begin == end

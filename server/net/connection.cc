@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "server/net/tls_stream.h"
+
 namespace fairlead::net {
 
 namespace {
@@ -28,6 +30,7 @@ Connection::Connection(Core& core, std::unique_ptr<io::Stream> stream, Router& r
       router_(router),
       stream_(std::move(stream)),
       peer_address_(stream_->peer_address()),
+      secure_(dynamic_cast<const TlsStream*>(stream_.get()) != nullptr),
       peer_common_name_(std::move(peer_common_name)),
       opened_(core.loop.now()),
       last_read_(opened_),
@@ -119,8 +122,8 @@ void Connection::flush() {
   if (dead() || blocked_) return;
   size_t written = 0;
   for (;;) {
-    bool more = false;
-    if (session_ && out_.size() < kFillBytes) more = session_->fill(out_);
+    // With enough at hand the session is not asked, and may have more.
+    bool more = session_ && (out_.size() >= kFillBytes || session_->fill(out_));
     if (out_.empty()) break;
     io::IoResult result = out_.flush(*stream_);
     core_.stats.sent_bytes += result.bytes;

@@ -32,6 +32,7 @@ class Connection final : public io::StreamHandler {
 
   Router& router() const { return router_; }
   const std::string& peer_address() const { return peer_address_; }
+  bool secure() const { return secure_; }  // TLS
   const std::string& peer_common_name() const { return peer_common_name_; }
   void pause_reading(bool paused) { stream_->pause_reading(paused); }
   io::Nanos last_read() const { return last_read_; }
@@ -53,6 +54,7 @@ class Connection final : public io::StreamHandler {
   std::unique_ptr<Session> session_;
   std::string first_;  // while sniffing
   std::string peer_address_;
+  bool secure_;
   std::string peer_common_name_;
   OutQueue out_;
   State state_ = State::kSniffing;

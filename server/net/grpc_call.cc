@@ -202,13 +202,15 @@ void GrpcCall::start() {
   ++core.stats.calls_total;
   if (!check_request()) return;
   ++route_->stats.started;
-  if (Status refused = session_->connection().router().admit(route_->path); !refused.is_ok()) return finish(refused);
   if (DeadlineEntry::deadline != 0) core.deadlines.add(*this);
   if (route_->kind == MethodKind::kUnary) return;
   // Streams take turns among themselves, so that a long one does not starve the others.
   nghttp2_extpri priority{NGHTTP2_EXTPRI_DEFAULT_URGENCY, 1};
   nghttp2_session_change_extpri_stream_priority(session_->h2(), stream_id_, &priority, 1);
   CallRef keep(this);
+  if (const Router::Guard& guard = session_->connection().router().guard()) {
+    if (Status s = guard(*this, *route_, nullptr); !s.is_ok()) return finish(s);
+  }
   std::unique_ptr<CallHandler> handler = route_->stream(*this);
   CHECK(handler || done_, "a stream method returns a handler or finishes the call");
   if (done_) {
@@ -317,6 +319,9 @@ void GrpcCall::dispatch() {
   size_t before = held_bytes();
   Bytes request = std::exchange(request_, Bytes());
   account_held(before);
+  if (const Router::Guard& guard = session_->connection().router().guard()) {
+    if (Status s = guard(*this, *route_, &request); !s.is_ok()) return finish(s);
+  }
   route_->unary(CallRef(this), std::move(request));
 }
 

@@ -27,6 +27,7 @@ struct HttpRequest {
   HttpHeaders headers;  // names in lower case
   std::string body;
   std::string peer_address;
+  bool secure = false;           // came over TLS
   std::string peer_common_name;  // as ServerCall::peer_common_name
 
   std::string_view header(std::string_view lower_case_name) const;  // first value, empty if absent

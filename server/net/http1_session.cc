@@ -283,6 +283,7 @@ HttpRequest Http1Session::take_request() {
   }
   request.body = std::move(message.body());
   request.peer_address = connection_.peer_address();
+  request.secure = connection_.secure();
   request.peer_common_name = connection_.peer_common_name();
   return request;
 }
@@ -410,11 +411,14 @@ bool Http1Session::on_eof() {
 }
 
 bool Http1Session::fill(OutQueue& out) {
-  for (Bytes& piece : out_) out.append(piece);
-  out_.clear();
-  if (out_.capacity() > 64) out_.shrink_to_fit();
-  out_bytes_ = 0;
-  return false;
+  size_t taken = 0;
+  for (; taken < out_.size() && out.size() < kFillBytes; ++taken) {
+    out_bytes_ -= out_[taken].size();
+    out.append(out_[taken]);
+  }
+  out_.erase(out_.begin(), out_.begin() + static_cast<ptrdiff_t>(taken));
+  if (out_.empty() && out_.capacity() > 64) out_.shrink_to_fit();
+  return !out_.empty();
 }
 
 Status Http1Session::sweep(io::Nanos now) {

@@ -50,16 +50,17 @@ class Router {
     MethodStats stats;
   };
 
+  // Asked before every call: an error ends it. For what holds for all methods (no leader, a learner). Unary calls are
+  // asked about when their request is complete; streams when their headers are, with `request` null.
+  using Guard = std::function<Status(ServerCall& call, const Route& route, const Bytes* request)>;
+
   void add_unary(std::string path, UnaryMethod method);
   void add_stream(std::string path, MethodKind kind, StreamMethod method);
+  void set_guard(Guard guard) { guard_ = std::move(guard); }
+  const Guard& guard() const { return guard_; }
   void set_http(HttpHandler handler) { http_ = std::move(handler); }
   // prefix: at most kRawPrefixMax bytes, not the start of an HTTP method or of another prefix.
   void add_raw(std::string prefix, RawProtocol protocol);
-
-  // Asked for every known method before its handler: an error ends the call.
-  using Gate = std::function<Status(std::string_view path)>;
-  void set_gate(Gate gate) { gate_ = std::move(gate); }
-  Status admit(std::string_view path) const { return gate_ ? gate_(path) : Status(); }
 
   Route* find(std::string_view path);
   std::string unknown_text(std::string_view path) const;  // grpc-go's words
@@ -73,8 +74,8 @@ class Router {
 
   std::vector<std::unique_ptr<Route>> routes_;
   std::unordered_map<std::string_view, Route*> by_path_;
+  Guard guard_;
   HttpHandler http_;
-  Gate gate_;
   std::vector<std::pair<std::string, RawProtocol>> raw_;
 };
 

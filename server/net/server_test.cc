@@ -339,6 +339,40 @@ TEST_F(Fixture, SlowReaderIsBackpressureNotMemory) {
   EXPECT_EQ(got.status, Status());
 }
 
+// A long answer over HTTP/1.1 to a client that reads slowly: what waits is counted, and all of it arrives.
+TEST_F(Fixture, SlowReaderOfAnHttpAnswerGetsAllOfIt) {
+  constexpr size_t kChunks = 30, kChunkBytes = 400 << 10;
+  std::shared_ptr<HttpReply> reply;
+  router.set_http([&](HttpRequest, HttpReplyPtr r) {
+    reply = std::move(r);
+    reply->send_head(HttpResponse::text(200, ""));
+    for (size_t i = 0; i < kChunks; ++i) reply->send_chunk(Bytes::copy(std::string(kChunkBytes, 'Q')));
+  });
+  start();
+  std::unique_ptr<PipeEnd> end = dial();
+  struct Quiet final : io::StreamHandler {
+    void on_readable() override {}
+    void on_writable() override {}
+  } quiet;
+  end->set_handler(&quiet);
+  end->pause_reading(true);  // it is read below, piece by piece
+  std::string_view request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+  end->writev({&request, 1});
+  loop.settle();
+  EXPECT_GT(reply->queued_bytes(), kChunks * kChunkBytes / 2);
+  size_t got = 0;
+  std::vector<char> buffer(100 << 10);
+  for (int rounds = 0; rounds < 100'000 && got < kChunks * kChunkBytes; ++rounds) {
+    io::IoResult read = end->read(buffer);
+    got += static_cast<size_t>(std::count(buffer.begin(), buffer.begin() + static_cast<ptrdiff_t>(read.bytes), 'Q'));
+    loop.settle();
+    if (read.bytes == 0) loop.advance(io::kMillisecond);
+  }
+  EXPECT_EQ(got, kChunks * kChunkBytes);
+  EXPECT_EQ(reply->queued_bytes(), size_t{0});
+  reply->end();
+}
+
 TEST_F(Fixture, PausedInputHoldsTheClientBack) {
   struct Slow final : CallHandler {
     void on_message(ServerCall& call, Bytes message) override {

@@ -70,7 +70,9 @@ constexpr io::Nanos kPinTimeout = 60 * io::kSecond;      // should checkpoints f
 constexpr io::Nanos kVersionInterval = 4 * io::kSecond;  // as etcd's
 constexpr size_t kVersionsSeenMax = 8;
 constexpr size_t kSnapshotLogFactorMax = 4;  // times its usual limit, the log may grow while a snapshot is on its way
-constexpr size_t kRangeDirectKeys = 1000;    // larger ranges go page by page
+constexpr size_t kStreamChunkBytes = 1536 << 10;  // of a range stream, about; as etcd's request limit
+constexpr size_t kStreamChunkKeysMax = 2000;
+constexpr size_t kRangeDirectKeys = 1000;  // larger ranges go page by page
 
 // The result lives until the callback returns. Null together with an error that is not apply's own.
 using ApplyDone = std::function<void(const Status& status, const mvcc::ApplyResult* result)>;
@@ -87,6 +89,16 @@ class WatchSink {
  public:
   virtual ~WatchSink() = default;
   virtual void on_batch(const mvcc::WatchBatch& batch) = 0;
+};
+
+// Reader of open_range(). Never called inside it.
+class RangeSink {
+ public:
+  virtual ~RangeSink() = default;
+  // Keys in order; revision, count and more are not set. False: no more until resume_range().
+  virtual bool on_chunk(const mvcc::RangeResult& chunk) = 0;
+  // The last chunk, with revision, count and more; or null and why.
+  virtual void on_end(const Status& status, const mvcc::RangeResult* last) = 0;
 };
 
 struct LeaseTimeToLive {
@@ -148,6 +160,10 @@ class Node {
   void read_txn(Bytes owner, mvcc::TxnRequest request, TxnReadDone done) {
     read_txn(Caller(), std::move(owner), std::move(request), std::move(done));
   }
+  // A range in chunks at one revision. The sink must stay until on_end() came or close_range() was called.
+  uint64_t open_range(const Caller& caller, Bytes owner, const mvcc::RangeRequest& request, RangeSink* sink);
+  void resume_range(uint64_t id);
+  void close_range(uint64_t id);
   // Once all that was acknowledged anywhere before this call is applied here.
   void barrier(Done done);
 
@@ -363,6 +379,7 @@ class Node {
   void serve_reads();
   void run_range(std::shared_ptr<RangeJob> job);
   void page_range(std::shared_ptr<RangeJob> job);
+  void stream_page(std::shared_ptr<RangeJob> job, mvcc::RangePage page);
   void finish_range_job(std::shared_ptr<RangeJob> job, const Status& status);
   void run_txn(std::shared_ptr<TxnJob> job);
   void fetch(const storage::Pin& pin, std::vector<mvcc::Position> missing, std::shared_ptr<mvcc::ColdRecords> into,

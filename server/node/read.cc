@@ -2,22 +2,9 @@
 // large ranges go page by page, one page a turn, at a pinned revision.
 #include "base/planted.h"
 #include "server/node/node.h"
+#include "server/node/range_job.h"
 
 namespace fairlead::node {
-
-struct Node::RangeJob {
-  uint64_t id = 0;
-  Caller caller;
-  Bytes owner;  // keeps the request's views alive
-  mvcc::RangeRequest request;
-  RangeDone done;
-  mvcc::ColdRecords cold;
-  mvcc::RangeResult result;
-  std::optional<mvcc::RangeCursor> cursor;
-  storage::Pin pin;  // with the cursor: its revision stays on disk
-  std::function<bool()> wanted;
-  bool over = false;
-};
 
 struct Node::TxnJob {
   uint64_t id = 0;
@@ -150,7 +137,7 @@ void Node::page_range(std::shared_ptr<RangeJob> job) {
     job->pin = store_->pin();
     if (job->id == 0) range_jobs_.emplace(job->id = next_job_++, job);
   }
-  mvcc::RangePage page = job->cursor->step({}, job->cold);
+  mvcc::RangePage page = job->cursor->step(job->budget(), job->cold);
   if (!page.missing.empty()) {
     // What is not flushed yet is in memory, so what is missing lies in the segments of now.
     job->pin = store_->pin();
@@ -162,6 +149,7 @@ void Node::page_range(std::shared_ptr<RangeJob> job) {
                  });
   }
   job->cold.clear();
+  if (job->sink) return stream_page(std::move(job), std::move(page));
   mvcc::KeyValues& all = job->result.kvs;
   std::move(page.kvs.items.begin(), page.kvs.items.end(), std::back_inserter(all.items));
   std::move(page.kvs.holds.begin(), page.kvs.holds.end(), std::back_inserter(all.holds));

@@ -1,0 +1,293 @@
+#include "ctl/client.h"
+
+#include <termios.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+
+#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_certificate_verifier.h>
+#include <grpcpp/security/tls_credentials_options.h>
+
+#include "ctl/exit.h"
+#include "ctl/go_format.h"
+
+namespace fairlead::ctl {
+namespace {
+
+using Clock = std::chrono::system_clock;
+
+std::string read_file(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) fail(kExitBadArgs, "open " + path + ": no such file or directory");
+  std::stringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+// Without its scheme; https and unixs say that it wants TLS.
+struct Endpoint {
+  std::string target;
+  bool secure = false;
+  bool plain = false;
+  std::string host;
+};
+
+Endpoint parse_endpoint(const std::string& text) {
+  Endpoint e;
+  std::string rest = text;
+  size_t scheme = text.find("://");
+  std::string name = scheme == std::string::npos ? "" : text.substr(0, scheme);
+  if (scheme != std::string::npos) rest = text.substr(scheme + 3);
+  e.secure = name == "https" || name == "unixs";
+  e.plain = name == "http" || name == "unix";
+  if (name == "unix" || name == "unixs") {
+    e.target = "unix:" + rest;
+    return e;
+  }
+  size_t slash = rest.find('/');
+  if (slash != std::string::npos) rest.resize(slash);
+  e.host = rest.starts_with('[') ? rest.substr(1, rest.find(']') - 1) : rest.substr(0, rest.rfind(':'));
+  e.target = "dns:///" + rest;
+  return e;
+}
+
+// A kind of call that is sent to nobody when the connection breaks first.
+bool not_sent(const grpc::Status& status) {
+  return status.error_code() == grpc::StatusCode::UNAVAILABLE &&
+         (status.error_message().find("failed to connect") != std::string::npos ||
+          status.error_message().find("Connection refused") != std::string::npos ||
+          status.error_message().find("empty address list") != std::string::npos);
+}
+
+const char* code_name(grpc::StatusCode code) {
+  static const char* kNames[] = {
+      "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
+      "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
+      "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
+      "DataLoss", "Unauthenticated"};
+  return code >= 0 && code <= 16 ? kNames[code] : "Unknown";
+}
+
+}  // namespace
+
+std::string ask_password(const std::string& prompt) {
+  fprintf(stderr, "%s", prompt.c_str());
+  termios before{}, silent{};
+  bool terminal = tcgetattr(0, &before) == 0;
+  if (terminal) {
+    silent = before;
+    silent.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+    tcsetattr(0, TCSANOW, &silent);
+  }
+  std::string line;
+  bool got = static_cast<bool>(std::getline(std::cin, line));
+  if (terminal) {
+    tcsetattr(0, TCSANOW, &before);
+    fprintf(stderr, "\n");
+  }
+  if (!got) fail(kExitError, "EOF");
+  return line;
+}
+
+std::string error_text(const grpc::Status& status) {
+  const std::string& text = status.error_message();
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED && !text.starts_with("etcdserver:"))
+    return "context deadline exceeded";
+  if (text.starts_with("etcdserver:")) return text;
+  return std::string("rpc error: code = ") + code_name(status.error_code()) + " desc = " + text;
+}
+
+bool is_etcd_error(const grpc::Status& status, std::string_view text) {
+  return status.error_message() == "etcdserver: " + std::string(text);
+}
+
+ClientOptions client_options(Context& context) {
+  auto& command = const_cast<Command&>(context.command());
+  // etcdctl refuses a variable and a flag for the same thing, because one of them would be ignored.
+  for (const Command* c = &command; c; c = c->parent())
+    for (const Flag& f : c->global_flags()) {
+      std::string name = "ETCDCTL_";
+      for (char ch : f.name) name += ch == '-' ? '_' : static_cast<char>(toupper(ch));
+      if (f.changed && getenv(name.c_str()))
+        fail(kExitError, "conflicting environment variable " + name + " is shadowed by the command-line flag --" +
+                             f.name + " (either unset the variable or leave the flag out)");
+    }
+  if (std::string e = command.set_from_environment("ETCDCTL"); !e.empty()) fail(kExitError, e);
+  if (context.on("debug"))
+    for (const Command* c = &command; c; c = c->parent())
+      for (const Flag& f : c->global_flags()) {
+        std::string name = "ETCDCTL_";
+        for (char ch : f.name) name += ch == '-' ? '_' : static_cast<char>(toupper(ch));
+        fprintf(stderr, "%s=%s\n", name.c_str(),
+                f.kind == Kind::kList ? ("[" + f.value + "]").c_str() : f.value.c_str());
+      }
+  ClientOptions o;
+  for (std::string& e : context.list("endpoints")) {
+    e.erase(0, e.find_first_not_of(' '));
+    e.erase(e.find_last_not_of(' ') + 1);
+    o.endpoints.push_back(e);
+  }
+  if (std::string domain = context.text("discovery-srv"); !domain.empty()) {
+    std::vector<std::string> found =
+        discover_endpoints(domain, context.text("discovery-srv-name"), context.on("insecure-discovery"));
+    if (!found.empty()) o.endpoints = found;
+    if (!context.on("insecure-discovery")) o.tls.server_name = domain;
+  }
+  o.dial_timeout_nanos = context.nanos("dial-timeout");
+  o.command_timeout_nanos = context.nanos("command-timeout");
+  o.keepalive_time_nanos = context.nanos("keepalive-time");
+  o.keepalive_timeout_nanos = context.nanos("keepalive-timeout");
+  o.request_bytes_max = static_cast<int>(context.number("max-request-bytes"));
+  o.reply_bytes_max = static_cast<int>(context.number("max-recv-bytes"));
+  for (const char* flag : {"cert", "key", "cacert"})
+    if (context.given(flag) && context.text(flag).empty())
+      fail(kExitBadArgs, std::string("empty string is passed to --") + flag + " option");
+  o.tls.cert = context.text("cert");
+  o.tls.key = context.text("key");
+  o.tls.cacert = context.text("cacert");
+  o.tls.insecure_transport = context.on("insecure-transport");
+  o.tls.skip_verify = context.on("insecure-skip-tls-verify");
+  o.token = context.text("auth-jwt-token");
+  std::string user = context.text("user");
+  if (o.token.empty() && !user.empty()) {
+    o.user = user;
+    o.password = context.text("password");
+    if (o.password.empty()) {
+      size_t colon = user.find(':');
+      o.user = user.substr(0, colon);
+      o.password = colon == std::string::npos ? ask_password("Password: ") : user.substr(colon + 1);
+    }
+  }
+  return o;
+}
+
+Client::Client(ClientOptions options) : options_(std::move(options)) {
+  if (options_.endpoints.empty()) fail(kExitBadArgs, "etcdclient: no available endpoints");
+  for (const std::string& endpoint : options_.endpoints) channels_.push_back(make_channel(endpoint));
+  if (!options_.user.empty()) log_in();
+}
+
+std::shared_ptr<grpc::Channel> Client::make_channel(const std::string& endpoint) {
+  Endpoint e = parse_endpoint(endpoint);
+  const TlsOptions& tls = options_.tls;
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(options_.reply_bytes_max > 0 ? options_.reply_bytes_max : -1);
+  arguments.SetMaxSendMessageSize(options_.request_bytes_max > 0 ? options_.request_bytes_max : 2 * 1024 * 1024);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS,
+                   static_cast<int>(std::max<int64_t>(options_.keepalive_time_nanos / 1'000'000, 10'000)));
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(options_.keepalive_timeout_nanos / 1'000'000));
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
+  bool secure = e.secure || (!e.plain && (tls.given() || !tls.insecure_transport));
+  if (secure && tls.skip_verify) {
+    grpc::experimental::TlsChannelCredentialsOptions o;
+    o.set_verify_server_certs(false);
+    o.set_check_call_host(false);
+    o.set_certificate_verifier(std::make_shared<grpc::experimental::NoOpCertificateVerifier>());
+    if (!tls.cert.empty()) {
+      std::vector<grpc::experimental::IdentityKeyCertPair> pair{{read_file(tls.key), read_file(tls.cert)}};
+      o.set_certificate_provider(std::make_shared<grpc::experimental::StaticDataCertificateProvider>("", pair));
+      o.watch_identity_key_cert_pairs();
+    }
+    credentials = grpc::experimental::TlsCredentials(o);
+  } else if (secure) {
+    grpc::SslCredentialsOptions o;
+    if (!tls.cacert.empty()) o.pem_root_certs = read_file(tls.cacert);
+    if (!tls.cert.empty()) {
+      o.pem_cert_chain = read_file(tls.cert);
+      o.pem_private_key = read_file(tls.key);
+    }
+    credentials = grpc::SslCredentials(o);
+    if (!tls.server_name.empty()) arguments.SetSslTargetNameOverride(tls.server_name);
+  }
+  return grpc::CreateCustomChannel(e.target, credentials, arguments);
+}
+
+// The first endpoint that is connected, or connects in time; all are tried at once.
+std::shared_ptr<grpc::Channel> Client::connected(Clock::time_point until) {
+  while (true) {
+    for (size_t i = 0; i < channels_.size(); ++i) {
+      size_t k = (at_ + i) % channels_.size();
+      if (channels_[k]->GetState(true) == GRPC_CHANNEL_READY) {
+        at_ = k;
+        return channels_[k];
+      }
+    }
+    if (Clock::now() >= until) return nullptr;
+    if (channels_.size() == 1) {
+      channels_[0]->WaitForStateChange(channels_[0]->GetState(false), until);
+    } else {
+      usleep(2000);
+    }
+  }
+}
+
+std::shared_ptr<grpc::Channel> Client::connected_channel() {
+  return connected(Clock::now() + std::chrono::nanoseconds(options_.dial_timeout_nanos));
+}
+
+void Client::prepare(grpc::ClientContext& context, bool timed, bool require_leader) {
+  if (timed && options_.command_timeout_nanos > 0)
+    context.set_deadline(Clock::now() + std::chrono::nanoseconds(options_.command_timeout_nanos));
+  const std::string& token = options_.token.empty() ? token_ : options_.token;
+  if (!token.empty()) context.AddMetadata("token", token);
+  context.AddMetadata("client-api-version", "3.7");
+  if (require_leader) context.AddMetadata("hasleader", "true");
+}
+
+grpc::Status Client::attempt(const Attempt& call, bool idempotent, bool timed) {
+  auto until = timed && options_.command_timeout_nanos > 0
+                   ? Clock::now() + std::chrono::nanoseconds(options_.command_timeout_nanos)
+                   : Clock::time_point::max();
+  bool renewed = false;
+  while (true) {
+    std::shared_ptr<grpc::Channel> channel = connected(until);
+    if (!channel) return {grpc::StatusCode::DEADLINE_EXCEEDED, "context deadline exceeded"};
+    grpc::ClientContext context;
+    prepare(context, false);
+    if (until != Clock::time_point::max()) context.set_deadline(until);
+    grpc::Status status = call(channel, &context);
+    if (status.ok() || Clock::now() >= until) return status;
+    // A token may have run out, or rights have changed since it was given.
+    if (!renewed && !options_.user.empty() &&
+        (is_etcd_error(status, "invalid auth token") || is_etcd_error(status, "revision of auth store is old"))) {
+      renewed = true;
+      log_in();
+      continue;
+    }
+    if (status.error_code() != grpc::StatusCode::UNAVAILABLE || (!idempotent && !not_sent(status))) return status;
+    at_ = (at_ + 1) % channels_.size();
+    usleep(25'000);
+  }
+}
+
+void Client::log_in() {
+  pb::AuthenticateRequest request;
+  request.set_name(options_.user);
+  request.set_password(options_.password);
+  pb::AuthenticateResponse reply;
+  token_.clear();
+  std::string user = std::exchange(options_.user, "");
+  grpc::Status status = call<pb::Auth>(&pb::Auth::Stub::Authenticate, request, &reply, true);
+  options_.user = user;
+  if (status.ok()) {
+    token_ = reply.token();
+  } else if (!is_etcd_error(status, "authentication is not enabled")) {
+    fail(kExitBadConnection, error_text(status));
+  }
+}
+
+Client make_client(Context& context) { return Client(client_options(context)); }
+Client make_client(Context& context, const std::string& endpoint) {
+  ClientOptions o = client_options(context);
+  o.endpoints = {endpoint};
+  return Client(std::move(o));
+}
+
+}  // namespace fairlead::ctl

@@ -1,0 +1,96 @@
+// The connection to a cluster: one gRPC channel per endpoint, tokens, deadlines, and a retry that is safe.
+//
+// A call goes to the first endpoint that connects, beginning with the one that answered last. A read that fails with
+// Unavailable is tried at the next endpoint until the deadline; a write only while it cannot have been sent, because
+// nobody knows what became of one that was.
+//
+// Threads: any; a Client is used by one at a time but for streams, which may each have a thread.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ctl/command.h"
+#include "proto/rpc.grpc.pb.h"
+
+namespace fairlead::ctl {
+
+namespace pb = etcdserverpb;
+
+struct TlsOptions {
+  std::string cert, key, cacert;  // files
+  std::string server_name;
+  bool insecure_transport = true;
+  bool skip_verify = false;
+  bool given() const { return !cert.empty() || !key.empty() || !cacert.empty() || !server_name.empty(); }
+};
+
+struct ClientOptions {
+  std::vector<std::string> endpoints;
+  TlsOptions tls;
+  std::string user, password, token;
+  int64_t dial_timeout_nanos = 2'000'000'000;
+  int64_t command_timeout_nanos = 5'000'000'000;  // 0: none
+  int64_t keepalive_time_nanos = 2'000'000'000;
+  int64_t keepalive_timeout_nanos = 6'000'000'000;
+  int request_bytes_max = 0;  // 0: 2 MiB
+  int reply_bytes_max = 0;    // 0: no limit
+};
+
+// From the global flags and ETCDCTL_*; ends the program on bad ones, as etcdctl does. Asks for a password where needed.
+ClientOptions client_options(Context& context);
+
+// Ends the program where the domain has no records. Endpoints without TLS only if `insecure`.
+std::vector<std::string> discover_endpoints(const std::string& domain, const std::string& service, bool insecure);
+
+std::string ask_password(const std::string& prompt);
+
+// How a failed call reads: etcd's own text, or "rpc error: code = ... desc = ..." as grpc-go words others.
+std::string error_text(const grpc::Status& status);
+bool is_etcd_error(const grpc::Status& status, std::string_view text);
+
+class Client {
+ public:
+  explicit Client(ClientOptions options);  // logs in where there is a user; ends the program if that fails
+
+  const ClientOptions& options() const { return options_; }
+  const std::vector<std::string>& endpoints() const { return options_.endpoints; }
+
+  // Stub: pb::KV, pb::Lease, ...; call: &pb::KV::Stub::Range. Without a deadline when `timed` is false.
+  template <typename Service, typename Request, typename Reply>
+  grpc::Status call(grpc::Status (Service::Stub::*method)(grpc::ClientContext*, const Request&, Reply*),
+                    const Request& request, Reply* reply, bool idempotent, bool timed = true) {
+    return attempt(
+        [&](const std::shared_ptr<grpc::Channel>& channel, grpc::ClientContext* context) {
+          return (*Service::NewStub(channel).*method)(context, request, reply);
+        },
+        idempotent, timed);
+  }
+
+  // For streams: a connected channel, or null after the dial timeout; and a context with the token.
+  std::shared_ptr<grpc::Channel> connected_channel();
+  void prepare(grpc::ClientContext& context, bool timed, bool require_leader = false);
+
+ private:
+  using Attempt = std::function<grpc::Status(const std::shared_ptr<grpc::Channel>&, grpc::ClientContext*)>;
+  grpc::Status attempt(const Attempt& call, bool idempotent, bool timed);
+  std::shared_ptr<grpc::Channel> make_channel(const std::string& endpoint);
+  std::shared_ptr<grpc::Channel> connected(std::chrono::system_clock::time_point until);
+  void log_in();
+
+  ClientOptions options_;
+  std::vector<std::shared_ptr<grpc::Channel>> channels_;
+  size_t at_ = 0;
+  std::string token_;
+};
+
+// A client of the global flags.
+Client make_client(Context& context);
+// The same for one endpoint only.
+Client make_client(Context& context, const std::string& endpoint);
+
+}  // namespace fairlead::ctl

@@ -1,0 +1,75 @@
+// fairleadctl, also as etcdctl: the verbs and the flags that all of them share.
+#include <signal.h>
+
+#include <cstdio>
+
+#include "ctl/verbs.h"
+
+namespace fairlead::ctl {
+namespace {
+
+constexpr const char* kEtcdctlVersion = "3.7.1";
+constexpr const char* kApiVersion = "3.7";
+
+void add_globals(Command& root) {
+  root.global(Kind::kList, "endpoints", "127.0.0.1:2379", "gRPC endpoints")
+      .global(Kind::kBool, "debug", "false", "enable client-side debug logging")
+      .global(Kind::kString, "write-out", "simple", "set the output format (fields, json, protobuf, simple, table)",
+              'w')
+      .global(Kind::kBool, "hex", "false", "print byte strings as hex encoded strings")
+      .global(Kind::kDuration, "dial-timeout", "2s", "dial timeout for client connections")
+      .global(Kind::kDuration, "command-timeout", "5s", "timeout for short running command (excluding dial timeout)")
+      .global(Kind::kDuration, "keepalive-time", "2s", "keepalive time for client connections")
+      .global(Kind::kDuration, "keepalive-timeout", "6s", "keepalive timeout for client connections")
+      .global(Kind::kInt, "max-request-bytes", "0",
+              "client-side request send limit in bytes (if 0, it defaults to 2.0 MiB (2 * 1024 * 1024).)")
+      .global(Kind::kInt, "max-recv-bytes", "0",
+              "client-side response receive limit in bytes (if 0, it defaults to \"math.MaxInt32\")")
+      .global(Kind::kBool, "insecure-transport", "true", "disable transport security for client connections")
+      .global(Kind::kBool, "insecure-skip-tls-verify", "false",
+              "skip server certificate verification (CAUTION: this option should be enabled only for testing purposes)")
+      .global(Kind::kBool, "insecure-discovery", "true", "accept insecure SRV records describing cluster endpoints")
+      .global(Kind::kString, "discovery-srv", "", "domain name to query for SRV records describing cluster endpoints",
+              'd')
+      .global(Kind::kString, "discovery-srv-name", "", "service name to query when using DNS discovery")
+      .global(Kind::kString, "cert", "", "identify secure client using this TLS certificate file")
+      .global(Kind::kString, "key", "", "identify secure client using this TLS key file")
+      .global(Kind::kString, "cacert", "", "verify certificates of TLS-enabled secure servers using this CA bundle")
+      .global(Kind::kString, "auth-jwt-token", "",
+              "JWT token used for authentication (if this option is used, --user and --password should not be set)")
+      .global(Kind::kString, "user", "", "username[:password] for authentication (prompt if password is not supplied)")
+      .global(Kind::kString, "password", "",
+              "password for authentication (if this option is used, --user option shouldn't include password)");
+}
+
+void add_all(Command& root) {
+  add_globals(root);
+  add_kv_verbs(root);
+  add_txn_verb(root);
+  add_watch_verb(root);
+  add_lease_verbs(root);
+  add_endpoint_verbs(root);
+  add_member_verbs(root);
+  add_auth_verbs(root);
+  add_lock_verbs(root);
+  add_mirror_verb(root);
+  add_completion_verb(root);
+  root.add("version", "Prints the version of etcdctl",
+           [](Context&) { printf("etcdctl version: %s\nAPI version: %s\n", kEtcdctlVersion, kApiVersion); });
+  root.add("options", "Show the global command-line flags", [&root](Context&) {
+    printf("The following options can be passed to any command:\n\n%s",
+           Command::flag_lines(root.global_flags()).c_str());
+  });
+}
+
+}  // namespace
+}  // namespace fairlead::ctl
+
+int main(int argc, char** argv) {
+  signal(SIGPIPE, SIG_IGN);
+  std::string name = argv[0];
+  name = name.substr(name.rfind('/') + 1);
+  fairlead::ctl::Command root(name, "The tool for people: reads, writes and looks after a cluster.");
+  fairlead::ctl::add_all(root);
+  return root.execute({argv + 1, argv + argc});
+}

@@ -1,0 +1,259 @@
+#!/usr/bin/env python3
+"""fairleadctl beside etcdctl: each verb in each format, each tool at a fresh server of its own; equal output and exit
+code after masking. The list of verbs is read from etcdctl's own help."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from pair import etcd_binary, fairlead_binary, run_tests, server, wait_for
+
+FORMATS = ["simple", "fields", "json", "protobuf", "table"]
+# Ours under the original's name, as people install it.
+LINK = os.path.join(tempfile.mkdtemp(prefix="ctl-"), "etcdctl")
+os.symlink(os.path.join(os.environ["FAIRLEAD_BIN"], "fairleadctl"), LINK)
+TOOLS = {"etcdctl": etcd_binary("etcdctl"), "fairleadctl": LINK}
+
+# Lines in order; each runs once per format, so what they find grows from round to round, equally for both tools.
+# $ROUND is the round, to make names of its own. A tuple has standard input besides.
+LINES = [
+    "put foo bar", "put foo bar2 --prev-kv", "put foo --ignore-value", ("put foo", "from stdin"), "put", "put foo a b --lease=xyz",
+    "put leased v --lease=7fffffffffffffff", "put foo v --ignore-lease", "put -- --dash value", ("put empty", ""),
+    "get foo", "get foo --hex", "get foo --print-value-only", "get --prefix f --keys-only", "get f g", "get --from-key f --limit 2",
+    "get '' --prefix --sort-by MODIFY --order DESCEND", "get foo --rev 2", "get foo --rev 99999", "get foo --count-only",
+    "get foo --consistency s", "get foo --consistency x", "get foo --order up", "get foo --sort-by color", "get", "get a b --prefix",
+    "get foo --prefix --from-key", "get foo --keys-only --count-only", "get foo --stream", "get '' --prefix --stream --limit 1",
+    "get foo --min-mod-rev 1 --max-mod-rev 2", "get foo --min-create-rev 3 --max-create-rev 2", "get nothing",
+    ("txn", "mod(\"foo\") > \"0\"\nvalue(\"foo\") = \"nope\"\n\nput a b\n\nget foo\nput c 'd e'\ndel c --prev-kv\n\n"),
+    ("txn", "create(\"new$ROUND\") = \"0\"\n\nput new$ROUND v\nget new --prefix\n\n\n"), ("txn -i", "\n\n\n"),
+    ("txn", "bad line\n\n\n\n"), ("txn", "\nnonsense\n\n"), ("txn", "\n"), "txn extra",
+    "del foo --prev-kv", "del foo", "del a b --range", "del --prefix new", "del", "del a b c", "del x --prefix --from-key",
+    "compaction 2", "compaction 2", "compaction 99999", "compaction x", "compaction", "compaction 3 --physical",
+    "lease grant 600", "lease grant x", "lease grant", "lease grant 99999999999", "lease list", "lease list extra",
+    "lease timetolive 1234", "lease revoke 1234", "lease revoke zz", "lease revoke", "lease keep-alive 1234 --once",
+    "lease timetolive", "lease timetolive 12 --keys",
+    "member list", "member list --hex", "member list --consistency s", "member add", "member add a b", "member add m1",
+    "member add m1 --peer-urls=nourl", "member remove 1234", "member remove", "member remove zz", "member update 1234",
+    "member update 1234 --peer-urls=http://127.0.0.1:1", "member promote 1234", "member promote",
+    "endpoint status", "endpoint status --cluster", "endpoint health", "endpoint health --cluster", "endpoint hashkv",
+    "endpoint hashkv --rev 99999", "endpoint health --endpoints 127.0.0.1:1 --command-timeout 300ms",
+    "alarm list", "alarm disarm", "alarm list x", "defrag", "defrag --cluster", "move-leader", "move-leader zz", "move-leader 1234",
+    "downgrade validate 3.6", "downgrade validate", "downgrade validate nonsense", "downgrade enable", "downgrade cancel",
+    "snapshot save $WORK/snap$ROUND", "snapshot save", "snapshot save /nowhere/x",
+    "role add r$ROUND", "role add r$ROUND", "role add", "role list", "role get r$ROUND", "role get nobody",
+    "role grant-permission r$ROUND readwrite k", "role grant-permission r$ROUND READ a b",
+    "role grant-permission r$ROUND write p --prefix", "role grant-permission r$ROUND read x --from-key",
+    "role grant-permission r$ROUND fly x", "role grant-permission r$ROUND read a b --prefix", "role grant-permission r$ROUND",
+    "role get r$ROUND", "role revoke-permission r$ROUND k", "role revoke-permission r$ROUND a b", "role revoke-permission r$ROUND zz",
+    "role revoke-permission r$ROUND p --prefix", "role revoke-permission r$ROUND", "role get root",
+    "user add u$ROUND:pw", "user add u$ROUND:pw", "user add :pw", "user add", "user add n$ROUND --no-password",
+    "user add v$ROUND --new-user-password pw", ("user add i$ROUND --interactive=false", "secret\n"), "user list", "user list x",
+    "user grant-role u$ROUND r$ROUND", "user grant-role u$ROUND nobody", "user grant-role u", "user get u$ROUND",
+    "user get u$ROUND --detail", "user get nobody", "user get", "user revoke-role u$ROUND r$ROUND", "user revoke-role u$ROUND r$ROUND",
+    ("user passwd u$ROUND --interactive=false", "new\n"), ("user passwd nobody --interactive=false", "new\n"), "user passwd",
+    "user delete u$ROUND", "user delete u$ROUND", "user delete", "role delete r$ROUND", "role delete r$ROUND", "role delete",
+    "auth status", "auth status x", "auth enable", "auth disable", "auth enable x", "auth disable x",
+    "lock", "lock l echo locked", "lock l false", "lock l no-such-program-here", "elect", "elect e", "elect e p x", "elect -l e p",
+    "version", "nosuch", "get --nosuch", "get -z", "get foo --limit x", "get foo --limit", "get foo -w nosuch",
+    "get foo --endpoints 127.0.0.1:1 --command-timeout 300ms", "get foo --user root:pw", "watch", "make-mirror",
+]
+
+MASKS = [
+    (re.compile(rb"(took = |took |\"took\":\")[0-9.a-z\xc2\xb5m]+"), rb"\1TOOK"),
+    (re.compile(rb"\"Took\" : \S+"), b"TOOK"),
+    (re.compile(rb"127\.0\.0\.1:[1-9][0-9]{3,5}"), b"ADDRESS"),
+    (re.compile(rb"\b[0-9a-f]{15,16}\b"), b"ID"),
+    (re.compile(rb"\b[0-9]{16,20}\b"), b"ID"),
+    (re.compile(rb"(\"cluster_id\"|\"member_id\"|\"ID\"|\"leader\"|\"memberID\"):(\"[0-9a-f]+\"|[0-9]+)"), rb"\1:ID"),
+    (re.compile(rb"(ClusterID|MemberID|Leader|ID)\" : \S+"), rb"\1 ID"),
+    (re.compile(rb"(raft_?(term|index|appliedindex)|db_?size(inuse)?|raftIndex|raftTerm|raftAppliedIndex|dbSize|dbSizeInUse)\":[0-9]+",
+                re.I), rb"\1"),
+    (re.compile(rb"\"(RaftTerm|RaftIndex|RaftAppliedIndex|DBSize|DBSizeInUse)\" : [0-9]+"), rb"\1"),
+    (re.compile(rb"/tmp/\S+/snap"), b"SNAP"),
+    (re.compile(rb"[0-9.]+ [kMG]?B, [0-9.]+ [kMG]?B, [0-9-]+%.*"), b"SIZES"),
+    (re.compile(rb" +"), b" "),
+    (re.compile("[─┬┐┘└┴┼├┤┌]+".encode()), b"-"),
+]
+
+
+def mask(text, line):
+    if line.startswith("endpoint status"):
+        text = re.sub(rb"[0-9.]+ [kMG]?B", b"SIZE", text)
+        text = re.sub(rb"[0-9-]+%", b"%", text)
+        text = re.sub("│ +[0-9]+ (?=│)".encode(), "│ N ".encode(), text)
+    if line.startswith("endpoint health"):
+        text = re.sub("[0-9.]+(ms|µs|s)\\b".encode(), b"TOOK", text)
+    for pattern, replacement in MASKS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def run(tool, s, line, work, round_, fmt, stdin=None, seconds=20):
+    words = [w.strip("'") if w != "''" else "" for w in
+             line.replace("$ROUND", round_).replace("$WORK", work).split()]
+    argv = [tool]
+    if "--endpoints" not in words:
+        argv += ["--endpoints", f"127.0.0.1:{s.client_port}"]
+    if fmt and "-w" not in words:
+        argv += ["-w", fmt]
+    done = subprocess.run(argv + words, input=(stdin or "").replace("$ROUND", round_).encode(), stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=seconds, env={"PATH": os.environ["PATH"], "HOME": work})
+    return done.returncode, done.stdout, done.stderr
+
+
+def difference(line, fmt, a, b):
+    if a[0] != b[0]:
+        return f"{line} -w {fmt}: exit code {a[0]}, ours {b[0]}\n  etcdctl {a[2][-200:]}\n  ours    {b[2][-200:]}"
+    if fmt == "protobuf":  # ids are bytes there: the length tells
+        same = abs(len(a[1]) - len(b[1])) <= 4
+    else:
+        same = mask(a[1], line) == mask(b[1], line)
+    if not same:
+        return f"{line} -w {fmt}:\n  etcdctl {mask(a[1], line)[:500]}\n  ours    {mask(b[1], line)[:500]}"
+    # Errors of the tool itself and of the server read the same; those of the network stack do not.
+    error = [re.search(rb"^Error: (.*)$", e, re.M) for e in (a[2], b[2])]
+    texts = [mask(e.group(1), line) if e else b"" for e in error]
+    own = [t for t in texts if b"context deadline" not in t and b"exec:" not in t]
+    if len(own) == 2 and own[0] != own[1]:
+        return f"{line} -w {fmt}: errors differ\n  etcdctl {texts[0]}\n  ours    {texts[1]}"
+    return None
+
+
+def test_each_verb_in_each_format():
+    differences, count = [], 0
+    for fmt in FORMATS:
+        with server(fairlead_binary()) as a, server(fairlead_binary()) as b:
+            work = os.path.dirname(a.log.name), os.path.dirname(b.log.name)
+            for entry in LINES:
+                line, stdin = entry if isinstance(entry, tuple) else (entry, None)
+                count += 1
+                theirs = run(TOOLS["etcdctl"], a, line, work[0], fmt[0], fmt, stdin)
+                ours = run(TOOLS["fairleadctl"], b, line, work[1], fmt[0], fmt, stdin)
+                if d := difference(line, fmt, theirs, ours):
+                    differences.append(d)
+    assert not differences, f"{len(differences)} of {count} lines differ:\n" + "\n".join(differences)
+
+
+def verbs(tool, path=()):
+    """Of the tool's help, recursively."""
+    text = subprocess.run([tool, *path, "--help"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10).stdout.decode()
+    found, inside = [], False
+    for line in text.split("\n"):
+        if re.match(r".*[Cc]ommands:?$", line.strip()):
+            inside = True
+        elif re.match(r"(Global )?(Flags|Options|Usage|FLAGS)\b", line):
+            inside = False
+        elif inside and (m := re.match(r"  ([a-z][a-z-]+) ", line)):
+            found.append((*path, m.group(1)))
+    return [v for top in found for v in ([top] + verbs(tool, top) if len(path) == 0 else [top])]
+
+
+# Verbs that are not in LINES: what they are tested by instead.
+ELSEWHERE = {("help",): "the grammar's unit test", ("completion",): "prints a script that is the tool's own",
+             ("options",): "test_options", ("check",): "takes a minute", ("check", "perf"): "takes a minute",
+             ("check", "datascale"): "takes a minute", ("snapshot",): "its sub-commands"}
+
+
+def test_no_verb_is_missing():
+    ours = {" ".join(v) for v in verbs(TOOLS["fairleadctl"])}
+    lines = [e[0] if isinstance(e, tuple) else e for e in LINES]
+    missing, untested = [], []
+    for verb in verbs(TOOLS["etcdctl"]):
+        name = " ".join(verb)
+        if name not in ours and verb not in {("help",)}:
+            missing.append(name)
+        if not any(line == name or line.startswith(name + " ") for line in lines) and verb not in ELSEWHERE:
+            untested.append(name)
+    assert not missing, f"fairleadctl lacks: {missing}"
+    assert not untested, f"no line for: {untested}"
+
+
+def watch_and_put(tool, s, work, args, puts, fmt="simple"):
+    watch = subprocess.Popen([tool, "--endpoints", f"127.0.0.1:{s.client_port}", "-w", fmt, "watch", *args],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.PIPE,
+                             env={"PATH": os.environ["PATH"], "HOME": work})
+    time.sleep(0.7)
+    for put in puts:
+        run(TOOLS["etcdctl"], s, put, work, "", None)
+    time.sleep(0.7)
+    watch.send_signal(signal.SIGKILL)
+    return watch.communicate()[0]
+
+
+def test_watches_show_the_same():
+    cases = [(["k"], ["put k v1", "put k v2", "del k"]), (["k", "--prev-kv"], ["put k v1", "put k v2", "del k"]),
+             (["--prefix", "p"], ["put p1 a", "put q b", "put p2 c"]), (["k", "--rev", "2"], ["put k v9"]),
+             (["a", "c"], ["put a 1", "put b 2", "put c 3"]), (["k", "--", "echo", "event"], ["put k v"])]
+    for fmt in ("simple", "fields", "json"):
+        with server(fairlead_binary()) as a, server(fairlead_binary()) as b:
+            for args, puts in cases:
+                theirs = watch_and_put(TOOLS["etcdctl"], a, "/tmp", args, puts, fmt)
+                ours = watch_and_put(TOOLS["fairleadctl"], b, "/tmp", args, puts, fmt)
+                assert mask(theirs, "watch") == mask(ours, "watch"), f"{args} -w {fmt}:\n{theirs.decode()}\n---\n{ours.decode()}"
+
+
+def test_lock_holds_until_a_signal():
+    with server(fairlead_binary()) as s:
+        def lock(tool):
+            return subprocess.Popen([tool, "--endpoints", f"127.0.0.1:{s.client_port}", "lock", "name"],
+                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for first, second in (("etcdctl", "fairleadctl"), ("fairleadctl", "etcdctl")):
+            holder = lock(TOOLS[first])
+            assert holder.stdout.readline().startswith(b"name/"), first
+            waiter = lock(TOOLS[second])
+            time.sleep(0.7)
+            assert waiter.poll() is None, f"{second} did not wait"
+            holder.send_signal(signal.SIGINT)
+            assert holder.wait(10) == 0, holder.stderr.read()
+            assert waiter.stdout.readline().startswith(b"name/")
+            waiter.send_signal(signal.SIGTERM)
+            waiter.wait(10)
+
+
+def test_elections_of_both_tools():
+    with server(fairlead_binary()) as s:
+        def elect(tool, *args):
+            return subprocess.Popen([tool, "--endpoints", f"127.0.0.1:{s.client_port}", "elect", *args],
+                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for tool in TOOLS.values():
+            leader = elect(TOOLS["fairleadctl"], "e", "one")
+            assert leader.stdout.readline().startswith(b"e/")
+            observer = elect(tool, "-l", "e")
+            assert observer.stdout.readline().startswith(b"e/")
+            assert observer.stdout.readline() == b"one\n"
+            leader.send_signal(signal.SIGINT)
+            assert leader.wait(10) == 0, leader.stderr.read()
+            observer.send_signal(signal.SIGINT)
+            observer.wait(10)
+
+
+def test_make_mirror_copies_and_follows():
+    with server(fairlead_binary()) as a, server(fairlead_binary()) as b:
+        for i in range(5):
+            run(TOOLS["etcdctl"], a, f"put m/{i} v{i}", "/tmp", "", None)
+        mirror = subprocess.Popen([TOOLS["fairleadctl"], "--endpoints", f"127.0.0.1:{a.client_port}", "make-mirror",
+                                   "--prefix", "m/", "--dest-prefix", "n/", f"127.0.0.1:{b.client_port}"])
+        def there(count):
+            return run(TOOLS["etcdctl"], b, "get --prefix n/ --keys-only", "/tmp", "", None)[1].count(b"n/") == count
+        wait_for(lambda: there(5), what="the copy")
+        run(TOOLS["etcdctl"], a, "put m/new v", "/tmp", "", None)
+        run(TOOLS["etcdctl"], a, "del m/0", "/tmp", "", None)
+        run(TOOLS["etcdctl"], a, "put m/more v", "/tmp", "", None)
+        wait_for(lambda: there(6), what="the changes")
+        mirror.kill()
+        mirror.wait()
+
+
+def test_options():
+    texts = [subprocess.run([t, "options"], stdout=subprocess.PIPE).stdout.decode() for t in TOOLS.values()]
+    names = [set(re.findall(r"--([a-z-]+)", t)) for t in texts]
+    assert names[0] == names[1], names[0] ^ names[1]
+
+
+if __name__ == "__main__":
+    tests = [f for name, f in sorted(globals().items()) if name.startswith("test_")]
+    run_tests([t for t in tests if len(sys.argv) < 2 or sys.argv[1] in t.__name__])

@@ -1,0 +1,69 @@
+// What holds for every call, whatever its method: versions are counted, and who asked for a leader gets an error where
+// there is none (metadata "hasleader", clientv3's WithRequireLeader).
+#include <algorithm>
+
+#include "server/api/api.h"
+
+namespace fairlead::api {
+namespace {
+
+constexpr size_t kClientVersionsMax = 64;  // further ones count as "other"
+constexpr size_t kClientVersionBytesMax = 64;
+constexpr size_t kLeaderStreamsLook = 1024;  // this many, and ended ones are dropped between looks
+constexpr int kLooksWithoutLeaderMax = 3;  // election timeouts, as etcd: a stream costs more to open again than a call
+
+bool is_utf8(std::string_view s) {
+  for (size_t i = 0; i < s.size();) {
+    auto c = static_cast<unsigned char>(s[i]);
+    size_t more = c < 0x80 ? 0 : c >> 5 == 6 ? 1 : c >> 4 == 14 ? 2 : c >> 3 == 30 ? 3 : 4;
+    if (more == 4 || i + more >= s.size()) return false;
+    for (size_t k = 1; k <= more; ++k)
+      if ((static_cast<unsigned char>(s[i + k]) >> 6) != 2) return false;
+    i += more + 1;
+  }
+  return true;
+}
+
+}  // namespace
+
+Status Api::admit_call(net::ServerCall& call, const Bytes* request) {
+  if (Status s = served_here(call.path()); !s.is_ok()) return s;
+  std::string_view version = call.metadata("client-api-version");
+  if (!version.empty() && !is_utf8(version)) return {Code::kInvalidArgument, "etcdserver: invalid client api version"};
+  count_client_version(request != nullptr, version);
+  if (call.metadata("hasleader") != "true") return {};
+  if (!node_.has_leader()) return node::err_no_leader();
+  if (request) return {};
+  if (leader_streams_.size() >= leader_streams_look_at_) {
+    std::erase_if(leader_streams_, [](const net::CallRef& stream) { return stream->done(); });
+    leader_streams_look_at_ = std::max(kLeaderStreamsLook, 2 * leader_streams_.size());
+  }
+  leader_streams_.push_back(call.ref());
+  return {};
+}
+
+void Api::count_client_version(bool unary, std::string_view version) {
+  if (version.empty()) version = "unknown";
+  if (version.size() > kClientVersionBytesMax) version = "other";
+  for (ClientVersion& v : client_versions_) {
+    if (v.unary == unary && v.version == version) {
+      ++v.calls;
+      return;
+    }
+  }
+  if (client_versions_.size() >= kClientVersionsMax && version != "other") return count_client_version(unary, "other");
+  client_versions_.push_back({unary, std::string(version), 1});
+}
+
+void Api::watch_for_a_leader() {
+  leader_timer_ = world_.loop->add_timer(world_.loop->now() + node_.config().election_timeout, [this] {
+    std::erase_if(leader_streams_, [](const net::CallRef& call) { return call->done(); });
+    looks_without_leader_ = node_.has_leader() ? 0 : looks_without_leader_ + 1;
+    if (looks_without_leader_ >= kLooksWithoutLeaderMax) {
+      for (net::CallRef& call : std::exchange(leader_streams_, {})) call->finish(node::err_no_leader());
+    }
+    watch_for_a_leader();
+  });
+}
+
+}  // namespace fairlead::api
