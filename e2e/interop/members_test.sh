@@ -99,7 +99,8 @@ for m in sorted(json.load(open(sys.argv[1])), key=lambda m: "name" not in m): pr
   run update on 1 member update "$(id_of 2)" --peer-urls="$(peer_url 2),http://127.0.0.1:9"
   run update_taken on 1 member update "$(id_of 2)" --peer-urls="$(peer_url 1)"
   run list_updated on 0 member list
-  local gone=$(id_of 2)
+  local gone
+  gone=$(id_of 2)
   eventually on 0 member remove "$gone" >/dev/null 2>&1 || return 1
   run remove_again on 0 member remove "$gone"
   run list_removed on 0 member list

@@ -13,7 +13,7 @@ sanitize_asan_tests=(
   mvcc_record_test mvcc_tree_test mvcc_keyspace_test mvcc_watch_test mvcc_lease_test mvcc_model_test
   io_real_test io_sim_test storage_log_test storage_store_test storage_real_disk_test
   net_test peer_test node_test api_test options_test sim_judge_test
-  kube_test apisim_test kube_http_test kube_contract_test operator_main_test member_test)
+  kube_test apisim_test kube_http_test kube_contract_test kube_contract_watch_test operator_main_test member_test)
 sanitize_tsan_tests=(io_real_test storage_real_disk_test net_test node_test kube_test kube_http_test operator_main_test)
 sanitize_seeds=40
 
@@ -53,7 +53,7 @@ sanitize_load() {
   work=$(mktemp -d "${TMPDIR:-/tmp}/fairlead-sanitize.XXXXXX")
   # shellcheck source=../interop/servers.sh
   . "$root/e2e/interop/servers.sh"
-  local server=$root/build/$1/bin/fairlead cluster= client_ports=() peer_ports=() code=0
+  local server=$root/build/$1/bin/fairlead cluster='' client_ports=() peer_ports=() code=0
   for i in 0 1 2; do
     client_ports[i]=$(free_port) peer_ports[i]=$(free_port)
     cluster+=${cluster:+,}m$i=http://127.0.0.1:${peer_ports[i]}

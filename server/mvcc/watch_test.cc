@@ -789,8 +789,8 @@ TEST(WatchHub, DamagedHistoryEndsItsWatchersAndNoOthers) {
     put.key = key;
     w.apply(put);
   }
-  w.store.checkpoint();
-  while (w.store.keyspace.trim_cache(100)) {
+  w.store().checkpoint();
+  while (w.store().keyspace.trim_cache(100)) {
   }
   WatchCreateRequest from_start, live;
   from_start.key = "b";
