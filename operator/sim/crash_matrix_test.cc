@@ -218,36 +218,36 @@ void lose_budget_and_service(World& w) {
 }
 
 constexpr const char* kHealthy3 =
-    "Ready=True/AllMembersHealthy Degraded=False/AllMembersHealthy Available=True/LinearizableRead "
+    "Ready=True/AllMembersHealthy Degraded=False/AllMembersHealthy Available=True/WriteCommitted "
     "pods=3 ready=3 volumes=3 "
     "members=3 services=2 budgets=1";
 
 const Scenario kScenarios[] = {
     {"bootstrap 1", 1, nullptr,
      "Ready=True/AllMembersHealthy Degraded=False/AllMembersHealthy "
-     "Available=True/LinearizableRead pods=1 ready=1 volumes=1 "
+     "Available=True/WriteCommitted pods=1 ready=1 volumes=1 "
      "members=1 services=2 budgets=1",
      3},
     {"bootstrap 3", 3, nullptr, kHealthy3, 11},
     {"bootstrap 5", 5, nullptr,
      "Ready=True/AllMembersHealthy Degraded=False/AllMembersHealthy "
-     "Available=True/LinearizableRead pods=5 ready=5 volumes=5 "
+     "Available=True/WriteCommitted pods=5 ready=5 volumes=5 "
      "members=5 services=2 budgets=1",
      41},
     {"pod deleted", 3, delete_pod, kHealthy3, 5},
     {"pod failed", 3, fail_pod, kHealthy3, 5},
     {"pod unready", 3, unready_pod,
-     "Ready=False/MemberNotHealthy Degraded=True/MemberNotHealthy Available=True/LinearizableRead "
+     "Ready=False/MemberNotHealthy Degraded=True/MemberNotHealthy Available=True/WriteCommitted "
      "pods=3 ready=2 volumes=3 "
      "members=3 services=2 budgets=1",
      5},
     {"volume lost", 3, lose_volume,
-     "Ready=False/VolumeLost Degraded=True/VolumeLost Available=True/LinearizableRead pods=2 "
+     "Ready=False/VolumeLost Degraded=True/VolumeLost Available=True/WriteCommitted pods=2 "
      "ready=2 volumes=2 members=3 "
      "services=2 budgets=1",
      5},
     {"volume replaced", 3, replace_volume,
-     "Ready=False/VolumeLost Degraded=True/VolumeLost Available=True/LinearizableRead pods=2 "
+     "Ready=False/VolumeLost Degraded=True/VolumeLost Available=True/WriteCommitted pods=2 "
      "ready=2 volumes=3 members=3 "
      "services=2 budgets=1",
      5},
