@@ -141,8 +141,10 @@ def baseline_of(suite, args, names):
 def compare(reference, ours, allowed):
     """Prints what passes there and not here; returns those that no exception covers."""
     worse = sorted(n for n, r in reference.items() if r[0] == "PASS" and ours.get(n, ["MISSING"])[0] != "PASS")
-    # A subtest that fails makes its parent fail: show the leaves, judge by the whole list.
-    leaves = [n for n in worse if not any(other.startswith(n + "/") for other in worse)]
+    # A subtest that fails makes its parent fail, one that is skipped has no subtests: show the deepest that ran.
+    here = [n for n in worse if n in ours] or worse
+    lost = [n for n in worse if n not in ours and not any(n.startswith(other + "/") for other in here)]
+    leaves = sorted(lost + [n for n in here if not any(other.startswith(n + "/") for other in here)])
     if leaves:
         print(f"\n   {'there':8}{'here':8}test")
     for name in leaves:
