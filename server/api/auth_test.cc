@@ -45,7 +45,9 @@ class AuthTest : public ::testing::Test {
         Member& member = members[m];
         member.world = cluster->io(m);
         if (auth_token != "simple") write_secret(m, "first secret");
-        member.api = std::make_unique<Api>(member.world, n, ApiOptions{.auth = {auth_token, kBcryptCostMin}});
+        ApiOptions options;
+        options.auth = {auth_token, kBcryptCostMin};
+        member.api = std::make_unique<Api>(member.world, n, options);
         ASSERT_EQ(member.api->open_auth(), Status());
         member.api->add_client_routes(member.router);
         member.server = std::make_unique<net::Server>(member.world, net::ServerOptions());
@@ -505,6 +507,45 @@ TEST_F(AuthTest, AWatchIsJudgedByItsRange) {
   EXPECT_EQ(watch("b", "", "x.1").cancel_reason(),
             "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token");
   EXPECT_EQ(watch("b", "", "", -1).cancel_reason(), "etcdserver: mvcc: required revision has been compacted");
+}
+
+// Streams that read keys ask for themselves: a range that streams, and who leads an election.
+TEST_F(AuthTest, StreamsOfKeysAreJudged) {
+  make(1);
+  enable();
+  ASSERT_EQ(put("b", root), Status());
+  auto ask = [&](std::string_view path, const Bytes& request, const std::string& token) {
+    Collector& out = collector();
+    stream(path, request, token, out);
+    cluster->wait([&] { return out.ended.has_value(); }, io::kSecond);
+    return out.ended.value_or(Status());
+  };
+  constexpr std::string_view kRange = "/etcdserverpb.KV/RangeStream", kObserve = "/v3electionpb.Election/Observe";
+  RangeRequest mine, foreign;
+  mine.set_key("a");
+  mine.set_range_end("m");
+  foreign.set_key("a");
+  foreign.set_range_end("n");
+  EXPECT_EQ(ask(kRange, bytes_of(mine), ann), Status());
+  EXPECT_EQ(ask(kRange, bytes_of(foreign), ann), mvcc::err_permission_denied());
+  EXPECT_EQ(ask(kRange, bytes_of(foreign), root), Status());
+  EXPECT_EQ(ask(kRange, bytes_of(mine), ""), mvcc::err_user_empty());
+  EXPECT_EQ(ask(kRange, bytes_of(mine), "x.1"), mvcc::err_invalid_auth_token());
+  Bytes election = Bytes::copy(std::string("\x0a\x01z", 3));  // LeaderRequest.name = "z"
+  for (const std::string& token : {ann, std::string(), std::string("x.1")}) {
+    Collector& out = collector();
+    cluster->world().post(client_host, [&, token] {
+      net::Metadata metadata = {{"token", token}};
+      net::CallOptions options;
+      if (!token.empty()) options.metadata = &metadata;
+      net::ClientCall& c = members[0].client->open(kObserve, &out, options);
+      c.send_message(election);
+      c.half_close();
+    });
+    EXPECT_TRUE(cluster->wait([&] { return out.ended.has_value(); }));
+    EXPECT_FALSE(out.ended.value_or(Status()).is_ok());
+    EXPECT_TRUE(out.messages.empty());
+  }
 }
 
 // While a create waits to be judged, what follows on its stream waits too, and is answered in order.

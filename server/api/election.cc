@@ -56,13 +56,14 @@ class ObserveCall final : public net::CallHandler, public node::WatchSink {
     LeaderRequest request;
     Status status = parse(in, request);
     if (status.is_ok() && !prefix_.empty()) status = {Code::kInternal, "a server stream has one request message"};
-    Result<node::Caller> who = api_.caller(call_);
-    if (status.is_ok()) status = who.status();
     if (!status.is_ok()) return call.finish(status);
-    caller_ = *who;
     prefix_ = request.name() + "/";
     end_ = prefix_end(prefix_);
-    look();
+    api_.with_caller(call_, [this](const Result<node::Caller>& who) {
+      if (!who.is_ok()) return call_->finish(who.status());
+      caller_ = *who;
+      look();
+    });
   }
   void on_cancel(net::ServerCall&, const Status&) override { stop_watch(); }
 

@@ -25,9 +25,10 @@ class RangeStreamCall final : public net::CallHandler, public node::RangeSink {
     if (status.is_ok()) status = check_streamable(request);
     if (!status.is_ok()) return call.finish(status);
     request.sort_target = mvcc::SortTarget::kKey;  // without an order the target says nothing
-    Result<node::Caller> caller = api_.caller(call.ref());
-    if (!caller.is_ok()) return call.finish(caller.status());
-    id_ = api_.node().open_range(*caller, in, request, this);
+    api_.with_caller(call.ref(), [this, in, request](const Result<node::Caller>& who) {
+      if (!who.is_ok()) return call_->finish(who.status());
+      id_ = api_.node().open_range(*who, in, request, this);
+    });
   }
   void on_cancel(net::ServerCall&, const Status&) override { close(); }
   void on_drained(net::ServerCall&) override {
