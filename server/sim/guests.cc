@@ -61,7 +61,8 @@ void Guests::look(size_t machine) {
   if (host == nullptr) return;
   MemberId found;
   for (const auto& [id, member] : host->members())
-    if (member.peer_urls == std::vector<std::string>{Cluster::peer_url(machine)}) found = id;
+    // A founder that is behind still has members that are gone for good.
+    if (member.peer_urls == std::vector<std::string>{Cluster::peer_url(machine)} && !gone_.contains(id)) found = id;
   bool removed = guest.id.value != 0 &&
                  std::binary_search(host->removed_members().begin(), host->removed_members().end(), guest.id);
   if (removed && found != guest.id) clear(machine);
@@ -75,6 +76,7 @@ void Guests::clear(size_t machine) {
   cluster_->end(machine, End::kKill);
   cluster_->world().disk(cluster_->host(machine)).wipe();
   cluster_->world().disk(cluster_->host(machine)).make_durable_dir("/vol");
+  gone_.insert(guest.id);
   guest.id = MemberId();
   guest.joined = false;
   ++guest.generation;

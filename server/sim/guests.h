@@ -52,6 +52,7 @@ class Guests {
   bool invited_;
   bool calm_ = false;
   std::array<Guest, kGuests> guests_;
+  std::set<MemberId> gone_;  // ids of removed guests that were cleared away
 };
 
 }  // namespace fairlead::sim
