@@ -1,6 +1,7 @@
 // The KV service (etcdserverpb.KV). Range, Put, DeleteRange and Txn never touch generated messages.
 #include "base/codec.h"
 #include "server/api/api.h"
+#include "server/mvcc/range.h"
 #include "server/mvcc/types.h"
 
 namespace fairlead::api {
@@ -24,7 +25,10 @@ class RangeStreamCall final : public net::CallHandler, public node::RangeSink {
     if (status.is_ok()) status = mvcc::check(request);
     if (status.is_ok()) status = check_streamable(request);
     if (!status.is_ok()) return call.finish(status);
-    request.sort_target = mvcc::SortTarget::kKey;  // without an order the target says nothing
+    // A target without an order: as with etcd each chunk is in that order by itself, so a short answer is as a whole.
+    chunk_order_.sort_target = request.sort_target;
+    chunk_order_.keys_only = request.keys_only;
+    if (request.sort_target != mvcc::SortTarget::kValue) request.sort_target = mvcc::SortTarget::kKey;
     api_.with_caller(call.ref(), [this, in, request](const Result<node::Caller>& who) {
       if (!who.is_ok()) return call_->finish(who.status());
       id_ = api_.node().open_range(*who, in, request, this);
@@ -36,17 +40,23 @@ class RangeStreamCall final : public net::CallHandler, public node::RangeSink {
   }
 
   bool on_chunk(const mvcc::RangeResult& chunk) override {
-    send(encode_range_chunk(chunk));
+    send(encode_range_chunk(in_order(chunk)));
     return call_->queued_bytes() <= kStreamQueueMax;
   }
   void on_end(const Status& status, const mvcc::RangeResult* last) override {
     id_ = 0;
     if (!status.is_ok()) return call_->finish(status);
-    send(encode_range_response(api_.header(last->revision), *last));
+    send(encode_range_response(api_.header(last->revision), in_order(*last)));
     call_->finish(Status());
   }
 
  private:
+  const mvcc::RangeResult& in_order(const mvcc::RangeResult& chunk) {
+    if (chunk_order_.sort_target == mvcc::SortTarget::kKey) return chunk;
+    ordered_ = chunk;
+    mvcc::finish_range(chunk_order_, ordered_);
+    return ordered_;
+  }
   static Status check_streamable(const mvcc::RangeRequest& r) {
     if (r.sort_order != mvcc::SortOrder::kNone &&
         !(r.sort_order == mvcc::SortOrder::kAscend && r.sort_target == mvcc::SortTarget::kKey))
@@ -68,6 +78,8 @@ class RangeStreamCall final : public net::CallHandler, public node::RangeSink {
 
   Api& api_;
   net::ServerCall* call_;
+  mvcc::RangeRequest chunk_order_;
+  mvcc::RangeResult ordered_;
   uint64_t id_ = 0;
   bool have_request_ = false;
 };

@@ -239,6 +239,32 @@ TEST_F(StreamTest, ARangeStreamIsTheRangeInChunks) {
   }
 }
 
+TEST_F(StreamTest, ATargetWithoutAnOrderSortsAShortRangeStream) {
+  for (auto [key, value] : {std::pair{"k1", "c"}, {"k2", "a"}, {"k3", "b"}})
+    ASSERT_TRUE(cluster_.put(0, key, value).is_ok());
+  for (bool keys_only : {false, true}) {
+    Collector<etcdserverpb::RangeStreamResponse> stream;
+    cluster_.world().post(client_host_, [&] {
+      etcdserverpb::RangeRequest request;
+      request.set_key("k");
+      request.set_range_end("l");
+      request.set_sort_target(etcdserverpb::RangeRequest::VALUE);
+      request.set_keys_only(keys_only);
+      net::ClientCall& call = client_->open("/etcdserverpb.KV/RangeStream", &stream);
+      call.send_message(bytes_of(request));
+      call.half_close();
+    });
+    ASSERT_TRUE(cluster_.wait([&] { return stream.ended.has_value(); }));
+    ASSERT_TRUE(stream.ended->is_ok()) << stream.ended->message();
+    ASSERT_EQ(stream.responses.size(), 1u);
+    const etcdserverpb::RangeResponse& r = stream.responses[0].range_response();
+    std::string order;
+    for (const auto& kv : r.kvs()) order += kv.key() + kv.value() + " ";
+    EXPECT_EQ(order, keys_only ? "k2 k3 k1 " : "k2a k3b k1c ");
+    EXPECT_EQ(r.count(), 3);
+  }
+}
+
 TEST_F(StreamTest, ARangeStreamRefusesWhatEtcdRefuses) {
   for (bool sorted : {true, false}) {
     Collector<etcdserverpb::RangeStreamResponse> stream;
