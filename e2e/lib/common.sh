@@ -43,6 +43,8 @@ need_go() {
     "install it (https://go.dev/dl) and put it into PATH before the older one"
 }
 
+# on_interrupt is a command that undoes what must not stay behind when a Ctrl-C ends long work.
+on_interrupt=
 # quietly LABEL LOG COMMAND...: runs long work with its output in LOG and a sign of life every
 # 20 seconds; on failure it shows the end of LOG and returns the command's exit code.
 quietly() {
@@ -51,6 +53,8 @@ quietly() {
   mkdir -p "$(dirname "$log")"
   "$@" >"$log" 2>&1 </dev/null &
   pid=$!
+  # What runs in the background does not hear a Ctrl-C by itself.
+  trap 'kill -TERM "$pid" 2>/dev/null; ${on_interrupt:-:}; exit 130' INT TERM
   while kill -0 "$pid" 2>/dev/null; do
     sleep 0.2
     if [ $((SECONDS - begin)) -ge "${next_sign:-20}" ]; then
@@ -60,6 +64,7 @@ quietly() {
   done
   unset next_sign
   wait "$pid" || code=$?
+  trap - INT TERM
   if [ "$code" != 0 ]; then
     note "$label: failed after $((SECONDS - begin)) s; the end of $log:"
     tail -n 40 "$log" | sed 's/^/   | /'

@@ -15,6 +15,8 @@ tell() {
 }
 
 own_kubernetes() {
+  need_linux
+  need_root "a Kubernetes of our own" # said before anything is built
   make_images
   kube_up
   import_images

@@ -65,14 +65,21 @@ dockerfile_target() {
   buildah_here push -q "$name" "docker-archive:$archive" >/dev/null
 }
 
+# Steps of old sources are kept too, until they are many.
+forget_old_steps() {
+  local kib
+  kib=$(du -skx "$cache_dir/buildah-$driver" 2>/dev/null | cut -f1)
+  [ "${kib:-0}" -lt $((20 * 1024 * 1024)) ] || quietly "forgetting old steps" "$log_dir/prune.log" buildah_here rmi --prune || true
+}
+
 dockerfile_images() {
-  need_root "building the Dockerfile without a Docker engine"
   need_program buildah
   need_program debootstrap
   say "The Dockerfile, by buildah"
   mkdir -p "$cache_dir" "$root/build/buildah-run"
   buildah_driver
   note "storage: $driver, in $cache_dir/buildah-$driver"
+  forget_old_steps
   debian_base
   go_base
   dockerfile_target server localhost/fairlead:dockerfile "$image_dir/fairlead.dockerfile.tar"

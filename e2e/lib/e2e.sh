@@ -38,11 +38,16 @@ verb_e2e() {
     "kube up") kube_up ;;
     "kube down") kube_down ;;
     "kube env") kube_env ;;
+    "alerts "*)
+      # shellcheck source=alerts.sh
+      . "$root/e2e/lib/alerts.sh"
+      run_alerts
+      ;;
     "smoke "*)
       # shellcheck source=smoke.sh
       . "$root/e2e/lib/smoke.sh"
       run_smoke
       ;;
-    *) fail "'./dev e2e $*' is unknown" "./dev e2e smoke | kube up | kube down | kube env" ;;
+    *) fail "'./dev e2e $*' is unknown" "./dev e2e smoke | alerts | kube up | kube down | kube env" ;;
   esac
 }

@@ -28,6 +28,10 @@ module() {
       module_names=(etcd etcdctl etcdutl)
       module_packages=(go.etcd.io/etcd/server/v3 go.etcd.io/etcd/etcdctl/v3 go.etcd.io/etcd/etcdutl/v3)
       ;;
+    mixin)
+      module_names=(jsonnet)
+      module_packages=(github.com/google/go-jsonnet/cmd/jsonnet)
+      ;;
     coredns)
       module_names=(coredns)
       module_packages=(github.com/coredns/coredns)

@@ -32,6 +32,7 @@ verb_help() {
       start [--rounds N] [--starts N]
                         from a start to the first write; 1,000 starts and stops      2 min
   e2e smoke             as demo, but silent, checked, and taken down afterwards      15 min, 90 s
+      alerts            etcd's alert rules and dashboard on live clusters              5 min
       kube up|down|env  only the one-node Kubernetes                                 7 min, 20 s
   image                 server and operator image, without a Docker engine           2 min, 10 s
       --dockerfile      the real Dockerfile by buildah, compared with the former     15 min

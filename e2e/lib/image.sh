@@ -41,6 +41,7 @@ verb_image() {
     --dockerfile)
       # shellcheck source=dockerfile.sh
       . "$root/e2e/lib/dockerfile.sh"
+      need_root "building the Dockerfile without a Docker engine"
       make_images
       dockerfile_images
       compare_images

@@ -43,11 +43,13 @@ setup_packages() {
     printf '#!/bin/sh\nexit 101\n' >$policy
     chmod 755 $policy
     made_policy=1
+    on_interrupt="rm -f $policy"
   fi
   local code=0
   quietly "packages" "$log_dir/apt-install.log" \
     apt-get -q -y -o Dpkg::Options::=--force-confold install --no-install-recommends "${missing[@]}" || code=$?
   [ -z "$made_policy" ] || rm -f $policy
+  on_interrupt=
   [ "$code" = 0 ] || fail "apt-get install failed" "the reason is above"
 }
 

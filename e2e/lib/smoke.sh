@@ -34,6 +34,7 @@ step_delete() {
 nothing_left() { [ -z "$(kn get flc,flm,pods,pvc,pdb -o name)$(kn get services -o name | grep $cluster-)" ]; }
 
 run_smoke() {
+  need_root "a Kubernetes of our own"
   [ ! -e "$state_dir/.fairlead-state" ] || fail "a demo is up on this machine" "./dev demo down ends it"
   state_dir=${FAIRLEAD_SMOKE_STATE:-/var/lib/fairlead-smoke}
   # shellcheck source=../kube/net.sh

@@ -5,12 +5,14 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/histogram.h"
 #include "server/api/access.h"
 #include "server/api/gateway.h"
 #include "server/api/identity.h"
@@ -42,6 +44,7 @@ struct ApiOptions {
 };
 
 class Claim;
+class Page;
 
 class Api {
  public:
@@ -72,6 +75,20 @@ class Api {
     const net::TlsContext* context;
   };
   void set_tls(std::vector<TlsSide> sides) { tls_sides_ = std::move(sides); }
+  // How long finished calls of the Maintenance service took, for the metrics page.
+  struct Durations {
+    Histogram<15> hash{.first_bound = 0.01};      // Hash
+    Histogram<15> hash_rev{.first_bound = 0.01};  // HashKV
+    Histogram<17> snapshot{.first_bound = 0.01};  // Snapshot, to its last byte
+  };
+  Durations& durations() { return durations_; }
+
+  // A feature gate as --feature-gates sets it, for the metrics page.
+  struct Feature {
+    std::string name, stage;
+    bool enabled = false;
+  };
+  void set_features(std::vector<Feature> features) { features_ = std::move(features); }
 
   // Cluster id, member id and term of now, with the revision that a reply speaks of.
   Header header(int64_t revision) const;
@@ -172,6 +189,7 @@ class Api {
 
   void handle_client_http(net::Router& router, net::HttpRequest request, net::HttpReplyPtr reply);
   void handle_http(net::HttpRequest request, net::HttpReplyPtr reply);
+  void add_health(Page& page) const;
   void health(const net::HttpRequest& request, net::HttpReplyPtr reply);
   void checks(const net::HttpRequest& request, net::HttpReplyPtr reply, bool ready);
 
@@ -190,6 +208,13 @@ class Api {
   size_t snapshots_open_ = 0;
   uint64_t health_success_ = 0;
   uint64_t health_failures_ = 0;
+  struct CheckCount {
+    bool last = false;
+    uint64_t succeeded = 0, failed = 0;
+  };
+  std::map<std::pair<std::string, std::string>, CheckCount> health_checks_;  // {livez or readyz, name}
+  std::vector<Feature> features_;
+  Durations durations_;
   io::Nanos started_at_;
   std::vector<ClientVersion> client_versions_;  // at most kClientVersionsMax
   // Streams that asked to be ended when there is no leader; ended ones are dropped at the next look.

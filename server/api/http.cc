@@ -247,6 +247,9 @@ void Api::checks(const net::HttpRequest& request, net::HttpReplyPtr reply, bool 
         reason = "alarm activated: CORRUPT";
       if (name == "non_learner" && node_.status().is_learner) reason = "not supported for learner";
       ok &= reason.empty();
+      CheckCount& count = health_checks_[{std::string(root.substr(1)), std::string(name)}];
+      count.last = reason.empty();
+      ++(count.last ? count.succeeded : count.failed);
       lines += reason.empty() ? "[+]" + std::string(name) + " ok\n"
                               : "[-]" + std::string(name) + " failed: " + reason + "\n";
     }

@@ -86,7 +86,11 @@ void Api::hash_kv(net::CallRef call, const Bytes& in) {
   for (const storage::HashKv& told : hashes_told_)
     if (told.hash_revision == request.revision() && told.hash_revision == compacted)
       return answer(told, node_.keyspace().revision());
-  node_.hash_kv(request.revision(), [this, call, answer](const Status& status, const node::HashReply& hash) {
+  auto time_it = [this, began = world_.loop->now()] {
+    durations_.hash_rev.observe(static_cast<double>(world_.loop->now() - began) / 1e9);
+  };
+  node_.hash_kv(request.revision(), [call, answer, time_it, this](const Status& status, const node::HashReply& hash) {
+    time_it();
     if (!status.is_ok()) return call->finish(status);
     remember_hash(hash.kv);
     answer(hash.kv, hash.revision);
@@ -103,7 +107,8 @@ void Api::remember_hash(const storage::HashKv& kv) {
 // Of everything that is replicated: all keys at the newest revision, and the state that has none. (etcd hashes its
 // database file here, which differs between its members; this is equal on ours.)
 void Api::hash(net::CallRef call) {
-  node_.hash_kv(0, [this, call](const Status& status, const node::HashReply& hash) {
+  node_.hash_kv(0, [this, call, began = world_.loop->now()](const Status& status, const node::HashReply& hash) {
+    durations_.hash.observe(static_cast<double>(world_.loop->now() - began) / 1e9);
     if (!status.is_ok()) return call->finish(status);
     HashResponse reply;
     fill(reply.mutable_header(), header(hash.revision));

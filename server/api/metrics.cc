@@ -1,72 +1,11 @@
 // /metrics: etcd's names with etcd's meaning, so that its dashboards and alerts work, and our own under fairlead_.
-// Numbers are plain counters of the loop, collected when the page is asked for; prometheus-cpp writes the text.
-#include <prometheus/metric_family.h>
-#include <prometheus/text_serializer.h>
-
-#include <cstdio>
-#include <limits>
-#include <sstream>
-
+// Numbers are plain counters of the loop, collected when the page is asked for. docs/metrics.md has what differs.
 #include "base/status.h"
 #include "server/api/api.h"
-#include "server/io/real/process_stats.h"
+#include "server/api/metrics_page.h"
 
 namespace fairlead::api {
 namespace {
-
-using Labels = std::vector<std::pair<std::string, std::string>>;
-
-class Page {
- public:
-  void counter(const char* name, const char* help, double value, const Labels& labels = {}) {
-    add(name, help, prometheus::MetricType::Counter, labels).counter.value = value;
-  }
-  void gauge(const char* name, const char* help, double value, const Labels& labels = {}) {
-    add(name, help, prometheus::MetricType::Gauge, labels).gauge.value = value;
-  }
-  // counts are per bucket, not cumulative; one more than bounds.
-  template <typename Bounds, typename Counts>
-  void histogram(const char* name, const char* help, const Bounds& bounds, const Counts& counts, double sum) {
-    prometheus::ClientMetric::Histogram h;
-    size_t i = 0;
-    for (double bound : bounds) {
-      h.sample_count += counts[i++];
-      h.bucket.push_back({h.sample_count, bound});
-    }
-    h.sample_count += counts[i];
-    h.bucket.push_back({h.sample_count, std::numeric_limits<double>::infinity()});
-    h.sample_sum = sum;
-    add(name, help, prometheus::MetricType::Histogram, {}).histogram = std::move(h);
-  }
-  template <size_t N>
-  void histogram(const char* name, const char* help, const node::Histogram<N>& h) {
-    std::vector<double> bounds(N);
-    double bound = h.first_bound_seconds;
-    for (double& b : bounds) b = bound, bound *= 2;
-    histogram(name, help, bounds, h.counts, h.sum_seconds);
-  }
-  std::string text() const {
-    std::ostringstream out;
-    prometheus::TextSerializer().Serialize(out, families_);
-    return out.str();
-  }
-
- private:
-  prometheus::ClientMetric& add(const char* name, const char* help, prometheus::MetricType type, const Labels& labels) {
-    if (families_.empty() || families_.back().name != name) families_.push_back({name, help, type, {}});
-    prometheus::ClientMetric metric;
-    for (const auto& [key, value] : labels) metric.label.push_back({key, value});
-    families_.back().metric.push_back(std::move(metric));
-    return families_.back().metric.back();
-  }
-  std::vector<prometheus::MetricFamily> families_;
-};
-
-std::string hex(uint64_t v) {
-  char out[17];
-  snprintf(out, sizeof out, "%llx", static_cast<unsigned long long>(v));
-  return out;
-}
 
 void add_server(Page& page, const node::Node& node) {
   const raft::Raft& raft = node.raft();
@@ -101,10 +40,73 @@ void add_server(Page& page, const node::Node& node) {
   page.counter("etcd_server_slow_apply_total",
                "The total number of slow apply requests (likely overloaded from slow disk).",
                static_cast<double>(s.slow_applies));
+  page.counter("etcd_server_slow_read_indexes_total",
+               "The total number of pending read indexes not in sync with leader's or timed out read index requests.",
+               static_cast<double>(s.slow_read_indexes));
+  page.counter("etcd_server_heartbeat_send_failures_total",
+               "The total number of leader heartbeat send failures (likely overloaded from slow disk).",
+               static_cast<double>(s.heartbeats_late));
+  page.gauge("etcd_server_snapshot_apply_in_progress_total",
+             "1 if the server is applying the incoming snapshot. 0 if none.", node.installing());
+  page.gauge("etcd_server_go_version",
+             "Which Go version server is running with. 1 for 'server_go_version' label with current version.", 1,
+             {{"server_go_version", "none"}});
+}
+
+// Only what has happened is listed, as in etcd.
+void add_operations(Page& page, const node::Stats& s) {
+  auto each = [&](const char* name, const char* help, const auto& seconds, const Labels& first) {
+    for (size_t op = 0; op < node::kOperationCount; ++op) {
+      for (bool ok : {true, false}) {
+        const auto& histogram = seconds.of(op, ok);
+        if (histogram.count == 0) continue;
+        Labels labels = first;
+        labels.emplace_back(first.empty() ? "type" : "op", node::kOperationNames[op]);
+        labels.emplace_back("success", ok ? "true" : "false");
+        page.histogram(name, help, histogram, labels);
+      }
+    }
+  };
+  each("etcd_server_apply_duration_seconds", "The latency distributions of applied entries, the mean of each batch.",
+       s.apply, {{"version", "v3"}});
+  each("etcd_server_request_duration_seconds", "Response latency distribution in seconds for each type.", s.request,
+       {});
+  const char* help = "The latency distributions of looking up ranges.";
+  if (s.range.count > 0) page.histogram("etcd_server_range_duration_seconds", help, s.range, {{"success", "true"}});
+  if (s.range_failed.count > 0)
+    page.histogram("etcd_server_range_duration_seconds", help, s.range_failed, {{"success", "false"}});
+}
+
+void add_promotions(Page& page, const node::Stats& s) {
+  page.counter("etcd_server_learner_promote_successes",
+               "The total number of successful learner promotions while this member is leader.",
+               static_cast<double>(s.promotions));
+  for (const auto& [reason, count] : s.promotions_refused)
+    page.counter(
+        "etcd_server_learner_promote_failures",
+        "The total number of failed learner promotions (likely learner not ready) while this member is leader.",
+        static_cast<double>(count), {{"Reason", reason}});
+}
+
+void add_compaction(Page& page, const node::Stats& s) {
+  page.gauge("etcd_debugging_mvcc_db_compaction_last", "The unix time of the last db compaction. Resets to 0 on start.",
+             static_cast<double>(s.compaction_last_unix_s));
+  page.histogram("etcd_debugging_mvcc_db_compaction_total_duration_milliseconds",
+                 "Bucketed histogram of db compaction total duration.", s.compaction_ms);
+  page.histogram("etcd_debugging_mvcc_index_compaction_pause_duration_milliseconds",
+                 "Bucketed histogram of index compaction pause duration.", s.compaction_slice_ms);
+}
+
+void add_leases(Page& page, const node::Stats& s) {
   page.counter("etcd_debugging_server_lease_expired_total", "The total number of expired leases.",
                static_cast<double>(s.leases_expired));
-  page.histogram("etcd_server_apply_duration_seconds",
-                 "The latency distributions of applied entries, the mean of each batch.", s.apply);
+  page.counter("etcd_debugging_lease_granted_total", "The total number of granted leases.",
+               static_cast<double>(s.leases_granted));
+  page.counter("etcd_debugging_lease_revoked_total", "The total number of revoked leases.",
+               static_cast<double>(s.leases_revoked));
+  page.counter("etcd_debugging_lease_renewed_total", "The number of renewed leases seen by the leader.",
+               static_cast<double>(s.leases_renewed));
+  page.histogram("etcd_debugging_lease_ttl_total", "Bucketed histogram of lease TTLs.", s.lease_ttl);
 }
 
 void add_alarms(Page& page, const node::Node& node) {
@@ -145,6 +147,8 @@ void add_store(Page& page, const node::Node& node) {
   page.gauge("etcd_debugging_mvcc_pending_events_total", "Total number of pending events to be sent.",
              static_cast<double>(w.pending_events));
   page.counter("etcd_mvcc_put_total", "Total number of puts seen by this member.", static_cast<double>(k.puts_total));
+  page.gauge("etcd_debugging_mvcc_total_put_size_in_bytes", "The total size of put kv pairs seen by this member.",
+             static_cast<double>(k.put_bytes_total));
   page.counter("etcd_mvcc_delete_total", "Total number of deletes seen by this member.",
                static_cast<double>(k.deletes_total));
   page.counter("etcd_mvcc_range_total", "Total number of ranges seen by this member.",
@@ -171,6 +175,9 @@ void add_disk(Page& page, const node::Node& node, std::string_view log_mode) {
   storage::StoreStats store = node.store().stats();
   const node::Stats& s = node.stats();
   page.histogram("etcd_disk_wal_fsync_duration_seconds", "The latency distributions of durable log writes.",
+                 storage::kSyncBucketsSeconds, log.sync_buckets, log.sync_seconds_sum);
+  // Write and sync are one operation here.
+  page.histogram("etcd_disk_wal_write_duration_seconds", "The latency distributions of durable log writes.",
                  storage::kSyncBucketsSeconds, log.sync_buckets, log.sync_seconds_sum);
   page.gauge("etcd_disk_wal_write_bytes_total", "Total number of bytes written in WAL.",
              static_cast<double>(log.bytes));
@@ -219,95 +226,6 @@ void add_disk(Page& page, const node::Node& node, std::string_view log_mode) {
                static_cast<double>(s.snapshots_installed));
 }
 
-void add_network(Page& page, const node::Node& node, const net::Server* server) {
-  auto peers = node.transport().stats();
-  std::string self = hex(node.member_id().value);
-  page.gauge("etcd_network_known_peers", "The current number of known peers.", static_cast<double>(peers.size()),
-             {{"Local", self}});
-  for (const auto& [id, p] : peers)
-    page.gauge("etcd_network_active_peers", "The current number of active peer connections.", p.connected,
-               {{"Local", self}, {"Remote", hex(id.value)}});
-  for (const auto& [id, p] : peers)
-    page.counter("etcd_network_peer_sent_bytes_total", "The total number of bytes sent to peers.",
-                 static_cast<double>(p.sent_bytes), {{"To", hex(id.value)}});
-  for (const auto& [id, p] : peers)
-    page.counter("etcd_network_peer_received_bytes_total", "The total number of bytes received from peers.",
-                 static_cast<double>(p.received_bytes), {{"From", hex(id.value)}});
-  for (const auto& [id, p] : peers)
-    page.counter("etcd_network_peer_sent_failures_total", "The total number of send failures from peers.",
-                 static_cast<double>(p.send_failures), {{"To", hex(id.value)}});
-  for (const auto& [id, p] : peers)
-    page.gauge("fairlead_peer_round_trip_seconds", "The last measured round trip to a peer.", p.round_trip_seconds,
-               {{"To", hex(id.value)}});
-  if (!server) return;
-  const net::ServerStats& s = server->stats();
-  page.counter("etcd_network_client_grpc_received_bytes_total", "The total number of bytes received from clients.",
-               static_cast<double>(s.received_bytes));
-  page.counter("etcd_network_client_grpc_sent_bytes_total", "The total number of bytes sent to clients.",
-               static_cast<double>(s.sent_bytes));
-  page.gauge("fairlead_connections", "Open client connections.", static_cast<double>(s.connections_open));
-  page.counter("fairlead_connections_dropped_total", "Client connections closed for a broken limit or a bad frame.",
-               static_cast<double>(s.connections_dropped));
-  page.gauge("fairlead_send_queue_bytes", "Answers not yet handed to a socket.", static_cast<double>(s.queued_bytes));
-}
-
-const char* kind_name(net::MethodKind kind) {
-  switch (kind) {
-    case net::MethodKind::kUnary:
-      return "unary";
-    case net::MethodKind::kClientStream:
-      return "client_stream";
-    case net::MethodKind::kServerStream:
-      return "server_stream";
-    case net::MethodKind::kBidi:
-      return "bidi_stream";
-  }
-  return "";
-}
-
-// grpc-go's spelling of the codes, as its metrics have it.
-std::string go_code(size_t code) {
-  static constexpr const char* kNames[] = {
-      "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
-      "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
-      "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
-      "DataLoss", "Unauthenticated"};
-  return kNames[code];
-}
-
-void add_grpc(Page& page, const net::Router* router) {
-  if (!router) return;
-  auto labels = [](const net::Router::Route& r) {
-    return Labels{{"grpc_method", r.method}, {"grpc_service", r.service}, {"grpc_type", kind_name(r.kind)}};
-  };
-  for (const auto& r : router->routes())
-    page.counter("grpc_server_started_total", "Total number of RPCs started on the server.",
-                 static_cast<double>(r->stats.started), labels(*r));
-  for (const auto& r : router->routes()) {
-    for (size_t code = 0; code < r->stats.handled.size(); ++code) {
-      if (code != 0 && r->stats.handled[code] == 0) continue;
-      Labels l = labels(*r);
-      l.insert(l.begin(), {"grpc_code", go_code(code)});
-      page.counter("grpc_server_handled_total",
-                   "Total number of RPCs completed on the server, regardless of success or failure.",
-                   static_cast<double>(r->stats.handled[code]), l);
-    }
-  }
-  for (const auto& r : router->routes())
-    page.counter("grpc_server_msg_received_total", "Total number of RPC stream messages received on the server.",
-                 static_cast<double>(r->stats.messages_received), labels(*r));
-  for (const auto& r : router->routes())
-    page.counter("grpc_server_msg_sent_total", "Total number of gRPC stream messages sent by the server.",
-                 static_cast<double>(r->stats.messages_sent), labels(*r));
-}
-
-void add_process(Page& page, const io::ProcessStats& p) {
-  page.counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", p.cpu_seconds);
-  page.gauge("process_resident_memory_bytes", "Resident memory size in bytes.", static_cast<double>(p.resident_bytes));
-  page.gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", static_cast<double>(p.virtual_bytes));
-  page.gauge("process_max_fds", "Maximum number of open file descriptors.", static_cast<double>(p.files_max));
-}
-
 }  // namespace
 
 namespace {
@@ -349,26 +267,55 @@ void add_tls(Page& page, const std::vector<Api::TlsSide>& all) {
 std::string Api::metrics_text() {
   Page page;
   add_server(page, node_);
+  add_operations(page, node_.stats());
+  add_promotions(page, node_.stats());
   add_store(page, node_);
   add_alarms(page, node_);
+  add_compaction(page, node_.stats());
+  add_leases(page, node_.stats());
   add_disk(page, node_, world_.disk->log_mode());
-  add_network(page, node_, server_);
+  add_network_metrics(page, node_, server_);
   add_tls(page, tls_sides_);
-  add_grpc(page, client_router_);
   for (const ClientVersion& v : client_versions_)
     page.counter("etcd_server_client_requests_total", "The total number of client requests per client version.",
                  static_cast<double>(v.calls),
                  {{"type", v.unary ? "unary" : "stream"}, {"client_api_version", v.version}});
-  page.counter("etcd_server_health_success", "The total number of successful health checks.",
-               static_cast<double>(health_success_));
-  page.counter("etcd_server_health_failures", "The total number of failed health checks.",
-               static_cast<double>(health_failures_));
+  if (client_router_) add_call_metrics(page, *client_router_, server_ && server_->options().measure_handling);
+  add_health(page);
+  page.histogram("etcd_mvcc_hash_duration_seconds", "The latency distribution of storage hash operation.",
+                 durations_.hash);
+  page.histogram("etcd_mvcc_hash_rev_duration_seconds",
+                 "The latency distribution of storage hash by revision operation.", durations_.hash_rev);
+  page.histogram("etcd_disk_backend_snapshot_duration_seconds", "The latency distribution of backend snapshots.",
+                 durations_.snapshot);
+  for (const Feature& f : features_)
+    page.gauge("etcd_server_feature_enabled", "Whether or not a feature is enabled. 1 is enabled, 0 is not.", f.enabled,
+               {{"name", f.name}, {"stage", f.stage}});
   page.gauge("fairlead_turn_longest_seconds", "The longest turn of the loop since the last scrape.",
              static_cast<double>(node_.take_turn_longest_ns()) / 1e9);
   page.gauge("fairlead_uptime_seconds", "Seconds since this process began to serve.",
              static_cast<double>(world_.loop->now() - started_at_) / 1e9);
-  add_process(page, io::process_stats());
+  add_process_metrics(page);
   return page.text();
+}
+
+void Api::add_health(Page& page) const {
+  page.counter("etcd_server_health_success", "The total number of successful health checks.",
+               static_cast<double>(health_success_));
+  page.counter("etcd_server_health_failures", "The total number of failed health checks.",
+               static_cast<double>(health_failures_));
+  auto labels = [](const auto& check) { return Labels{{"type", check.first}, {"name", check.second}}; };
+  for (const auto& [check, count] : health_checks_)
+    page.gauge("etcd_server_healthcheck", "The result of each kind of healthcheck.", count.last, labels(check));
+  for (const auto& [check, count] : health_checks_) {
+    const char* help = "The total number of each kind of healthcheck.";
+    for (bool ok : {true, false}) {
+      uint64_t n = ok ? count.succeeded : count.failed;
+      Labels l = labels(check);
+      l.emplace_back("status", ok ? "success" : "error");
+      if (n > 0) page.counter("etcd_server_healthchecks_total", help, static_cast<double>(n), l);
+    }
+  }
 }
 
 }  // namespace fairlead::api

@@ -111,6 +111,7 @@ class SnapshotCall final : public net::CallHandler {
       api_.world().log->info(
           "successfully sent database snapshot to client",
           {{"total-bytes", sent_}, {"took-ms", (api_.world().loop->now() - began_) / io::kMillisecond}});
+      api_.durations().snapshot.observe(static_cast<double>(api_.world().loop->now() - began_) / 1e9);
       return end(Status());
     }
     // Blobs are whole, whatever the pieces are: what is left waits for the next piece.

@@ -200,6 +200,9 @@ const Flag kFlags[] = {
 
     {"Profiling and Monitoring", "listen-metrics-urls", Kind::kString, field<&Options::listen_metrics_urls>,
      "List of URLs to listen on for the /metrics and /health endpoints. For https, the client URL TLS info is used.", "e2e/interop/flags_test.sh: listen-metrics-urls"},
+    {"Profiling and Monitoring", "metrics", Kind::kString, field<&Options::metrics>,
+     "Set level of detail for exported metrics, specify 'extensive' to include server side grpc histogram metrics.",
+     "e2e/interop/metrics_test.sh: extensive"},
 
     {"Logging", "logger", Kind::kString, field<&Options::logger>, "Currently only supports 'zap' for structured logging.", "server/main/options_test.cc: LogFlags"},
     {"Logging", "log-outputs", Kind::kString, field<&Options::log_outputs>,
@@ -285,7 +288,6 @@ const Flag kMissingFlags[] = {
     MISSING("Security", "cors", kString, "*"),
     MISSING("Security", "host-whitelist", kString, "*"),
     MISSING("Profiling and Monitoring", "enable-pprof", kBool, "false"),
-    MISSING("Profiling and Monitoring", "metrics", kString, "basic"),
     MISSING("Logging", "warning-unary-request-duration", kDurationMs, "300ms"),
     MISSING("Distributed tracing", "enable-distributed-tracing", kBool, "false"),
     MISSING("Distributed tracing", "distributed-tracing-address", kString, "localhost:4317"),

@@ -165,6 +165,7 @@ api::ApiOptions api_options(const Options& o) {
 
 net::ServerOptions client_options(const Options& o) {
   net::ServerOptions s;
+  s.measure_handling = o.metrics == "extensive";
   s.message_bytes_max = static_cast<size_t>(o.max_request_bytes) + 512 * 1024;  // as etcd: room for the envelope
   s.concurrent_streams_max =
       static_cast<uint32_t>(std::min<int64_t>(o.max_concurrent_streams, s.concurrent_streams_max));
@@ -260,6 +261,10 @@ class Member {
     node_->start();  // its turn hook comes before the servers'
     clients_ = std::make_unique<net::Server>(w_, client_options(options_));
     peers_ = std::make_unique<net::Server>(w_, net::ServerOptions());
+    std::vector<api::Api::Feature> features;
+    for (const Gate& gate : all_gates())
+      features.push_back({gate.name, gate.stage, gate_enabled(options_.feature_gates, gate.name)});
+    api_->set_features(std::move(features));
     api_->set_servers(clients_.get(), &client_router_);
     api_->set_tls({{"client", clients_.get(), tls_->client()}, {"peer", peers_.get(), tls_->peer()}});
     RETURN_IF_ERROR(listen(*peers_, "listen-peer-urls", options_.listen_peer_urls, peer_router_, &TlsSetup::for_peers));

@@ -241,6 +241,8 @@ Status check_discovery(const Options& o) {
 Status complete_options(Options& o) {
   RETURN_IF_ERROR(check_discovery(o));
   RETURN_IF_ERROR(check_gates(o.feature_gates, o.warnings));
+  if (o.metrics != "basic" && o.metrics != "extensive")
+    o.warnings.push_back("--metrics is neither basic nor extensive, so it is basic: " + o.metrics);
   if (o.name.empty()) return failed_precondition("--name must not be empty");
   if (o.data_dir.empty()) o.data_dir = o.name + ".etcd";
   if (o.heartbeat_interval_ms == 0) return failed_precondition("--heartbeat-interval must be >0 (set to 0ms)");

@@ -26,6 +26,7 @@ struct Options {
   std::string listen_client_urls = "http://localhost:2379";
   std::string listen_client_http_urls;  // then listen_client_urls serve gRPC alone
   std::string listen_metrics_urls;
+  std::string metrics = "basic";  // or "extensive": with histograms of every call
   int64_t heartbeat_interval_ms = 100;
   int64_t election_timeout_ms = 1000;
   int64_t quota_backend_bytes = 0;

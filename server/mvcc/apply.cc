@@ -240,6 +240,7 @@ void KeyspaceImpl::write(Txn& txn, KeyTree::Path& path, SlotId id, bool fresh, c
 
 void KeyspaceImpl::run_put(Txn& txn, const PutRequest& r, PutResult& out) {
   ++counters_.puts_total;
+  counters_.put_bytes_total += r.key.size() + r.value.size();
   out.revision = txn.main;
   KeyTree::Path path;
   bool found = tree_.find(r.key, path);

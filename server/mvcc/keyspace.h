@@ -53,7 +53,8 @@ struct KeyspaceStats {
   uint64_t deaths_unwritten = 0;  // flushed records that died since the last freeze()
   // counters since start, as etcd exports them
   uint64_t puts_total = 0;
-  uint64_t deletes_total = 0;  // DeleteRange operations
+  uint64_t put_bytes_total = 0;  // their keys and values
+  uint64_t deletes_total = 0;    // DeleteRange operations
   uint64_t ranges_total = 0;
   uint64_t txns_total = 0;
   uint64_t events_total = 0;

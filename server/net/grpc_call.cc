@@ -71,6 +71,7 @@ void GrpcCall::release() {
   status_ = Status();
   drain_mark_ = kDrainMarkDefaultBytes;
   header_bytes_ = 0;
+  began_ = -1;
   stream_id_ = 0;
   DeadlineEntry::deadline = 0;
   done_ = finished_ = head_sent_ = deferred_ = paused_ = delivering_ = half_closed_ = false;
@@ -81,6 +82,7 @@ void GrpcCall::release() {
 void GrpcCall::end(Code code) {
   done_ = true;
   if (route_) ++route_->stats.handled[static_cast<size_t>(code)];
+  if (route_ && session_->core().options.measure_handling) count_handling();
   session_->core().deadlines.remove(*this);
   for (auto& [name, value] : headers_) {
     nghttp2_rcbuf_decref(name);
@@ -197,11 +199,20 @@ bool GrpcCall::check_request() {
   return true;
 }
 
+void GrpcCall::count_handling() {
+  if (began_ < 0) return;
+  double seconds = static_cast<double>(session_->core().loop.now_precise() - std::exchange(began_, -1)) / 1e9;
+  auto bucket = std::lower_bound(kHandlingBucketsSeconds.begin(), kHandlingBucketsSeconds.end(), seconds);
+  ++route_->stats.handling_buckets[static_cast<size_t>(bucket - kHandlingBucketsSeconds.begin())];
+  route_->stats.handling_seconds_sum += seconds;
+}
+
 void GrpcCall::start() {
   Core& core = session_->core();
   ++core.stats.calls_total;
   if (!check_request()) return;
   ++route_->stats.started;
+  if (core.options.measure_handling) began_ = core.loop.now_precise();
   if (DeadlineEntry::deadline != 0) core.deadlines.add(*this);
   if (route_->kind == MethodKind::kUnary) return;
   // Streams take turns among themselves, so that a long one does not starve the others.

@@ -75,6 +75,7 @@ class GrpcCall final : public ServerCall, public DeadlineEntry {
   void take_message(Bytes message);
   void account_held(size_t before);
   void consume(size_t bytes);
+  void count_handling();
   bool check_request();
   void end(Code code);  // counts, frees what an open call holds
 
@@ -90,6 +91,7 @@ class GrpcCall final : public ServerCall, public DeadlineEntry {
   Status status_;
   size_t drain_mark_ = kDrainMarkDefaultBytes;
   uint32_t header_bytes_ = 0;
+  io::Nanos began_ = -1;  // where handling is measured
   int32_t stream_id_ = 0;
   bool done_ = false, finished_ = false, head_sent_ = false, deferred_ = false;
   bool paused_ = false, delivering_ = false, half_closed_ = false, half_close_told_ = false, have_request_ = false;

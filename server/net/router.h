@@ -30,12 +30,18 @@ using RawProtocol = std::function<void(std::unique_ptr<io::Stream> stream, std::
 
 enum class MethodKind : uint8_t { kUnary, kClientStream, kServerStream, kBidi };
 
+// grpc-go's bounds of grpc_server_handling_seconds.
+constexpr std::array<double, 11> kHandlingBucketsSeconds = {.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10};
+
 // Counters in the shape of grpc_server_{started,handled,msg_received,msg_sent}_total.
 struct MethodStats {
   uint64_t started = 0;
   std::array<uint64_t, 17> handled{};  // by status code
   uint64_t messages_received = 0;
   uint64_t messages_sent = 0;
+  // From the request's headers to its end; counted where ServerOptions::measure_handling asks for it.
+  std::array<uint64_t, kHandlingBucketsSeconds.size() + 1> handling_buckets{};  // not cumulative
+  double handling_seconds_sum = 0;
 };
 
 class Router {

@@ -259,6 +259,7 @@ void Server::drain(std::function<void()> done) {
 
 void Server::stop() { impl_->stop(); }
 
+const ServerOptions& Server::options() const { return impl_->core.options; }
 const ServerStats& Server::stats() const { return impl_->core.stats; }
 const TlsStats& Server::tls_stats() const { return impl_->handshakes.stats(); }
 

@@ -39,6 +39,7 @@ struct ServerOptions {
   // Unfinished request messages of one connection: above it the stream that asks for more is
   // refused.
   size_t connection_partial_bytes_max = 16 * 1024 * 1024;
+  bool measure_handling = false;          // fills MethodStats::handling_buckets
   uint32_t resets_per_second_max = 1000;  // RST_STREAM by the client (CVE-2023-44487); 0 = no limit
   uint32_t resets_burst_max = 10000;
   uint32_t control_frames_per_second_max = 1000;  // SETTINGS, PRIORITY, empty DATA frames; 0 = no limit
@@ -108,6 +109,7 @@ class Server {
   void stop();
 
   const ServerStats& stats() const;
+  const ServerOptions& options() const;
   const TlsStats& tls_stats() const;
 
  private:

@@ -33,7 +33,10 @@ void Node::apply_committed() {
   last_apply_ = world_.loop->now();
   stats_.proposals_applied = applied_.value;
   double seconds = static_cast<double>(world_.loop->now_precise() - began) / 1e9;
-  stats_.apply.observe(seconds / static_cast<double>(count));
+  for (size_t op = 0; op < kOperationCount; ++op)
+    for (bool ok : {false, true})
+      if (uint64_t n = std::exchange(batch_operations_[op][ok], 0); n > 0)
+        stats_.apply.observe(static_cast<Operation>(op), ok, seconds / static_cast<double>(count), n);
   if (seconds * 1e9 > static_cast<double>(config_.slow_apply)) {
     ++stats_.slow_applies;
     world_.log->warn("apply request took too long", {{"took-ms", static_cast<int64_t>(seconds * 1000)},
@@ -55,6 +58,7 @@ bool Node::apply_entry(const raft::Entry& entry) {
   CHECK(envelope.is_ok(), "a committed entry is malformed");
   CHECK(!is_config || envelope->kind == kEntryMembers, "a configuration comes with a change of the members");
   bool mine = envelope->proposer == member_id();
+  operation_ = operation_of(envelope->kind, envelope->payload);
   switch (envelope->kind) {
     case kEntryCommand: {
       mvcc::Identity nobody;
@@ -71,6 +75,7 @@ bool Node::apply_entry(const raft::Entry& entry) {
       return true;
     case kEntryAttributes:
       apply_attributes(envelope->payload);
+      ++batch_operations_[operation_][true];
       if (mine) answer(envelope->request, Status(), nullptr);
       return true;
     case kEntryVersion:
@@ -95,10 +100,12 @@ bool Node::apply_command(const raft::Entry& entry, const mvcc::Identity* who, st
                          uint64_t request, bool mine) {
   Result<mvcc::Command> command = mvcc::decode_command(payload);
   CHECK(command.is_ok(), "a committed command is malformed");
+  operation_ = static_cast<Operation>(command->index());  // also where it stands behind a user's name
   if (Status refused = alarms_.refuses(*command); !refused.is_ok() && !keyspace_->applying()) {
     result_ = {};
     result_.status = refused;
     result_.revision = keyspace_->revision();
+    ++batch_operations_[operation_][false];
     if (mine) answer(request, refused, &result_);
     return true;
   }
@@ -109,6 +116,7 @@ bool Node::apply_command(const raft::Entry& entry, const mvcc::Identity* who, st
       result_ = {};
       result_.status = judged;
       result_.revision = keyspace_->revision();
+      ++batch_operations_[operation_][false];
       if (mine) answer(request, judged, &result_);
       return true;
     }
@@ -128,6 +136,7 @@ bool Node::apply_command(const raft::Entry& entry, const mvcc::Identity* who, st
     keyspace_->apply(*command, entry.index, apply_cold_, result_);
   if (!apply_cold_.empty()) apply_cold_.clear();
   hub_->applied(result_);
+  ++batch_operations_[operation_][result_.status.is_ok()];
   mirror_leases(*command, result_);
   if (mine) answer(request, result_.status, &result_);
   return true;
@@ -175,8 +184,11 @@ void Node::mirror_leases(const mvcc::Command& command, const mvcc::ApplyResult& 
   }
   if (const auto* grant = std::get_if<mvcc::LeaseGrantRequest>(&command)) {
     lease_clock_.granted(grant->id, grant->ttl, now_ms());
+    ++stats_.leases_granted;
+    stats_.lease_ttl.observe(static_cast<double>(grant->ttl));
   } else if (const auto* revoke = std::get_if<mvcc::LeaseRevokeRequest>(&command)) {
     lease_clock_.revoked(revoke->id);
+    ++stats_.leases_revoked;
   } else if (const auto* checkpoint = std::get_if<mvcc::LeaseCheckpointRequest>(&command)) {
     for (const auto& item : checkpoint->items) lease_clock_.checkpointed(item.id, item.remaining_ttl);
   }

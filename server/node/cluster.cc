@@ -214,7 +214,10 @@ std::string Node::try_change(ChangeTask& task) {
                ? reply
                : refusal(failed_precondition("fairlead: the request id was used for another change"));
   }
-  if (Status refused = check_change_now(change); !refused.is_ok()) return refusal(refused);
+  if (Status refused = check_change_now(change); !refused.is_ok()) {
+    if (change.kind == MemberChange::Kind::kPromote) ++stats_.promotions_refused[std::string(refused.message())];
+    return refusal(refused);
+  }
   if (change.kind == MemberChange::Kind::kAdd) {
     // A newcomer starts from a checkpoint; without it nothing might be applied any more that one could be made of.
     if (store_->state().applied.value == 0) {
@@ -224,6 +227,7 @@ std::string Node::try_change(ChangeTask& task) {
     change.id = added_member_id(members_, removed_, change.peer_urls, world_.loop->wall_ms() / 1000);
   }
   if (!append_change(task)) return {};
+  if (change.kind == MemberChange::Kind::kPromote) ++stats_.promotions;
   return outcome(kAppended);
 }
 

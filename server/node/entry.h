@@ -10,6 +10,7 @@
 #include "base/codec.h"
 #include "base/ids.h"
 #include "base/status.h"
+#include "server/node/stats.h"
 
 namespace fairlead::node {
 
@@ -50,6 +51,14 @@ inline Result<Envelope> decode_envelope(std::string_view in) {
   e.request = load_fixed<uint64_t>(in.data() + 9);
   e.payload = in.substr(kEnvelopeBytes);
   return e;
+}
+
+// Its name in metrics. Command kinds are mvcc's first byte, in the order of Operation from 1 on.
+inline Operation operation_of(uint8_t kind, std::string_view payload) {
+  if (kind == kEntryAttributes) return kOpMemberAttributes;
+  if (kind != kEntryCommand || payload.empty()) return kOpUnknown;
+  auto command = static_cast<uint8_t>(payload[0]);
+  return command >= 1 && command <= kOpLeaseCheckpoint + 1 ? static_cast<Operation>(command - 1) : kOpUnknown;
 }
 
 }  // namespace fairlead::node

@@ -83,6 +83,7 @@ void Node::keep_alive_here(int64_t id, std::function<void(const Status&, int64_t
     mvcc::LeaseClock::Renewal renewal = lease_clock_.renew(id, now_ms());
     switch (renewal.state) {
       case mvcc::LeaseClock::Renewal::State::kRenewed:
+        ++stats_.leases_renewed;
         return done(Status(), renewal.ttl);
       case mvcc::LeaseClock::Renewal::State::kNotFound:
         return done(Status(), 0);

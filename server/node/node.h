@@ -268,6 +268,8 @@ class Node {
     ApplyDone done;
     size_t bytes = 0;
     bool leader_only = false;  // dropped, not kept or forwarded, when this member does not lead
+    Operation operation = kOpUnknown;
+    io::Nanos since = 0;
   };
   struct NewProposal {
     uint64_t id = 0;
@@ -396,6 +398,9 @@ class Node {
 
   // watch.cc
   void deliver_watches();
+  bool compact_some();
+  void observe_range(bool succeeded, io::Nanos began);
+  void observe_request(Operation operation, bool succeeded, io::Nanos since);
   void read_history();
   void history_failed(uint64_t read, const Status& why);
 
@@ -487,6 +492,9 @@ class Node {
       logged_stores_;  // from attributes in the own log, applied yet or not: see note_attributes()
   raft::SoftState soft_;
   Stats stats_;
+  Operation operation_ = kOpUnknown;                                         // of the entry that is applied now
+  std::array<std::array<uint64_t, 2>, kOperationCount> batch_operations_{};  // failed, succeeded: of this batch
+  io::Nanos compaction_since_ = 0;
 
   // turn
   uint64_t turn_hook_ = 0;

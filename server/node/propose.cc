@@ -55,7 +55,8 @@ void Node::propose_entry(uint8_t kind, std::string_view payload, bool leader_onl
   std::memcpy(p + kEnvelopeBytes, payload.data(), payload.size());
   Bytes entry = std::move(builder).finish(kEnvelopeBytes + payload.size());
   pending_bytes_ += entry.size();
-  pending_.emplace(id, Pending{std::move(done), entry.size(), leader_only});
+  pending_.emplace(
+      id, Pending{std::move(done), entry.size(), leader_only, operation_of(kind, payload), world_.loop->now()});
   deadlines_.emplace_back(world_.loop->now() + config_.request_timeout(), id);
   new_proposals_.push_back({id, std::move(entry)});
   proposals_fresh_ = true;
@@ -107,10 +108,15 @@ void Node::on_forwarded(const raft::ProposeReply& reply) {
   forwarded_.erase(it);
 }
 
+void Node::observe_request(Operation operation, bool succeeded, io::Nanos since) {
+  stats_.request.observe(operation, succeeded, static_cast<double>(world_.loop->now() - since) / 1e9);
+}
+
 void Node::fail_pending(uint64_t id, const Status& why) {
   auto it = pending_.find(id);
   if (it == pending_.end()) return;
   ApplyDone done = std::move(it->second.done);
+  observe_request(it->second.operation, false, it->second.since);
   pending_bytes_ -= it->second.bytes;
   pending_.erase(it);
   ++stats_.proposals_failed;
@@ -121,6 +127,7 @@ void Node::answer(uint64_t request, const Status& status, const mvcc::ApplyResul
   auto it = pending_.find(request);
   if (it == pending_.end()) return;  // timed out, or of an earlier start
   ApplyDone done = std::move(it->second.done);
+  observe_request(operation_, status.is_ok(), it->second.since);
   pending_bytes_ -= it->second.bytes;
   pending_.erase(it);
   done(status, result);
@@ -147,6 +154,7 @@ void Node::expire() {
     for (Done& done : read_batches_.front().waiting) late.push_back(std::move(done));
     read_batches_.pop_front();
     ++stats_.read_indexes_failed;
+    ++stats_.slow_read_indexes;
   }
   reads_waiting_ -= late.size();
   for (Done& done : late) done(err_timeout());

@@ -21,6 +21,7 @@ struct Node::RangeJob {
   storage::Pin pin;  // with the cursor: its revision stays on disk
   std::function<bool()> wanted;
   bool over = false;
+  io::Nanos since = 0;  // the call; not for a stream, whose time is its client's
 
   // of a stream
   RangeSink* sink = nullptr;

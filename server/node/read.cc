@@ -5,6 +5,9 @@
 #include "server/node/range_job.h"
 
 namespace fairlead::node {
+namespace {
+constexpr io::Nanos kSlowReadIndex = 500 * io::kMillisecond;  // etcd asks its peers again then
+}
 
 struct Node::TxnJob {
   uint64_t id = 0;
@@ -14,6 +17,7 @@ struct Node::TxnJob {
   TxnReadDone done;
   mvcc::ColdRecords cold;
   bool over = false;
+  io::Nanos since = 0;  // the call
 };
 
 void Node::linearizable(Done ready) {
@@ -39,6 +43,8 @@ void Node::barrier(Done done) { linearizable(std::move(done)); }
 void Node::serve_reads() {
   if (installing_) return;  // the index and the segments on disk do not belong together now
   while (!read_batches_.empty() && read_batches_.front().index && applied_ >= *read_batches_.front().index) {
+    io::Nanos asked = read_batches_.front().deadline - config_.request_timeout();
+    if (world_.loop->now() - asked > kSlowReadIndex) ++stats_.slow_read_indexes;
     std::vector<Done> waiting = std::move(read_batches_.front().waiting);
     read_batches_.pop_front();
     reads_waiting_ -= waiting.size();
@@ -81,11 +87,17 @@ void Node::range(const Caller& caller, Bytes owner, const mvcc::RangeRequest& re
     std::vector<mvcc::Position> missing;
     Status status = check_read(caller, request.key, request.range_end);
     if (!status.is_ok()) return done(status, nullptr);
+    io::Nanos began = world_.loop->now_precise();
     status = keyspace_->range(request, {}, result, missing);
-    if (missing.empty()) return done(status, status.is_ok() ? &result : nullptr);
+    if (missing.empty()) {
+      observe_range(status.is_ok(), began);
+      observe_request(kOpRange, status.is_ok(), world_.loop->now());
+      return done(status, status.is_ok() ? &result : nullptr);
+    }
   }
   auto job = std::make_shared<RangeJob>();
   job->caller = caller;
+  job->since = world_.loop->now();
   job->owner = std::move(owner);
   job->request = request;
   job->done = std::move(done);
@@ -95,8 +107,9 @@ void Node::range(const Caller& caller, Bytes owner, const mvcc::RangeRequest& re
     return run_range(std::move(job));
   }
   linearizable([this, job = std::move(job)](const Status& status) {
-    if (!status.is_ok()) return job->done(status, nullptr);
-    run_range(job);
+    if (status.is_ok()) return run_range(job);
+    observe_request(kOpRange, false, job->since);
+    job->done(status, nullptr);
   });
 }
 
@@ -111,7 +124,9 @@ void Node::run_range(std::shared_ptr<RangeJob> job) {
     return page_range(std::move(job));
   std::vector<mvcc::Position> missing;
   job->result = {};
+  io::Nanos began = world_.loop->now_precise();
   Status status = keyspace_->range(r, job->cold, job->result, missing);
+  observe_range(status.is_ok(), began);
   if (missing.empty() || !status.is_ok()) return finish_range_job(std::move(job), status);
   if (job->id == 0) range_jobs_.emplace(job->id = next_job_++, job);
   // Asked again for the state as it is then: still one instant after the request came.
@@ -137,7 +152,9 @@ void Node::page_range(std::shared_ptr<RangeJob> job) {
     job->pin = store_->pin();
     if (job->id == 0) range_jobs_.emplace(job->id = next_job_++, job);
   }
+  io::Nanos began = world_.loop->now_precise();
   mvcc::RangePage page = job->cursor->step(job->budget(), job->cold);
+  observe_range(true, began);
   if (!page.missing.empty()) {
     // What is not flushed yet is in memory, so what is missing lies in the segments of now.
     job->pin = store_->pin();
@@ -169,9 +186,16 @@ void Node::page_range(std::shared_ptr<RangeJob> job) {
   finish_range_job(std::move(job), Status());
 }
 
+// A lookup: of a whole range, of a page of a long one, or one that found a value missing.
+void Node::observe_range(bool succeeded, io::Nanos began) {
+  (succeeded ? stats_.range : stats_.range_failed)
+      .observe(static_cast<double>(world_.loop->now_precise() - began) / 1e9);
+}
+
 void Node::finish_range_job(std::shared_ptr<RangeJob> job, const Status& status) {
   if (job->over) return;
   job->over = true;
+  if (!job->sink) observe_request(kOpRange, status.is_ok(), job->since);
   if (job->id != 0) range_jobs_.erase(job->id);
   if (job->cursor) --paged_ranges_;
   job->cursor.reset();
@@ -181,6 +205,7 @@ void Node::finish_range_job(std::shared_ptr<RangeJob> job, const Status& status)
 void Node::read_txn(const Caller& caller, Bytes owner, mvcc::TxnRequest request, TxnReadDone done) {
   auto job = std::make_shared<TxnJob>();
   job->caller = caller;
+  job->since = world_.loop->now();
   job->owner = std::move(owner);
   job->request = std::move(request);
   job->done = std::move(done);
@@ -191,8 +216,9 @@ void Node::read_txn(const Caller& caller, Bytes owner, mvcc::TxnRequest request,
     return run_txn(std::move(job));
   }
   linearizable([this, job = std::move(job)](const Status& status) {
-    if (!status.is_ok()) return job->done(status, nullptr);
-    run_txn(job);
+    if (status.is_ok()) return run_txn(job);
+    observe_request(kOpReadonlyTxn, false, job->since);
+    job->done(status, nullptr);
   });
 }
 
@@ -210,6 +236,7 @@ void Node::run_txn(std::shared_ptr<TxnJob> job) {
   if (missing.empty() || !status.is_ok()) {
     job->over = true;
     txn_jobs_.erase(job->id);
+    observe_request(kOpReadonlyTxn, status.is_ok(), job->since);
     return job->done(status, status.is_ok() ? &result : nullptr);
   }
   if (job->id == 0) txn_jobs_.emplace(job->id = next_job_++, job);

@@ -40,6 +40,8 @@ SnapshotSender::~SnapshotSender() {
 
 void SnapshotSender::start() {
   info_ = node_.store_->snapshot();
+  began_ = node_.world_.loop->now();
+  ++node_.stats_.snapshots_to[to_].in_flight;
   channel_ = node_.transport_->dial_snapshot(to_, this);
   // Never an outcome inside the turn that asked for the snapshot.
   if (!channel_) {
@@ -124,6 +126,10 @@ void SnapshotSender::finish(bool sent, const std::string& why) {
   node_.world_.loop->cancel_timer(idle_timer_);
   idle_timer_ = 0;
   bury(*node_.world_.loop, std::move(channel_));
+  SnapshotStats& stats = node_.stats_.snapshots_to[to_];
+  --stats.in_flight;
+  ++(sent ? stats.succeeded : stats.failed);
+  if (sent) stats.seconds.observe(static_cast<double>(node_.world_.loop->now() - began_) / 1e9);
   if (sent) {
     ++node_.stats_.snapshots_sent;
     node_.world_.log->info("a snapshot was installed by a peer",
@@ -164,6 +170,7 @@ void SnapshotReceiver::on_closed(peer::Channel& c, const Status&) {
 
 void SnapshotReceiver::refuse(const std::string& why) {
   node_.world_.log->warn("refused or gave up a snapshot", {{"reason", why}});
+  if (std::exchange(began_, -1) >= 0) end_of_receiving(false);
   if (!channel_) return;
   std::string head;
   put_lengthed(head, why);
@@ -191,7 +198,18 @@ void SnapshotReceiver::on_offer(std::string_view head, const Bytes& manifest) {
   }
   applied_ = applied;
   damaged_files_ = 0;
+  if (began_ < 0) {
+    began_ = node_.world_.loop->now();
+    sender_ = channel_->theirs().from;
+    node_.stats_.snapshots_from[sender_].in_flight = 1;
+  }
   want_from_start();
+}
+
+void SnapshotReceiver::end_of_receiving(bool succeeded) {
+  SnapshotStats& stats = node_.stats_.snapshots_from[sender_];
+  stats.in_flight = 0;
+  ++(succeeded ? stats.succeeded : stats.failed);
 }
 
 void SnapshotReceiver::want_from_start() {
@@ -308,6 +326,10 @@ void SnapshotReceiver::load(storage::StoreState state) {
 
 void SnapshotReceiver::installed() {
   installing_ = false;
+  if (io::Nanos began = std::exchange(began_, -1); began >= 0) {
+    end_of_receiving(true);
+    node_.stats_.snapshots_from[sender_].seconds.observe(static_cast<double>(node_.world_.loop->now() - began) / 1e9);
+  }
   if (!channel_) return;
   channel_->send(kDone, two(applied_.value, 0));
   channel_->flush();

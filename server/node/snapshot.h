@@ -57,6 +57,7 @@ class SnapshotSender final : public peer::ChannelHandler {
   std::unique_ptr<peer::Channel> channel_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   io::TimerId idle_timer_ = 0;
+  io::Nanos began_ = 0;
   bool over_ = false;
 };
 
@@ -84,6 +85,7 @@ class SnapshotReceiver final : public peer::ChannelHandler {
   void install();
   void load(storage::StoreState state);
   void refuse(const std::string& why);
+  void end_of_receiving(bool succeeded);
 
   Node& node_;
   std::unique_ptr<peer::Channel> channel_;
@@ -91,6 +93,8 @@ class SnapshotReceiver final : public peer::ChannelHandler {
   std::string manifest_;  // of files_: the same offer goes on where it was
   Index applied_;
   int damaged_files_ = 0;  // since the offer
+  io::Nanos began_ = -1;  // of what is received now, interruptions included; -1: nothing is
+  MemberId sender_;
   bool writing_ = false;
   bool installing_ = false;
   struct Want {

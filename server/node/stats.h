@@ -3,25 +3,64 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
+#include <string>
+
+#include "base/histogram.h"
+#include "base/ids.h"
 
 namespace fairlead::node {
 
-// Cumulative histogram over doubling bounds: first, 2*first, ... ; the last bucket has no bound.
-template <size_t kBuckets>
-struct Histogram {
-  double first_bound_seconds;
-  std::array<uint64_t, kBuckets + 1> counts{};
-  uint64_t count = 0;
-  double sum_seconds = 0;
+// What a request does, under the names that etcd's metrics have for it.
+enum Operation : uint8_t {
+  kOpPut,
+  kOpDeleteRange,
+  kOpTxn,
+  kOpCompaction,
+  kOpLeaseGrant,
+  kOpLeaseRevoke,
+  kOpLeaseCheckpoint,
+  kOpMemberAttributes,
+  kOpUnknown,
+  kOpRange,        // reads: never applied
+  kOpReadonlyTxn,  // likewise
+  kOperationCount,
+};
+constexpr std::array<const char*, kOperationCount> kOperationNames = {"Put",
+                                                                      "DeleteRange",
+                                                                      "Txn",
+                                                                      "Compaction",
+                                                                      "LeaseGrant",
+                                                                      "LeaseRevoke",
+                                                                      "LeaseCheckpoint",
+                                                                      "ClusterMemberAttrSet",
+                                                                      "unknown",
+                                                                      "Range",
+                                                                      "ReadonlyTxn"};
 
-  void observe(double seconds) {
-    double bound = first_bound_seconds;
-    size_t i = 0;
-    while (i < kBuckets && seconds > bound) ++i, bound *= 2;
-    ++counts[i];
-    ++count;
-    sum_seconds += seconds;
+// Snapshots to or from one other member.
+struct SnapshotStats {
+  uint64_t succeeded = 0;
+  uint64_t failed = 0;
+  uint64_t in_flight = 0;
+  Histogram<10> seconds{.first_bound = 0.1};  // of those that succeeded
+};
+
+// One duration histogram for each operation that failed [0] or succeeded [1].
+template <size_t kBuckets>
+class OperationSeconds {
+ public:
+  explicit OperationSeconds(double first_bound) {
+    for (auto& both : histograms_)
+      for (auto& h : both) h.first_bound = first_bound;
   }
+  void observe(Operation op, bool succeeded, double seconds, uint64_t times = 1) {
+    histograms_[op][succeeded].observe(seconds, times);
+  }
+  const Histogram<kBuckets>& of(size_t op, bool succeeded) const { return histograms_[op][succeeded]; }
+
+ private:
+  std::array<std::array<Histogram<kBuckets>, 2>, kOperationCount> histograms_{};
 };
 
 struct Stats {
@@ -45,9 +84,24 @@ struct Stats {
   uint64_t watchers_continued = 0;  // carried over to an installed snapshot
   uint64_t stalls = 0;              // the process, or its log writes, stood still for longer than an election timeout
   uint64_t turn_longest_ns = 0;     // since the last scrape
-  Histogram<20> apply{.first_bound_seconds = 0.0001};      // one entry
-  Histogram<14> checkpoint{.first_bound_seconds = 0.001};  // as etcd's backend commit
-  Histogram<13> defragment{.first_bound_seconds = 0.1};    // a round of the cleaner that was asked for
+  uint64_t promotions = 0;          // of learners, by this member as the leader
+  std::map<std::string, uint64_t> promotions_refused;  // by the error; a fixed few
+  uint64_t slow_read_indexes = 0;                      // rounds that took longer than kSlowReadIndex or never came
+  uint64_t heartbeats_late = 0;                        // the leader's, by more than a heartbeat interval
+  uint64_t leases_granted = 0;
+  uint64_t leases_revoked = 0;
+  uint64_t leases_renewed = 0;                        // by this member as the leader
+  int64_t compaction_last_unix_s = 0;                 // end of the last compaction; 0: none since the start
+  OperationSeconds<20> apply{0.0001};                 // one entry: the mean of its batch
+  OperationSeconds<14> request{0.001};                // from the call to its answer
+  Histogram<20> range_failed{.first_bound = 0.0001};  // the part of a read that looks keys up
+  Histogram<20> range{.first_bound = 0.0001};
+  Histogram<14> checkpoint{.first_bound = 0.001};         // as etcd's backend commit
+  Histogram<13> defragment{.first_bound = 0.1};           // a round of the cleaner that was asked for
+  Histogram<24> lease_ttl{.first_bound = 1};              // seconds asked for
+  Histogram<14> compaction_ms{.first_bound = 100};        // a whole compaction
+  Histogram<14> compaction_slice_ms{.first_bound = 0.5};  // the piece of one turn
+  std::map<MemberId, SnapshotStats> snapshots_to, snapshots_from;
 };
 
 }  // namespace fairlead::node

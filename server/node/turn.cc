@@ -54,6 +54,7 @@ void Node::on_tick() {
     ++stats_.stalls;
     raft_->stalled();
   }
+  if (raft_->is_leader() && now - last_tick_ > 2 * config_.heartbeat_interval) ++stats_.heartbeats_late;
   if (paused) {
     last_tick_ = now - config_.heartbeat_interval;  // missed ticks are not made up for
     world_.log->warn("the process did not run for longer than an election timeout",
@@ -162,10 +163,24 @@ void Node::read_old_entries(const raft::ReadLogRequest& request) {
              });
 }
 
+// A slice of a compaction, if one is due; true if more is left.
+bool Node::compact_some() {
+  if (!keyspace_->compaction_pending()) return false;
+  io::Nanos began = world_.loop->now_precise();
+  if (compaction_since_ == 0) compaction_since_ = began;
+  bool more = keyspace_->compact_slice(kTurnCompactKeys);
+  io::Nanos now = world_.loop->now_precise();
+  stats_.compaction_slice_ms.observe(static_cast<double>(now - began) / 1e6);
+  if (!more) {
+    stats_.compaction_ms.observe(static_cast<double>(now - std::exchange(compaction_since_, 0)) / 1e6);
+    stats_.compaction_last_unix_s = world_.loop->wall_ms() / 1000;
+  }
+  return more;
+}
+
 // Long work, cut into pieces: what is left makes the loop turn again.
 void Node::housekeeping() {
-  bool more = false;
-  if (keyspace_->compaction_pending()) more |= keyspace_->compact_slice(kTurnCompactKeys);
+  bool more = compact_some();
   more |= keyspace_->trim_cache(16);
   read_history();
   more |= hub_->catching_up();

@@ -38,7 +38,7 @@ struct Transport::Peer final : ChannelHandler {
     if (type == kFramePong) {
       if (head.size() == 8) {
         io::Nanos sent = load_fixed<int64_t>(head.data());
-        stats.round_trip_seconds = static_cast<double>(transport.world_.loop->now() - sent) / 1e9;
+        stats.round_trip_seconds.observe(static_cast<double>(transport.world_.loop->now() - sent) / 1e9);
       }
       return;
     }
@@ -55,6 +55,7 @@ struct Transport::Peer final : ChannelHandler {
   void on_closed(Channel& c, const Status& why) override {
     if (&c != channel.get()) return;
     bool was_connected = c.established();
+    stats.disconnects += was_connected;
     stats.sent_bytes += c.sent_bytes();
     stats.received_bytes += c.received_bytes();
     if (was_connected)
@@ -177,6 +178,7 @@ void Transport::adopt(std::unique_ptr<Channel> channel, MemberId from) {
   Peer& peer = *it->second;
   if (peer.channel) {
     bool was_connected = peer.channel->established();
+    peer.stats.disconnects += was_connected;
     peer.stats.sent_bytes += peer.channel->sent_bytes();
     peer.stats.received_bytes += peer.channel->received_bytes();
     bury(std::move(peer.channel));

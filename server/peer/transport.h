@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "base/histogram.h"
 #include "server/io/io.h"
 #include "server/peer/channel.h"
 #include "server/peer/codec.h"
@@ -33,9 +34,10 @@ struct PeerStats {
   bool connected = false;
   uint64_t sent_bytes = 0;
   uint64_t received_bytes = 0;
-  uint64_t send_failures = 0;     // messages dropped: no connection, or too much unsent
-  uint64_t receive_failures = 0;  // connections ended by a damaged or impossible frame
-  double round_trip_seconds = 0;  // last ping
+  uint64_t send_failures = 0;                               // messages dropped: no connection, or too much unsent
+  uint64_t receive_failures = 0;                            // connections ended by a damaged or impossible frame
+  uint64_t disconnects = 0;                                 // established connections that were lost
+  Histogram<16> round_trip_seconds{.first_bound = 0.0001};  // of pings, one a second
   io::Nanos connected_at = 0;
 };
 
