@@ -42,6 +42,16 @@ on() { "$etcdctl" --endpoints="http://127.0.0.1:${client_port[$1]}" "${@:2}"; }
 id_of() { on "${2:-0}" member list | awk -F', ' -v name="m$1" '$3 == name {print $1}'; }
 # A connection counts as healthy after five seconds, in etcd as here: tried until it is.
 eventually() { wait_for 20 "$*" "$@"; }
+# Each may be tried again when its answer did not come.
+add_once() { # BY N FLAG...
+  on "$1" member list | grep -q "$(peer_url "$2"), " || on "$1" member add "m$2" --peer-urls="$(peer_url "$2")" "${@:3}"
+}
+promote_once() { on "$1" member list | grep -q "^$2, .*, false$" || on "$1" member promote "$2"; }
+remove_once() {
+  local list
+  list=$(on "$1" member list) || return 1
+  ! grep -q "^ *$2, " <<<"$list" || on "$1" member remove "$2"
+}
 ended() { ! kill -0 "$1" 2>/dev/null; }
 
 # run NAME COMMAND...: keeps what it prints, IDs and ports masked, lines of lists in an order of their own.
@@ -77,8 +87,7 @@ for m in sorted(json.load(open(sys.argv[1])), key=lambda m: "name" not in m): pr
   wait_for 20 "the second member" on 1 endpoint health || return 1
   run list on 1 member list
   run list_json on 1 member list -w json
-  run add_too_soon on 0 member add m2 --peer-urls="$(peer_url 2)"
-  eventually on 0 member add m2 --learner --peer-urls="$(peer_url 2)" >/dev/null 2>&1 || return 1
+  eventually add_once 0 2 --learner >/dev/null 2>&1 || return 1
   run add_second_learner on 0 member add m3 --learner --peer-urls="$(peer_url 3)"
   run list_unstarted on 0 member list
   launch "$label" "$binary" 2 existing 0 1 2
@@ -91,7 +100,7 @@ for m in sorted(json.load(open(sys.argv[1])), key=lambda m: "name" not in m): pr
   run learner_lease on 2 lease grant 10
   run learner_watch on 2 watch x
   run learner_move on 0 move-leader "$(id_of 2)"
-  eventually on 1 member promote "$(id_of 2)" >/dev/null 2>&1 || return 1
+  eventually promote_once 1 "$(id_of 2)" >/dev/null 2>&1 || return 1
   run promote_again on 0 member promote "$(id_of 2)"
   run list_promoted on 0 member list
   run put_promoted on 2 put x 1
@@ -101,7 +110,7 @@ for m in sorted(json.load(open(sys.argv[1])), key=lambda m: "name" not in m): pr
   run list_updated on 0 member list
   local gone
   gone=$(id_of 2)
-  eventually on 0 member remove "$gone" >/dev/null 2>&1 || return 1
+  eventually remove_once 0 "$gone" >/dev/null 2>&1 || return 1
   run remove_again on 0 member remove "$gone"
   run list_removed on 0 member list
   wait_for 10 "the removed member to end" ended "${member[2]}" || return 1
@@ -154,7 +163,7 @@ grow_and_shrink() {
   write_on &
   local writer=$!
   for n in 1 2 3 4; do
-    eventually on 0 member add "m$n" --peer-urls="$(peer_url $n)" || return 1
+    eventually add_once 0 "$n" || return 1
     # shellcheck disable=SC2046
     launch load "$server" "$n" existing $(seq 0 "$n")
     wait_for 20 "member $n" on "$n" endpoint health || return 1
@@ -165,7 +174,7 @@ grow_and_shrink() {
     i=$(seq -s, 0 $((n - 1)))
     for i in $(seq 0 $((n - 1))); do echo "http://127.0.0.1:${client_port[$i]}"; done | paste -sd, >"$work/endpoints"
     gone=$(id_of "$n")
-    eventually on 0 member remove "$gone" || return 1
+    eventually remove_once 0 "$gone" || return 1
     wait_for 15 "member $n to end" ended "${member[$n]}" || return 1
   done
   sleep 1
@@ -193,7 +202,7 @@ strangers_are_refused() { # nobody added it: it says why and writes nothing
   [ $code = 1 ] && grep -q 'member count is unequal' "$work/stranger-m2.log" && [ ! -e "$work/stranger-m2.data/manifest" ]
 }
 no_quorum_no_change() {
-  eventually on 0 member add m3 --peer-urls="$(peer_url 3)" || return 1
+  eventually add_once 0 3 || return 1
   launch quorum "$server" 3 existing 0 3
   wait_for 20 "the second member" on 3 endpoint health || return 1
   stop_server "${member[3]}" KILL || true
