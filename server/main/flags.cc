@@ -202,7 +202,7 @@ const Flag kFlags[] = {
      "List of URLs to listen on for the /metrics and /health endpoints. For https, the client URL TLS info is used.", "e2e/interop/flags_test.sh: listen-metrics-urls"},
     {"Profiling and Monitoring", "metrics", Kind::kString, field<&Options::metrics>,
      "Set level of detail for exported metrics, specify 'extensive' to include server side grpc histogram metrics.",
-     "e2e/interop/metrics_test.sh: extensive"},
+     "e2e/interop/metrics_test.py: extensive"},
 
     {"Logging", "logger", Kind::kString, field<&Options::logger>, "Currently only supports 'zap' for structured logging.", "server/main/options_test.cc: LogFlags"},
     {"Logging", "log-outputs", Kind::kString, field<&Options::log_outputs>,
