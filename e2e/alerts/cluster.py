@@ -112,7 +112,7 @@ class Prometheus:
         with open(f"{folder}/rules.json", "w") as f:
             f.write(rule_file)
         self.write_targets()
-        config = {"global": {"scrape_interval": f"{int(rules.SCRAPE_SECONDS * 1000)}ms", "scrape_timeout": "450ms",
+        config = {"global": {"scrape_interval": f"{int(rules.SCRAPE_SECONDS * 1000)}ms", "scrape_timeout": f"{int(rules.SCRAPE_SECONDS * 1000)}ms",
                              "evaluation_interval": "500ms"},
                   "rule_files": [f"{folder}/rules.json"],
                   "scrape_configs": [{"job_name": "members", "file_sd_configs": [{"files": [f"{folder}/targets.json"],
@@ -140,7 +140,7 @@ class Prometheus:
     def add(self, cluster):
         self.jobs.append(cluster)
         self.write_targets()
-        wait_for(30, f"the first scrape of {cluster.job}",
+        wait_for(60, f"the first scrape of {cluster.job}",
                  lambda: len(self.query(f'up{{job="{cluster.job}"}} == 1')) == len(cluster.clients))
 
     def remove(self, cluster):

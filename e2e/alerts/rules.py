@@ -3,7 +3,7 @@ import json
 import re
 import subprocess
 
-SCRAPE_SECONDS = 0.5
+SCRAPE_SECONDS = 1  # Prometheus wants the whole answer within this time
 SCALE = {"s": None, "m": "s", "h": "m", "d": None}  # 20m -> 20s, 4h -> 4m
 ALERTS = 15
 

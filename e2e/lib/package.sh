@@ -12,6 +12,8 @@ commit_time() { git -C "$root" log -1 --format=%ct 2>/dev/null || date +%s; }
 
 # The client tools, which are one program under two names. A checkout without it has none to pack.
 have_ctl() { [ -x "$bin_dir/fairleadctl" ]; }
+# A name is given away only when the program has its verbs: hashkv is one that etcdutl alone has.
+have_utl() { have_ctl && (exec -a etcdutl "$bin_dir/fairleadctl" --help 2>/dev/null) | grep -Eq '^ +hashkv '; }
 build_packaged() {
   setup_packages "${packages_build[@]}" "${packages_package[@]}"
   build_programs fairlead
@@ -103,8 +105,14 @@ make_archive() {
     archive_program "$bin_dir/fairleadctl" fairleadctl
     more=("$tree/fairleadctl")
     ln -s fairleadctl "$tree/etcdctl"
-    ln -s fairleadctl "$tree/etcdutl"
-    programs+=$'\n'"| \`fairleadctl\`, \`etcdctl\`, \`etcdutl\` | the client tools, one program under three names |"
+    programs+=$'\n'"| \`fairleadctl\`, \`etcdctl\` | the client, under both names |"
+    if have_utl; then
+      ln -s fairleadctl "$tree/etcdutl"
+      programs+=$'\n'"| \`etcdutl\` | the same program with the verbs for files and data directories |"
+    else
+      missing=$'\n'"This archive has no \`etcdutl\` yet: use etcd's own for snapshots on disk."$'\n'
+      note "fairleadctl has no etcdutl's verbs in this checkout: the archive is without that name, and says so"
+    fi
   else
     missing=$'\n'"This archive has no client tools yet: use etcd's own \`etcdctl\`."$'\n'
     note "no client tools in this checkout: the archive has the server only, and says so"

@@ -86,7 +86,7 @@ archive_names() {
   names=$(sed -n '/^| `lib/q; s/^| \(`.*`\) |.*/\1/p' "$tree$archive/README.md" | tr -d '`,')
   [ -n "$names" ] || return 1
   for name in $names; do
-    inside "$archive/$name" --version >/dev/null || inside "$archive/$name" version >/dev/null || return 1
+    inside "$archive/$name" --version >/dev/null 2>&1 || inside "$archive/$name" version >/dev/null || return 1
   done
 }
 # The check that has no exception: whatever a program asks for comes from lib/ or is glibc.
