@@ -66,6 +66,8 @@ run() {
   } >"$out/$name"
 }
 
+by_name() { "$@" | jq -c '.members |= sort_by(.name)'; }
+
 # The same steps on both.
 steps() {
   local label=$1 binary=$2 i
@@ -86,7 +88,8 @@ for m in sorted(json.load(open(sys.argv[1])), key=lambda m: "name" not in m): pr
   launch "$label" "$binary" 1 existing 0 1
   wait_for 20 "the second member" on 1 endpoint health || return 1
   run list on 1 member list
-  run list_json on 1 member list -w json
+  # By name: the order is that of the ids, which the second gets from the clock.
+  run list_json by_name on 1 member list -w json
   eventually add_once 0 2 --learner >/dev/null 2>&1 || return 1
   run add_second_learner on 0 member add m3 --learner --peer-urls="$(peer_url 3)"
   run list_unstarted on 0 member list
