@@ -85,6 +85,7 @@ def mask(text, line):
         text = re.sub(rb"[0-9.]+ [kMG]?B", b"SIZE", text)
         text = re.sub(rb"[0-9-]+%", b"%", text)
         text = re.sub("│ +[0-9]+ (?=│)".encode(), "│ N ".encode(), text)
+        text = re.sub(rb"((true|false), (true|false)), [0-9]+, [0-9]+, [0-9]+", rb"\1, N, N, N", text)
     if line.startswith("endpoint health"):
         text = re.sub("[0-9.]+(ms|µs|s)\\b".encode(), b"TOOK", text)
     for pattern, replacement in MASKS:

@@ -41,7 +41,7 @@ launch() {
 on() { "$etcdctl" --endpoints="http://127.0.0.1:${client_port[$1]}" "${@:2}"; }
 id_of() { on "${2:-0}" member list | awk -F', ' -v name="m$1" '$3 == name {print $1}'; }
 # A connection counts as healthy after five seconds, in etcd as here: tried until it is.
-eventually() { wait_for 20 "$*" "$@"; }
+eventually() { wait_for 60 "$*" "$@"; }
 # Each may be tried again when its answer did not come.
 add_once() { # BY N FLAG...
   on "$1" member list | grep -q "$(peer_url "$2"), " || on "$1" member add "m$2" --peer-urls="$(peer_url "$2")" "${@:3}"
@@ -73,7 +73,7 @@ steps() {
   local label=$1 binary=$2 i
   take_ports
   launch "$label" "$binary" 0 new 0
-  wait_for 20 "$label to serve" on 0 endpoint health || return 1
+  wait_for 60 "$label to serve" on 0 endpoint health || return 1
   run add_bad_url on 0 member add m1 --peer-urls=http://no-port
   run add_no_url on 0 member add m1
   run add_known_url on 0 member add m1 --peer-urls="$(peer_url 0)"
@@ -86,7 +86,7 @@ steps() {
 import json, sys
 for m in sorted(json.load(open(sys.argv[1])), key=lambda m: "name" not in m): print(sorted(m), type(m["id"]).__name__)' "$out/members.json"
   launch "$label" "$binary" 1 existing 0 1
-  wait_for 20 "the second member" on 1 endpoint health || return 1
+  wait_for 60 "the second member" on 1 endpoint health || return 1
   run list on 1 member list
   # By name: the order is that of the ids, which the second gets from the clock.
   run list_json by_name on 1 member list -w json
@@ -94,7 +94,7 @@ for m in sorted(json.load(open(sys.argv[1])), key=lambda m: "name" not in m): pr
   run add_second_learner on 0 member add m3 --learner --peer-urls="$(peer_url 3)"
   run list_unstarted on 0 member list
   launch "$label" "$binary" 2 existing 0 1 2
-  wait_for 20 "the learner" on 2 get x --consistency=s || return 1
+  wait_for 60 "the learner" on 2 get x --consistency=s || return 1
   run list_learner on 0 member list -w table
   run learner_get on 2 get x
   run learner_get_local on 2 get x --consistency=s
@@ -162,14 +162,14 @@ grow_and_shrink() {
   take_ports
   echo "http://127.0.0.1:${client_port[0]}" >"$work/endpoints"
   launch load "$server" 0 new 0
-  wait_for 20 "the first member" on 0 endpoint health || return 1
+  wait_for 60 "the first member" on 0 endpoint health || return 1
   write_on &
   local writer=$!
   for n in 1 2 3 4; do
     eventually add_once 0 "$n" || return 1
     # shellcheck disable=SC2046
     launch load "$server" "$n" existing $(seq 0 "$n")
-    wait_for 20 "member $n" on "$n" endpoint health || return 1
+    wait_for 60 "member $n" on "$n" endpoint health || return 1
     echo "$(cat "$work/endpoints"),http://127.0.0.1:${client_port[$n]}" >"$work/endpoints"
   done
   [ "$(on 4 member list | grep -c ', started, ')" = 5 ] || return 1
@@ -207,7 +207,7 @@ strangers_are_refused() { # nobody added it: it says why and writes nothing
 no_quorum_no_change() {
   eventually add_once 0 3 || return 1
   launch quorum "$server" 3 existing 0 3
-  wait_for 20 "the second member" on 3 endpoint health || return 1
+  wait_for 60 "the second member" on 3 endpoint health || return 1
   stop_server "${member[3]}" KILL || true
   local text
   for text in "add m4 --peer-urls=$(peer_url 4)" "remove $(id_of 3 0 2>/dev/null || echo abc)"; do
@@ -215,7 +215,7 @@ no_quorum_no_change() {
     if on 0 --command-timeout=2s member $text >>"$work/refused" 2>&1; then return 1; fi
   done
   launch quorum "$server" 3 existing 0 3
-  wait_for 20 "the second member again" on 3 endpoint health || return 1
+  wait_for 60 "the second member again" on 3 endpoint health || return 1
   [ "$(on 0 member list | wc -l)" = 2 ]
 }
 
