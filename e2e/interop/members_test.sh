@@ -66,6 +66,7 @@ run() {
   } >"$out/$name"
 }
 
+named() { [ -n "$(id_of "$1")" ]; }
 by_name() { "$@" | jq -c '.members |= sort_by(.name)'; }
 
 # The same steps on both.
@@ -95,6 +96,7 @@ for m in sorted(json.load(open(sys.argv[1])), key=lambda m: "name" not in m): pr
   run list_unstarted on 0 member list
   launch "$label" "$binary" 2 existing 0 1 2
   wait_for 60 "the learner" on 2 get x --consistency=s || return 1
+  wait_for 60 "the learner's name" named 2 || return 1
   run list_learner on 0 member list -w table
   run learner_get on 2 get x
   run learner_get_local on 2 get x --consistency=s
