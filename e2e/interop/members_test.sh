@@ -60,7 +60,7 @@ run() {
   shift
   "$@" >"$out/raw" 2>&1 </dev/null || code=$?
   {
-    sed -E -e '/^\{"level":/d' -e 's/127\.0\.0\.1:[0-9]+/HOST/g' -e 's/\b *[0-9a-f]{14,16}\b/ ID/g' \
+    sed -E -e '/^\{"level":/d' -e 's/127\.0\.0\.1:[0-9]+/HOST/g' -e 's/ *\b[0-9a-f]{12,16}\b/ ID/g' \
       -e 's/"(cluster_id|member_id|raft_term|ID)":[0-9]+/"\1":N/g' -e 's/(m[0-9]=http:..HOST,?)+/CLUSTER/' "$out/raw" | sort
     echo "exit $code"
   } >"$out/$name"

@@ -280,13 +280,10 @@ const Flag kMissingFlags[] = {
     MISSING("Features", "snapshot-catchup-entries", kUint, "5000"),
     MISSING("Member", "wal-dir", kString, ""),
     MISSING("Member", "socket-reuse-port", kBool, "false"),
-    MISSING("Member", "enable-grpc-gateway", kBool, "true"),
     MISSING("Clustering", "discovery", kString, ""),
     MISSING("Clustering", "discovery-proxy", kString, ""),
     MISSING("Clustering", "enable-v2", kBool, "false"),
     MISSING("Clustering", "proxy", kString, "off"),
-    MISSING("Security", "cors", kString, "*"),
-    MISSING("Security", "host-whitelist", kString, "*"),
     MISSING("Profiling and Monitoring", "enable-pprof", kBool, "false"),
     MISSING("Logging", "warning-unary-request-duration", kDurationMs, "300ms"),
     MISSING("Distributed tracing", "enable-distributed-tracing", kBool, "false"),
@@ -364,10 +361,7 @@ std::string duration_text(int64_t ms) {
 const std::vector<Flag>& all_flags() {
   static const std::vector<Flag> flags = [] {
     std::vector<Flag> out(std::begin(kFlags), std::end(kFlags));
-    for (const Flag& missing : kMissingFlags)
-      if (std::none_of(std::begin(kFlags), std::end(kFlags),
-                       [&](const Flag& f) { return std::string_view(f.name) == missing.name; }))
-        out.push_back(missing);
+    out.insert(out.end(), std::begin(kMissingFlags), std::end(kMissingFlags));
     return out;
   }();
   return flags;
