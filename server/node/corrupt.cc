@@ -126,12 +126,22 @@ void Node::periodic_hash_check(std::function<void()> over) {
       if (!*alive) return;
       ++stats_.hash_checks;
       judge_hashes(own.kv, peers);
-      // What a leader has not got, nobody may have.
-      for (const PeerHash& p : peers)
-        if (p.status.is_ok() && raft_->is_leader() && p.reply.kv.compact_revision > keyspace_->compact_revision())
-          raise_corrupt(p.id);
-      over();
+      judge_compactions(peers, over);
     });
+  });
+}
+
+// What a leader has not got, nobody may have. A leader may have in its log what it has not applied yet, and others have
+// applied (it was just elected, or its turn is a long one): it judges behind a barrier, once it has applied all that
+// anybody had when they answered.
+void Node::judge_compactions(std::vector<PeerHash> peers, std::function<void()> over) {
+  barrier([this, peers = std::move(peers), over = std::move(over), alive = alive_](const Status& status) {
+    if (!*alive) return;
+    for (const PeerHash& p : peers)
+      if (status.is_ok() && p.status.is_ok() && raft_->is_leader() &&
+          p.reply.kv.compact_revision > keyspace_->compact_revision())
+        raise_corrupt(p.id);
+    over();
   });
 }
 

@@ -437,6 +437,7 @@ class Node {
   void ask_hashes(int64_t revision, PeerHashesDone done);  // of all other voters
   void answer_hash_call(MemberId from, uint8_t kind, uint64_t call, std::string_view payload);
   void judge_hashes(const storage::HashKv& own, const std::vector<PeerHash>& peers);
+  void judge_compactions(std::vector<PeerHash> peers, std::function<void()> over);
   void raise_corrupt(MemberId member);
 
   // checkpoint.cc

@@ -280,6 +280,34 @@ TEST(NodeCorrupt, TheDifferingMemberIsFoundByThePeriodicCheck) {
   EXPECT_EQ(cluster.put(0, "k", "1"), err_corrupt());
 }
 
+// A leader of an hour ago has in its log what it has not applied yet: the compaction of the others is no news that
+// nobody may have. Here its entries do not reach the others, so that it cannot commit, and still it leads.
+TEST(NodeCorrupt, ALeaderThatHasNotAppliedYetAccusesNobody) {
+  TestCluster cluster(3, [](size_t, Config& c) { c.corrupt_check_interval = 2 * kSecond; });
+  prepare(cluster);
+  ASSERT_TRUE(cluster.make_leader(0));
+  cluster.disturb(1, [](raft::Message m, const Config::Deliver& deliver) {
+    if (auto* append = std::get_if<raft::Append>(&m.body)) append->commit = Index();
+    if (auto* beat = std::get_if<raft::Heartbeat>(&m.body)) beat->commit = Index();
+    deliver(std::move(m));
+  });
+  ASSERT_TRUE(ask(cluster, 0, mvcc::CompactRequest{8, false}).is_ok());
+  cluster.run_for(kSecond);
+  ASSERT_LT(cluster.node(1).keyspace().compact_revision(), 8);
+  cluster.disturb(1, [](raft::Message m, const Config::Deliver& deliver) {
+    if (!m.is<raft::AppendReply>()) deliver(std::move(m));
+  });
+  ASSERT_TRUE(cluster.make_leader(1));
+  uint64_t before = cluster.node(1).stats().hash_checks;
+  ASSERT_TRUE(cluster.wait([&] { return cluster.node(1).stats().hash_checks > before; }));
+  ASSERT_TRUE(cluster.node(1).is_leader());
+  ASSERT_LT(cluster.node(1).keyspace().compact_revision(), cluster.node(0).keyspace().compact_revision());
+  cluster.disturb(1, {});
+  ASSERT_TRUE(cluster.wait([&] { return cluster.node(1).keyspace().compact_revision() == 8; }));
+  cluster.run_for(5 * kSecond);
+  for (size_t m = 0; m < 3; ++m) EXPECT_TRUE(cluster.node(m).alarms().all().empty()) << "member " << m;
+}
+
 TEST(NodeCorrupt, TheDifferingMemberIsFoundAtACompaction) {
   TestCluster cluster(3, [](size_t, Config& c) {
     c.compact_hash_check = true;
