@@ -134,6 +134,13 @@ class Cluster:
     def endpoints(self):
         return ",".join(m.endpoint for m in self.members)
 
+    def control(self, *arguments):
+        """One etcdctl command against the first member."""
+        done = subprocess.run([self.ctl, "--endpoints", self.members[0].endpoint, *arguments], capture_output=True,
+                              text=True, timeout=60)
+        if done.returncode != 0:
+            raise BenchError(f"etcdctl {' '.join(arguments)}: {done.stderr.strip()}")
+
     def statuses(self):
         done = subprocess.run([self.ctl, "--endpoints", self.endpoints, "endpoint", "status", "-w", "json",
                                "--command-timeout", "2s"], capture_output=True, text=True, timeout=30)

@@ -134,9 +134,10 @@ int main(int argc, char** argv) {
   loop.run(options->warmup_seconds);
   loop.operations = loop.errors = 0;
   loop.latencies.clear();
-  Usage from = usage_of(options->server_pids), own_from = own_usage();
+  Window window;
+  window.begin(*options);
   loop.run(options->seconds);
-  Usage to = usage_of(options->server_pids), own_to = own_usage();
+  window.end(*options);
   uint64_t operations = loop.operations, errors = loop.errors;
   loop.drain();
   if (operations == 0) {
@@ -144,7 +145,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   Json json;
-  put_rates(json, *options, "grpc-c++", operations, errors, from, to, own_from, own_to, loop.latencies);
+  put_rates(json, *options, "grpc-c++", operations, errors, window, loop.latencies);
   if (options->mode == "read") json.text("consistency", options->linearizable ? "linearizable" : "serializable");
   std::puts(json.line().c_str());
   return 0;

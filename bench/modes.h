@@ -1,4 +1,5 @@
-// The measurements of fairlead-bench, one function each. They return the line to print.
+// The measurements of fairlead-bench, one function each. They return what is to be printed: a line of JSON, or several
+// where one run has several parts.
 #pragma once
 
 #include <functional>
@@ -8,6 +9,7 @@
 
 #include "base/status.h"
 #include "bench/options.h"
+#include "bench/result.h"
 #include "server/io/real/world.h"
 #include "server/net/client.h"
 
@@ -20,10 +22,19 @@ std::string address_of(const Options& options, size_t number);
 std::vector<std::unique_ptr<net::Client>> connect_all(io::World& world, const Options& options);
 // Turns of the loop until `done`; an error after `seconds`.
 Status run_until(io::RealLoop& loop, double seconds, const std::function<bool()>& done, const std::string& what);
+// Turns for the warm-up, reset(), then turns for the measured window.
+Window measure(io::RealLoop& loop, const Options& options, const std::function<void()>& reset);
+// A token for options.user.
+Result<std::string> log_in(io::RealLoop& loop, net::Client& client, const Options& options);
 
 Result<std::string> run_closed_loop(io::RealWorld& world, const Options& options);  // put, read
 Result<std::string> run_fill(io::RealWorld& world, const Options& options);
+Result<std::string> run_authenticate(io::RealWorld& world, const Options& options);
 Result<std::string> run_connect(io::RealWorld& world, const Options& options);
+Result<std::string> run_crowd(io::RealWorld& world, const Options& options);
+Result<std::string> run_gateway(io::RealWorld& world, const Options& options);  // gateway-put, gateway-read
+Result<std::string> run_leases(io::RealWorld& world, const Options& options);
+Result<std::string> run_list(io::RealWorld& world, const Options& options);
 Result<std::string> run_watch(io::RealWorld& world, const Options& options);
 Result<std::string> run_first_read(io::RealWorld& world, const Options& options);
 

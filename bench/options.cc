@@ -29,18 +29,23 @@ bool parse_number(const std::string& text, Number* into) {
 }  // namespace
 
 std::string help_text() {
-  return "fairlead-bench MODE --endpoints HOST:PORT,... [flags]: one measurement, one line of "
-         "JSON\n"
-         "  put         closed loop of puts of random keys\n"
-         "  fill        every key once, in order; ends when all are written\n"
-         "  read        closed loop of reads of one random key (after fill)\n"
-         "  connect     a new connection for each read of one key, --connections of them at a time\n"
-         "  watch       watchers of one key; the next put goes when all of them have the event\n"
-         "  first-read  tries until a linearizable read is answered; tells when (CLOCK_MONOTONIC)\n"
-         "flags: --connections N --in-flight N --seconds S --warmup S --keys N --key-bytes N "
-         "--value-bytes N\n"
-         "       --cacert FILE (TLS) --token TOKEN --consistency l|s --watchers N --streams N --timeout S --pids "
-         "PID,...\n";
+  return "fairlead-bench MODE --endpoints HOST:PORT,... [flags]: one measurement; a line of JSON, or one for each "
+         "part\n"
+         "  put           closed loop of puts of random keys\n"
+         "  fill          every key once, in order; ends when all are written\n"
+         "  read          closed loop of reads of one random key (after fill)\n"
+         "  gateway-put, gateway-read\n"
+         "                the same as JSON over HTTP/1.1, one request at a time on each connection\n"
+         "  authenticate  closed loop of logins of --user\n"
+         "  connect       a new connection for each read of one key, --connections of them at a time\n"
+         "  crowd         opens --connections and keeps them: what opening, keeping and calls over them cost\n"
+         "  list          everything under --prefix, again and again: in pages of --page keys, or as a stream\n"
+         "  leases        grants --leases, keeps them alive on --streams, and waits: what each costs\n"
+         "  watch         watchers of one key; the next put goes when all of them have the event\n"
+         "  first-read    tries until a linearizable read is answered; tells when (CLOCK_MONOTONIC)\n"
+         "flags: --connections N --in-flight N --seconds S --warmup S --keys N --key-bytes N --value-bytes N\n"
+         "       --cacert FILE (TLS) --user NAME:PASSWORD (token) --consistency l|s --watchers N --streams N\n"
+         "       --leases N --page N --prefix KEY --timeout S --pids PID,...\n";
 }
 
 Result<Options> parse_options(int argc, char** argv) {
@@ -67,7 +72,14 @@ Result<Options> parse_options(int argc, char** argv) {
        }},
       {"--watchers", [&](const std::string& v) { return parse_number(v, &o.watchers) && o.watchers > 0; }},
       {"--streams", [&](const std::string& v) { return parse_number(v, &o.streams) && o.streams > 0; }},
-      {"--token", [&](const std::string& v) { return !(o.token = v).empty(); }},
+      {"--user",
+       [&](const std::string& v) {
+         o.user = v;
+         return v.find(':') != std::string::npos;
+       }},
+      {"--leases", [&](const std::string& v) { return parse_number(v, &o.leases) && o.leases > 0; }},
+      {"--page", [&](const std::string& v) { return parse_number(v, &o.page) && o.page >= 0; }},
+      {"--prefix", [&](const std::string& v) { return !(o.prefix = v).empty(); }},
       {"--cacert",
        [&](const std::string& v) {
          o.ca_file = v;

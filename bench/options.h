@@ -11,7 +11,7 @@
 namespace fairlead::bench {
 
 struct Options {
-  std::string mode;                    // put, fill, read, connect, watch, first-read
+  std::string mode;                    // help_text() lists them
   std::vector<std::string> endpoints;  // host:port; connections go round them
   int connections = 16;
   int in_flight = 256;
@@ -23,10 +23,14 @@ struct Options {
   bool linearizable = false;
   int watchers = 1000;
   int streams = 100;
-  std::string ca_file;           // then TLS is spoken
-  std::string token;             // of every call; empty: none
-  double timeout_seconds = 60;   // of first-read and of waiting for connections
-  std::vector<int> server_pids;  // whose CPU and disk bytes are counted
+  std::string ca_file;  // then TLS is spoken
+  std::string user;     // NAME:PASSWORD, whose token every call has; empty: none
+  std::string token;    // of every call, from log_in()
+  int leases = 100'000;
+  int64_t page = 0;                // keys of a page of a list; 0: RangeStream
+  std::string prefix = "/bench/";  // of a list
+  double timeout_seconds = 60;     // of first-read and of waiting for connections
+  std::vector<int> server_pids;    // whose CPU and disk bytes are counted
 };
 
 Result<Options> parse_options(int argc, char** argv);

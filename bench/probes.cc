@@ -1,4 +1,5 @@
 // When does a server that is starting answer its first linearizable read?
+#include "bench/messages.h"
 #include "bench/modes.h"
 #include "bench/result.h"
 
@@ -84,21 +85,15 @@ Result<std::string> run_connect(io::RealWorld& real, const Options& options) {
   ASSIGN_OR_RETURN(io::World world, world_of(real, options));
   Visits visits{world, options, std::vector<Visitor>(static_cast<size_t>(options.connections)), 0, 0, {}, {}, false};
   for (size_t i = 0; i < visits.visitors.size(); ++i) visits.visit(i);
-  auto turns = [&](double seconds) {
-    int64_t end = monotonic_nanos() + static_cast<int64_t>(seconds * 1e9);
-    for (int64_t now = monotonic_nanos(); now < end; now = monotonic_nanos()) real.loop().run_turn(end - now);
-  };
-  turns(options.warmup_seconds);
-  visits.operations = visits.errors = 0;
-  visits.latencies.clear();
-  Usage from = usage_of(options.server_pids), own_from = own_usage();
-  turns(options.seconds);
-  Usage to = usage_of(options.server_pids), own_to = own_usage();
+  Window window = measure(real.loop(), options, [&] {
+    visits.operations = visits.errors = 0;
+    visits.latencies.clear();
+  });
   visits.stopping = true;
   visits.visitors.clear();
   if (visits.operations == 0) return unavailable("no visit succeeded: " + visits.first_error);
   Json json;
-  put_rates(json, options, "net", visits.operations, visits.errors, from, to, own_from, own_to, visits.latencies);
+  put_rates(json, options, "net", visits.operations, visits.errors, window, visits.latencies);
   if (!visits.first_error.empty()) json.text("first_error", visits.first_error);
   return json.line();
 }

@@ -18,6 +18,21 @@ TARGETS = [
     ("put over TLS, 256 in flight: CPU per put", "put-tls-1-256", "cpu_us_per_op", 1 / 2),
     ("serializable read over TLS: CPU per read", "read-tls-1-256", "cpu_us_per_op", 1 / 2),
     ("TLS handshake and one read: CPU", "connect-tls-1", "cpu_us_per_op", 1.1),
+    ("put with a token: CPU per put", "put-token-1-256", "cpu_us_per_op", 1 / 2),
+    ("serializable read with a token: CPU per read", "read-token-1-256", "cpu_us_per_op", 1 / 2),
+    ("Authenticate: CPU", "authenticate-1", "cpu_us_per_op", 1.1),
+    ("JSON gateway, put: CPU per request", "gateway-put-1", "cpu_us_per_op", 1 / 2),
+    ("JSON gateway, read: CPU per request", "gateway-read-1", "cpu_us_per_op", 1 / 2),
+    ("10,000 connections, opening: CPU per connection", "crowd-open", "cpu_us_per_op", 1 / 2),
+    ("10,000 connections, keeping: CPU per connection and second", "crowd-idle", "cpu_us_per_op", 1 / 2),
+    ("10,000 connections, reads over them: CPU per read", "crowd-read", "cpu_us_per_op", 1 / 2),
+    ("10,000 connections, puts over them: CPU per put", "crowd-put", "cpu_us_per_op", 1 / 2),
+    ("100 MB list in pages: CPU per list", "list-pages", "cpu_us_per_op", 1 / 2),
+    ("100 MB list by RangeStream: CPU per list", "list-stream", "cpu_us_per_op", 1 / 2),
+    ("100,000 leases, granting: CPU per lease", "lease-grant", "cpu_us_per_op", 1 / 2),
+    ("100,000 leases, keep-alives, 256 in flight: CPU each", "lease-keepalive", "cpu_us_per_op", 1 / 2),
+    ("100,000 leases, each kept alive every 20 s: CPU per keep-alive", "lease-steady", "cpu_us_per_op", 1 / 2),
+    ("100,000 leases, left alone: CPU per lease and second", "lease-idle", "cpu_us_per_op", 1 / 2),
     ("three-node put, 1 in flight: p50", "put-3-1", "p50_ms", 1 / 2),
     ("keys in memory: anonymous memory after load", "memory", "anonymous_after_load_bytes", 1 / 2),
     ("keys in memory: anonymous memory after restart", "memory", "anonymous_after_restart_bytes", 1 / 2),
@@ -53,6 +68,11 @@ def verdicts(table):
     return found
 
 
+def share(ratio):
+    """A ratio as people say it: 1/8.9, or 1.05."""
+    return "1/" + f"{1 / ratio:.1f}".removesuffix(".0") if 0 < ratio < 0.95 else f"{ratio:.2f}"
+
+
 def show(value, column):
     if value is None:
         return "-"
@@ -72,8 +92,8 @@ def markdown_table(head, rows):
 def verdict_table(found):
     return markdown_table(
         ["target", US, THEM, "ratio", "at most", ""],
-        [[v["target"], show(v["ours"], v["column"]), show(v["etcd"], v["column"]), f"1/{1 / v['ratio']:.1f}",
-          f"1/{1 / v['most']:.0f}", "pass" if v["pass"] else "**fail**"] for v in found])
+        [[v["target"], show(v["ours"], v["column"]), show(v["etcd"], v["column"]), share(v["ratio"]),
+          share(v["most"]), "pass" if v["pass"] else "**fail**"] for v in found])
 
 
 def scenario_table(table, scenarios):
@@ -88,6 +108,13 @@ def scenario_table(table, scenarios):
                 "disk_bytes_per_op", "syncs_per_op")])
     return markdown_table(["load", "", "per second", "p50 ms", "p99 ms", "server CPU us", "server cores",
                            "client CPU us", "disk bytes", "syncs"], rows)
+
+
+def things_table(table):
+    """Memory that each of many connections and leases takes."""
+    rows = [[text, *(show(table.get(name, {}).get(c, {}).get("memory_bytes_per_thing"), "bytes") for c in (US, THEM))]
+            for text, name in (("a connection, idle", "crowd-open"), ("a lease", "lease-grant"))]
+    return markdown_table(["anonymous memory, bytes each", US, THEM], rows)
 
 
 def memory_table(table):
@@ -121,6 +148,8 @@ def plots(table, scenarios):
         "latency.svg": svg.bars("Median latency, one call at a time", "milliseconds; less is better",
                                 rows("p50_ms", single)),
     }
+    shares = [(v["target"], v["ratio"], v["most"]) for v in verdicts(table) if v["column"] == "cpu_us_per_op"]
+    out["share.svg"] = svg.shares("CPU as a share of etcd's", "percent; the line is the most that it may be", shares)
     if memory:
         out["memory.svg"] = svg.bars("Memory", "MiB; less is better", megabytes)
     return out
@@ -150,6 +179,10 @@ def write(out_dir, rows, facts, scenarios):
               "server's own metrics count (log syncs and, for etcd, commits of its database), per operation; `-` where "
               "a server does not tell. Disk bytes include what a server writes besides: new log segments are filled in "
               "advance, which shows at low rates.", "", scenario_table(table, scenarios)]
+    if "crowd-open" in table or "lease-grant" in table:
+        lines += ["## Memory of connections and leases", "",
+                  "The growth of the server's anonymous memory from before the first to after the last, divided by their "
+                  "number; the kernel's socket buffers are not in it.", "", things_table(table)]
     if "memory" in table:
         lines += [f"## Memory, {facts['keys in the memory test']}", "", memory_table(table)]
     lines += ["## Plots", ""] + [f"![{name}]({name})" for name in pictures]

@@ -6,10 +6,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
-
-#include "base/codec.h"
 
 namespace fairlead::bench {
 
@@ -22,6 +21,15 @@ std::string read_file(const std::string& path) {
   return text.str();
 }
 
+// The number behind `name` at the start of a line.
+double number_in(const std::string& path, std::string_view name) {
+  std::istringstream lines(read_file(path));
+  for (std::string line; std::getline(lines, line);) {
+    if (std::string_view(line).starts_with(name)) return std::strtod(line.c_str() + name.size(), nullptr);
+  }
+  return 0;
+}
+
 }  // namespace
 
 int64_t monotonic_nanos() {
@@ -32,30 +40,30 @@ int64_t monotonic_nanos() {
 
 Usage usage_of(const std::vector<int>& pids) {
   Usage usage;
-  double ticks_per_second = static_cast<double>(sysconf(_SC_CLK_TCK));
   for (int pid : pids) {
+    clockid_t clock;  // in nanoseconds, where /proc has hundredths of a second
+    timespec used{};
+    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &used) != 0) continue;
+    usage.cpu_seconds += static_cast<double>(used.tv_sec) + static_cast<double>(used.tv_nsec) * 1e-9;
     std::string folder = "/proc/" + std::to_string(pid);
-    std::string stat = read_file(folder + "/stat");
-    size_t after_name = stat.rfind(')');
-    if (after_name == std::string::npos) continue;
-    std::istringstream fields(stat.substr(after_name + 2));
-    std::string skipped;
-    for (int i = 3; i < 14; ++i) fields >> skipped;  // fields 14 and 15 are utime and stime
-    double user = 0, system = 0;
-    fields >> user >> system;
-    usage.cpu_seconds += (user + system) / ticks_per_second;
-    std::istringstream io(read_file(folder + "/io"));
-    std::string name;
-    double value = 0;
-    while (io >> name >> value) {
-      if (name == "write_bytes:") usage.write_bytes += value;
-    }
+    usage.write_bytes += number_in(folder + "/io", "write_bytes:");
+    usage.anonymous_bytes += number_in(folder + "/status", "RssAnon:") * 1024;
   }
   usage.wall_seconds = static_cast<double>(monotonic_nanos()) * 1e-9;
   return usage;
 }
 
 Usage own_usage() { return usage_of({static_cast<int>(getpid())}); }
+
+void Window::begin(const Options& options) {
+  own_from = own_usage();
+  from = usage_of(options.server_pids);
+}
+
+void Window::end(const Options& options) {
+  to = usage_of(options.server_pids);
+  own_to = own_usage();
+}
 
 double Latencies::quantile_ms(double q) {
   if (values_.empty()) return 0;
@@ -83,9 +91,8 @@ Json& Json::text(const std::string& name, const std::string& value) {
 }
 
 void put_rates(Json& json, const Options& options, const std::string& client, uint64_t operations, uint64_t errors,
-               const Usage& from, const Usage& to, const Usage& own_from, const Usage& own_to, Latencies& latencies) {
-  double seconds = to.wall_seconds - from.wall_seconds;
-  double count = std::max<double>(1, static_cast<double>(operations));
+               const Window& window, Latencies& latencies) {
+  double seconds = window.seconds(), count = std::max<double>(1, static_cast<double>(operations));
   json.text("mode", options.mode)
       .text("client", client)
       .number("in_flight", options.in_flight)
@@ -95,10 +102,18 @@ void put_rates(Json& json, const Options& options, const std::string& client, ui
       .number("rate", static_cast<double>(operations) / seconds)
       .number("p50_ms", latencies.quantile_ms(0.50))
       .number("p99_ms", latencies.quantile_ms(0.99))
-      .number("cpu_us_per_op", (to.cpu_seconds - from.cpu_seconds) * 1e6 / count)
-      .number("server_cores", (to.cpu_seconds - from.cpu_seconds) / seconds)
-      .number("client_cpu_us_per_op", (own_to.cpu_seconds - own_from.cpu_seconds) * 1e6 / count)
-      .number("disk_bytes_per_op", (to.write_bytes - from.write_bytes) / count);
+      .number("cpu_us_per_op", window.cpu_seconds() * 1e6 / count)
+      .number("server_cores", window.cpu_seconds() / seconds)
+      .number("client_cpu_us_per_op", window.own_cpu_seconds() * 1e6 / count)
+      .number("disk_bytes_per_op", (window.to.write_bytes - window.from.write_bytes) / count);
+}
+
+void put_idle(Json& json, const Options& options, double things, const Window& window) {
+  double seconds = window.seconds();
+  json.text("mode", options.mode)
+      .number("seconds", seconds)
+      .number("cpu_us_per_op", window.cpu_seconds() * 1e6 / (things * seconds))
+      .number("server_cores", window.cpu_seconds() / seconds);
 }
 
 std::string key_name(uint64_t n, size_t key_bytes) {
@@ -115,36 +130,6 @@ std::string value_of(uint64_t seed, size_t size) {
   std::string value(size, '\0');
   for (char& c : value) c = static_cast<char>(' ' + random.next() % 95);
   return value;
-}
-
-Bytes put_request(std::string_view key, std::string_view value) {
-  BytesBuilder out(key.size() + value.size() + 2 * (1 + kVarintMax));
-  char* p = out.data();
-  *p++ = 0x0a;  // key = 1
-  p = store_varint(p, key.size());
-  std::copy(key.begin(), key.end(), p);
-  p += key.size();
-  *p++ = 0x12;  // value = 2
-  p = store_varint(p, value.size());
-  std::copy(value.begin(), value.end(), p);
-  p += value.size();
-  auto size = static_cast<size_t>(p - out.data());
-  return std::move(out).finish(size);
-}
-
-Bytes range_request(std::string_view key, bool serializable) {
-  std::string out = "\x0a";
-  put_lengthed(out, key);
-  if (serializable) out += "\x38\x01";  // serializable = 7
-  return Bytes::take(std::move(out));
-}
-
-Bytes watch_create_request(std::string_view key) {
-  std::string create = "\x0a";  // key = 1
-  put_lengthed(create, key);
-  std::string out = "\x0a";  // create_request = 1
-  put_lengthed(out, create);
-  return Bytes::take(std::move(out));
 }
 
 }  // namespace fairlead::bench

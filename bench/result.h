@@ -7,19 +7,29 @@
 #include <utility>
 #include <vector>
 
-#include "base/bytes.h"
 #include "bench/options.h"
 
 namespace fairlead::bench {
 
-// CPU (user and system) and bytes sent to disk of some processes since they started, from /proc.
+// CPU (user and system, all threads) and bytes sent to disk of some processes since they started, and their memory.
 struct Usage {
   double cpu_seconds = 0;
   double write_bytes = 0;
-  double wall_seconds = 0;  // CLOCK_MONOTONIC
+  double anonymous_bytes = 0;  // resident, without files
+  double wall_seconds = 0;     // CLOCK_MONOTONIC
 };
 Usage usage_of(const std::vector<int>& pids);
 Usage own_usage();
+
+// A measured stretch of time: what the servers and this process had used at its ends.
+struct Window {
+  Usage from, to, own_from, own_to;
+  void begin(const Options& options);
+  void end(const Options& options);
+  double seconds() const { return to.wall_seconds - from.wall_seconds; }
+  double cpu_seconds() const { return to.cpu_seconds - from.cpu_seconds; }
+  double own_cpu_seconds() const { return own_to.cpu_seconds - own_from.cpu_seconds; }
+};
 
 int64_t monotonic_nanos();
 
@@ -46,9 +56,11 @@ class Json {
   std::string body_;
 };
 
-// The usual figures of a closed loop between two usages.
+// The usual figures of a loop of operations.
 void put_rates(Json& json, const Options& options, const std::string& client, uint64_t operations, uint64_t errors,
-               const Usage& from, const Usage& to, const Usage& own_from, const Usage& own_to, Latencies& latencies);
+               const Window& window, Latencies& latencies);
+// What waiting cost: an operation is one of `things`, held for a second.
+void put_idle(Json& json, const Options& options, double things, const Window& window);
 
 // Key number n, key_bytes long; ascending in n.
 std::string key_name(uint64_t n, size_t key_bytes);
@@ -69,10 +81,5 @@ class Random {
  private:
   uint64_t state_;
 };
-
-// etcd's messages, encoded by hand: the generator must not be the limit.
-Bytes put_request(std::string_view key, std::string_view value);
-Bytes range_request(std::string_view key, bool serializable);
-Bytes watch_create_request(std::string_view key);
 
 }  // namespace fairlead::bench

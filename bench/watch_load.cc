@@ -1,6 +1,7 @@
 // Watch fan-out: many watchers of one key on some streams. The next put goes when every watcher has
 // its event, so the rate of rounds says how soon the slowest one has it.
 #include "base/codec.h"
+#include "bench/messages.h"
 #include "bench/modes.h"
 #include "bench/result.h"
 
@@ -103,12 +104,12 @@ Result<std::string> run_watch(io::RealWorld& real, const Options& given) {
   watching.delays.clear();
   watching.slowest.clear();
   int64_t events_before = watching.events, rounds_before = rounds;
-  Usage from = usage_of(options.server_pids), own_from = own_usage();
+  Window window;
+  window.begin(options);
   run(options.seconds);
-  Usage to = usage_of(options.server_pids), own_to = own_usage();
+  window.end(options);
   int64_t events = watching.events - events_before;
-  double seconds = to.wall_seconds - from.wall_seconds,
-         round_rate = static_cast<double>(rounds - rounds_before) / seconds;
+  double round_rate = static_cast<double>(rounds - rounds_before) / window.seconds();
   stop = true;
   if (!watching.failure.empty()) return unavailable(watching.failure);
   if (events == 0) return unavailable("no event arrived");
@@ -118,7 +119,7 @@ Result<std::string> run_watch(io::RealWorld& real, const Options& given) {
   if (too_many) return internal_error("more events than puts times watchers");
   watching.failure.clear();
   Json json;
-  put_rates(json, options, "net", static_cast<uint64_t>(events), 0, from, to, own_from, own_to, watching.delays);
+  put_rates(json, options, "net", static_cast<uint64_t>(events), 0, window, watching.delays);
   json.number("watchers", options.watchers)
       .number("streams", options.streams)
       .number("rounds_rate", round_rate)
