@@ -154,7 +154,7 @@ class GatewayCall final : public net::ServerCall {
     }
     if (unary) {
       ++route_.stats.messages_received;
-      return route_.unary(CallRef(), std::move(message));
+      return route_.unary(self(), std::move(message));
     }
     std::unique_ptr<net::CallHandler> handler = route_.stream(*this);
     if (done_) return;
@@ -221,7 +221,7 @@ class GatewayCall final : public net::ServerCall {
  private:
   ~GatewayCall() override = default;
   void release() override { delete this; }
-  net::CallRef CallRef() { return net::CallRef(this); }
+  net::CallRef self() { return net::CallRef(this); }
 
   // JSON from the front of `body` as an encoded message. An empty body is an empty message.
   Status next_message(std::string_view& body, Bytes& out, bool empty_counts) {
