@@ -12,6 +12,8 @@ verb_help() {
       unit              only the unit and interaction tests                          1 min
       sim [--seconds S] only fresh simulator seeds (default 150 s)
       interop [NAME]    other people's clients, and etcd beside us, case by case       5 min
+      clients [LANGUAGE] [--reference]
+                        programs with the clients of six languages; beside them etcd  15 min, 3 min
       ctl               fairleadctl beside etcdctl, each verb in each format          2 min
       conformance [--run REGEX] [--short] [--fresh] [--jobs N]
                         etcd's own black-box tests; the reference's result is kept  20 min, 10 min

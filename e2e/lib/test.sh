@@ -6,6 +6,8 @@
 . "$root/e2e/lib/go.sh"
 # shellcheck source=conformance.sh
 . "$root/e2e/lib/conformance.sh"
+# shellcheck source=clients.sh
+. "$root/e2e/lib/clients.sh"
 
 test_unit() {
   say "Unit and interaction tests"
@@ -74,6 +76,7 @@ verb_test() {
       test_unit
       test_sim "$@"
       test_interop
+      test_clients go python # all six in the night
       test_conformance --short
       test_docs
       ;;
@@ -94,6 +97,11 @@ verb_test() {
       build_programs
       test_interop "${2:-}"
       ;;
+    clients)
+      shift
+      build_programs fairlead
+      test_clients "$@"
+      ;;
     ctl)
       build_programs fairlead fairleadctl
       test_interop ctl_test
@@ -110,7 +118,7 @@ verb_test() {
       ;;
     *)
       fail "'./dev test $1' is unknown" \
-        "./dev test [unit | sim [--seconds N] | interop [NAME] | ctl | docs | conformance [--short] ... | --sanitize asan|tsan]"
+        "./dev test [unit | sim [--seconds N] | interop [NAME] | clients [LANGUAGE] [--reference] | ctl | docs | conformance [--short] ... | --sanitize asan|tsan]"
       ;;
   esac
   print_score
