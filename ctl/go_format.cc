@@ -13,42 +13,6 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
-// The length of the UTF-8 sequence at `i`, its code point in `rune`; 0 if there is none.
-size_t decode_rune(std::string_view s, size_t i, uint32_t& rune) {
-  auto c = static_cast<unsigned char>(s[i]);
-  if (c < 0x80) return rune = c, 1;
-  size_t n = c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
-  if (n == 0 || i + n > s.size()) return 0;
-  rune = c & (0xff >> (n + 1));
-  for (size_t k = 1; k < n; ++k) {
-    auto b = static_cast<unsigned char>(s[i + k]);
-    if ((b >> 6) != 2) return 0;
-    rune = rune << 6 | (b & 0x3f);
-  }
-  if ((n == 3 && (rune < 0x800 || (rune >= 0xd800 && rune < 0xe000))) ||
-      (n == 4 && (rune < 0x10000 || rune > 0x10ffff)))
-    return 0;
-  return n;
-}
-
-void append_rune(std::string& out, uint32_t c) {
-  if (c < 0x80) {
-    out += static_cast<char>(c);
-  } else if (c < 0x800) {
-    out += static_cast<char>(0xc0 | c >> 6);
-    out += static_cast<char>(0x80 | (c & 0x3f));
-  } else if (c < 0x10000) {
-    out += static_cast<char>(0xe0 | c >> 12);
-    out += static_cast<char>(0x80 | (c >> 6 & 0x3f));
-    out += static_cast<char>(0x80 | (c & 0x3f));
-  } else {
-    out += static_cast<char>(0xf0 | c >> 18);
-    out += static_cast<char>(0x80 | (c >> 12 & 0x3f));
-    out += static_cast<char>(0x80 | (c >> 6 & 0x3f));
-    out += static_cast<char>(0x80 | (c & 0x3f));
-  }
-}
-
 std::string format(const char* f, auto... values) {
   char text[64];
   snprintf(text, sizeof text, f, values...);
@@ -73,7 +37,7 @@ std::string go_quote(std::string_view s) {
   static const std::string_view kFrom = "\a\b\f\n\r\t\v\\\"", kTo = "abfnrtv\\\"";
   for (size_t i = 0; i < s.size();) {
     uint32_t rune = 0;
-    size_t n = decode_rune(s, i, rune);
+    size_t n = decode_rune(s.substr(i), rune);
     if (n == 0) {
       out += format("\\x%02x", static_cast<unsigned char>(s[i++]));
       continue;
@@ -177,41 +141,6 @@ std::string go_bytes(uint64_t bytes) {
   return format(value < 10 ? "%.1f %s" : "%.0f %s", value, kUnits[e]);
 }
 
-std::string base64(std::string_view in) {
-  static const char kSymbols[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (size_t i = 0; i < in.size(); i += 3) {
-    size_t n = std::min<size_t>(3, in.size() - i);
-    uint32_t v = 0;
-    for (size_t k = 0; k < 3; ++k) v = v << 8 | (k < n ? static_cast<unsigned char>(in[i + k]) : 0);
-    for (size_t k = 0; k < 4; ++k) out += k <= n ? kSymbols[v >> (18 - 6 * k) & 63] : '=';
-  }
-  return out;
-}
-
-std::string json_string(std::string_view s) {
-  std::string out = "\"";
-  for (size_t i = 0; i < s.size();) {
-    uint32_t rune = 0;
-    size_t n = decode_rune(s, i, rune);
-    static const std::string_view kFrom = "\"\\\b\f\n\r\t", kTo = "\"\\bfnrt";
-    if (n == 0) {
-      out += "\\ufffd";
-      ++i;
-      continue;
-    }
-    if (size_t k = rune < 0x80 ? kFrom.find(static_cast<char>(rune)) : std::string_view::npos;
-        k != std::string_view::npos)
-      out += std::string("\\") + kTo[k];
-    else if (rune < 0x20 || rune == '<' || rune == '>' || rune == '&' || rune == 0x2028 || rune == 0x2029)
-      out += format("\\u%04x", rune);
-    else
-      out += s.substr(i, n);
-    i += n;
-  }
-  return out + "\"";
-}
-
 namespace {
 
 std::string json_value(const Message& m, const FieldDescriptor* f, int index) {
@@ -232,7 +161,7 @@ std::string json_value(const Message& m, const FieldDescriptor* f, int index) {
       return std::to_string(one ? r.GetEnumValue(m, f) : r.GetRepeatedEnumValue(m, f, index));
     case FieldDescriptor::CPPTYPE_STRING: {
       std::string text = one ? r.GetString(m, f) : r.GetRepeatedString(m, f, index);
-      return f->type() == FieldDescriptor::TYPE_BYTES ? "\"" + base64(text) + "\"" : json_string(text);
+      return f->type() == FieldDescriptor::TYPE_BYTES ? "\"" + base64(text) + "\"" : go_json_string(text);
     }
     case FieldDescriptor::CPPTYPE_MESSAGE:
       return go_json(one ? r.GetMessage(m, f) : r.GetRepeatedMessage(m, f, index));
@@ -276,7 +205,7 @@ void for_each_value(const Message& m, F&& f) {
 std::string go_json(const Message& m) {
   std::string out;
   for_each_value(m, [&](const FieldDescriptor* f, int count) {
-    out += (out.empty() ? "" : ",") + json_string(f->name()) + ":";
+    out += (out.empty() ? "" : ",") + go_json_string(f->name()) + ":";
     if (count < 0) {
       out += json_value(m, f, -1);
       return;

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/text.h"
+
 namespace fairlead::ctl {
 
 std::string go_quote(std::string_view text);              // %q
@@ -16,8 +18,8 @@ std::string go_duration(int64_t nanos);                   // time.Duration's Str
 std::string go_hex(uint64_t value);                       // %x
 std::string go_hex16(uint64_t value);                     // %016x
 std::string go_bytes(uint64_t bytes);                     // humanize.Bytes: "20 kB"
-std::string base64(std::string_view bytes);
-std::string json_string(std::string_view text);  // encoding/json's, with its escapes for HTML
+// encoding/json's, with its escapes for HTML.
+inline std::string go_json_string(std::string_view text) { return json_string(text, JsonEscapes::kHtml); }
 // encoding/json of a generated message: field names of the .proto, numbers as numbers, bytes in base64, enums as
 // numbers, zero values left out. For oneofs see print.cc.
 std::string go_json(const google::protobuf::Message& message);

@@ -38,7 +38,7 @@ TEST(GoFormat, JsonOfMessages) {
   r.add_kvs()->set_key("a");
   r.set_count(1);
   EXPECT_EQ(go_json(r), R"({"header":{"revision":5},"kvs":[{"key":"YQ=="}],"count":1})");
-  EXPECT_EQ(json_string("<a>&\x02\xff"), "\"\\u003ca\\u003e\\u0026\\u0002\\ufffd\"");
+  EXPECT_EQ(go_json_string("<a>&\x02\xff"), "\"\\u003ca\\u003e\\u0026\\u0002\\ufffd\"");
 }
 
 TEST(GoFormat, Tables) {

@@ -136,13 +136,6 @@ void compaction(Context& c) {
 
 }  // namespace
 
-std::string prefix_end(std::string prefix) {
-  while (!prefix.empty() && static_cast<unsigned char>(prefix.back()) == 0xff) prefix.pop_back();
-  if (prefix.empty()) return std::string(1, '\0');
-  prefix.back() = static_cast<char>(static_cast<unsigned char>(prefix.back()) + 1);
-  return prefix;
-}
-
 std::string parse_int_error(const std::string& text) {
   bool digits =
       !text.empty() && text.find_first_not_of("0123456789", text[0] == '-' || text[0] == '+') == std::string::npos;

@@ -36,13 +36,6 @@ std::string wide_hex(uint64_t value) {
   return std::string(text.size() < 16 ? 16 - text.size() : 0, ' ') + text;
 }
 
-std::string prefix_end(std::string prefix) {
-  while (!prefix.empty() && static_cast<unsigned char>(prefix.back()) == 0xff) prefix.pop_back();
-  if (prefix.empty()) return std::string(1, '\0');
-  prefix.back() = static_cast<char>(static_cast<unsigned char>(prefix.back()) + 1);
-  return prefix;
-}
-
 std::vector<std::vector<std::string>> member_rows(const pb::MemberListResponse& r) {
   std::vector<std::vector<std::string>> rows;
   for (const pb::Member& m : r.members())
@@ -224,7 +217,7 @@ void Printer::watch(const pb::WatchResponse& r) {
     for (const auto& event : r.events()) events += (events.empty() ? "" : ",") + go_json(event);
     line("{\"Header\":" + go_json(r.header()) + ",\"Events\":" + (events.empty() ? "null" : "[" + events + "]") +
          ",\"CompactRevision\":" + number(r.compact_revision()) + ",\"Canceled\":" + truth(r.canceled()) +
-         ",\"Created\":" + truth(r.created()) + ",\"CancelReason\":" + json_string(r.cancel_reason()) + "}");
+         ",\"Created\":" + truth(r.created()) + ",\"CancelReason\":" + go_json_string(r.cancel_reason()) + "}");
   } else if (format_ == Format::kProtobuf) {
     pb::WatchResponse shown = r;
     shown.clear_watch_id();
@@ -247,7 +240,7 @@ void Printer::grant(const pb::LeaseGrantResponse& r) {
   }
   if (format_ == Format::kJson)
     return out(flat_json(r.header(), "\"ID\":" + number(r.id()) + ",\"TTL\":" + number(r.ttl()) +
-                                         ",\"Error\":" + json_string(r.error())));
+                                         ",\"Error\":" + go_json_string(r.error())));
   header_bytes(r.header());
 }
 
@@ -335,11 +328,11 @@ std::string Printer::json_header(const pb::ResponseHeader& h) const {
 static std::string hex_member(const pb::Member& m) {
   auto list = [](const auto& urls) {
     std::string text;
-    for (const std::string& url : urls) text += (text.empty() ? "" : ",") + json_string(url);
+    for (const std::string& url : urls) text += (text.empty() ? "" : ",") + go_json_string(url);
     return "[" + text + "]";
   };
   std::string text = "{\"ID\":\"" + go_hex(m.id()) + "\"";
-  if (!m.name().empty()) text += ",\"name\":" + json_string(m.name());
+  if (!m.name().empty()) text += ",\"name\":" + go_json_string(m.name());
   if (m.peerurls_size() > 0) text += ",\"peerURLs\":" + list(m.peerurls());
   if (m.clienturls_size() > 0) text += ",\"clientURLs\":" + list(m.clienturls());
   if (m.islearner()) text += ",\"isLearner\":true";
@@ -402,9 +395,9 @@ void Printer::endpoint_health(const std::vector<EndpointHealth>& all) {
   std::string json;
   for (const EndpointHealth& h : all) {
     rows.push_back({h.endpoint, truth(h.health), h.took, h.error});
-    json += (json.empty() ? "" : ",") +
-            ("{\"endpoint\":" + json_string(h.endpoint) + ",\"health\":" + truth(h.health) +
-             ",\"took\":" + json_string(h.took) + (h.error.empty() ? "" : ",\"error\":" + json_string(h.error)) + "}");
+    json += (json.empty() ? "" : ",") + ("{\"endpoint\":" + go_json_string(h.endpoint) +
+                                         ",\"health\":" + truth(h.health) + ",\"took\":" + go_json_string(h.took) +
+                                         (h.error.empty() ? "" : ",\"error\":" + go_json_string(h.error)) + "}");
     if (simple() && h.error.empty())
       line(h.endpoint + " is healthy: successfully committed proposal: took = " + h.took);
     else if (simple())
@@ -435,7 +428,7 @@ void Printer::endpoint_status(const std::vector<EndpointStatus>& all) {
     std::string json;
     for (const EndpointStatus& e : all)
       json += (json.empty() ? "" : ",") +
-              ("{\"Endpoint\":" + json_string(e.endpoint) + ",\"Status\":" + go_json(e.status) + "}");
+              ("{\"Endpoint\":" + go_json_string(e.endpoint) + ",\"Status\":" + go_json(e.status) + "}");
     line(all.empty() ? "null" : "[" + json + "]");
   } else if (format_ == Format::kFields) {
     for (const EndpointStatus& e : all) {
@@ -474,7 +467,7 @@ void Printer::endpoint_hash(const std::vector<EndpointHash>& all) {
     std::string json;
     for (const EndpointHash& e : all)
       json += (json.empty() ? "" : ",") +
-              ("{\"Endpoint\":" + json_string(e.endpoint) + ",\"HashKV\":" + go_json(e.hash) + "}");
+              ("{\"Endpoint\":" + go_json_string(e.endpoint) + ",\"HashKV\":" + go_json(e.hash) + "}");
     line(all.empty() ? "null" : "[" + json + "]");
   } else if (format_ == Format::kFields) {
     for (const EndpointHash& e : all) {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <thread>
 
+#include "base/text.h"
 #include "ctl/client.h"
 #include "ctl/command.h"
 #include "ctl/exit.h"
@@ -33,7 +34,6 @@ Command& add_put(Command& parent, Command::Run run);
 Command& add_del(Command& parent, Command::Run run);
 
 int64_t lease_id(const std::string& text);  // hexadecimal; ends the program where it is none
-std::string prefix_end(std::string prefix);
 // A line in words: quotes and escapes as etcdctl's interactive verbs read them.
 std::vector<std::string> split_line(const std::string& line);
 std::string parse_int_error(const std::string& text);  // as strconv words it

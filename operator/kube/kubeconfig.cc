@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "base/text.h"
 #include "operator/kube/http_api.h"
 #include "operator/kube/yaml.h"
 
@@ -10,43 +11,8 @@ namespace fairlead::kube {
 
 namespace {
 
-Result<std::string> decode_base64(const std::string& text) {
-  std::string out;
-  uint32_t bits = 0;
-  int count = 0;
-  for (char c : text) {
-    int value = 0;
-    if (c >= 'A' && c <= 'Z')
-      value = c - 'A';
-    else if (c >= 'a' && c <= 'z')
-      value = c - 'a' + 26;
-    else if (c >= '0' && c <= '9')
-      value = c - '0' + 52;
-    else if (c == '+')
-      value = 62;
-    else if (c == '/')
-      value = 63;
-    else if (c == '=' || c == '\n' || c == '\r' || c == ' ')
-      continue;
-    else
-      return invalid_argument("not base64");
-    bits = bits << 6 | static_cast<uint32_t>(value);
-    if (++count == 4) {
-      out += static_cast<char>(bits >> 16);
-      out += static_cast<char>(bits >> 8);
-      out += static_cast<char>(bits);
-      bits = 0;
-      count = 0;
-    }
-  }
-  if (count == 1) return invalid_argument("not base64: cut off");
-  if (count == 2) out += static_cast<char>(bits >> 4);
-  if (count == 3) {
-    out += static_cast<char>(bits >> 10);
-    out += static_cast<char>(bits >> 2);
-  }
-  return out;
-}
+// As people paste it: lines of any length, with or without padding.
+constexpr Base64 kPasted = {.padding = Base64::Padding::kOptional, .ignored = " \r\n"};
 
 // The entry called `name` of a kubeconfig list such as `clusters`.
 const Json* find_named(const Json& config, std::string_view list, const std::string& name) {
@@ -61,9 +27,9 @@ const Json* find_named(const Json& config, std::string_view list, const std::str
 // `FIELD-data` inline, or the file named by `FIELD`, relative to the kubeconfig's folder.
 Result<std::string> inline_or_file(const Json& object, const std::string& field, const std::filesystem::path& folder) {
   if (std::string data = string_at(object, {field + "-data"}); !data.empty()) {
-    Result<std::string> decoded = decode_base64(data);
-    if (!decoded.is_ok()) return invalid_argument("kubeconfig: " + field + "-data is not base64");
-    return decoded;
+    std::optional<std::string> decoded = decode_base64(data, kPasted);
+    if (!decoded) return invalid_argument("kubeconfig: " + field + "-data is not base64");
+    return *decoded;
   }
   const std::string path = string_at(object, {field});
   if (path.empty()) return std::string();

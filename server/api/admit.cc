@@ -2,6 +2,7 @@
 // there is none (metadata "hasleader", clientv3's WithRequireLeader).
 #include <algorithm>
 
+#include "base/text.h"
 #include "server/api/api.h"
 
 namespace fairlead::api {
@@ -11,18 +12,6 @@ constexpr size_t kClientVersionsMax = 64;  // further ones count as "other"
 constexpr size_t kClientVersionBytesMax = 64;
 constexpr size_t kLeaderStreamsLook = 1024;  // this many, and ended ones are dropped between looks
 constexpr int kLooksWithoutLeaderMax = 3;  // election timeouts, as etcd: a stream costs more to open again than a call
-
-bool is_utf8(std::string_view s) {
-  for (size_t i = 0; i < s.size();) {
-    auto c = static_cast<unsigned char>(s[i]);
-    size_t more = c < 0x80 ? 0 : c >> 5 == 6 ? 1 : c >> 4 == 14 ? 2 : c >> 3 == 30 ? 3 : 4;
-    if (more == 4 || i + more >= s.size()) return false;
-    for (size_t k = 1; k <= more; ++k)
-      if ((static_cast<unsigned char>(s[i + k]) >> 6) != 2) return false;
-    i += more + 1;
-  }
-  return true;
-}
 
 }  // namespace
 

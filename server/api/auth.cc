@@ -1,6 +1,7 @@
 // The Auth service: users, roles, permissions, log-in. Who may call what is in access.cc; the rules are mvcc::Auth's.
 #include <openssl/crypto.h>
 
+#include "base/text.h"
 #include "server/api/api.h"
 #include "server/api/proto_util.h"
 #include "server/mvcc/errors.h"
@@ -230,7 +231,9 @@ void Api::change_password(net::CallRef call, const Bytes& in) {
     wipe(request.mutable_password());
     return change_users_hashed(call, std::move(password), std::move(change));
   }
-  if (!decode_base64(request.hashedpassword(), change.password)) {
+  if (std::optional<std::string> hash = decode_base64(request.hashedpassword())) {
+    change.password = std::move(*hash);
+  } else {
     const mvcc::User* user = node_.auth().user(request.name());
     if (!user || !user->no_password)
       return call->finish(user ? mvcc::err_no_password_user() : mvcc::err_user_not_found());

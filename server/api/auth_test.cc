@@ -372,16 +372,6 @@ TEST(Passwords, HashesUnderWayAreBounded) {
   EXPECT_EQ(answered, 2u);
 }
 
-TEST(Passwords, Base64) {
-  std::string out;
-  for (auto [text, bytes] : {std::pair{"", ""}, {"Zg==", "f"}, {"Zm8=", "fo"}, {"Zm9v", "foo"}, {"Zm9vYg==", "foob"}}) {
-    EXPECT_TRUE(decode_base64(text, out)) << text;
-    EXPECT_EQ(out, bytes);
-  }
-  for (const char* bad : {"Z", "Zg=", "Zg", "====", "Z===", "Zm9v!", "Zg==Zg=="})
-    EXPECT_FALSE(decode_base64(bad, out)) << bad;
-}
-
 // ---- tokens
 
 // The token comes from one member and is used at another that has not heard of it yet.

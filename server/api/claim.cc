@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "base/text.h"
 #include "server/api/proto_util.h"
 
 namespace fairlead::api {
@@ -27,13 +28,6 @@ std::string hex(int64_t lease) {
   else
     snprintf(text, sizeof text, "%llx", static_cast<unsigned long long>(lease));
   return text;
-}
-
-std::string prefix_end(std::string prefix) {
-  while (!prefix.empty() && static_cast<unsigned char>(prefix.back()) == 0xff) prefix.pop_back();
-  if (prefix.empty()) return std::string(1, '\0');
-  prefix.back() = static_cast<char>(static_cast<unsigned char>(prefix.back()) + 1);
-  return prefix;
 }
 
 Claim::Claim(Api& api, node::Caller caller, Kind kind, std::string name, int64_t lease, std::string value)

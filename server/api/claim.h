@@ -63,7 +63,5 @@ class Claim final : public std::enable_shared_from_this<Claim>, public node::Wat
 };
 
 std::string hex(int64_t lease);
-// The key after every key with this prefix.
-std::string prefix_end(std::string prefix);
 
 }  // namespace fairlead::api

@@ -1,4 +1,5 @@
 // The election service (v3electionpb.Election): elections for clients that have no library for them.
+#include "base/text.h"
 #include "proto/election.pb.h"
 #include "server/api/claim.h"
 #include "server/api/proto_util.h"

@@ -6,6 +6,7 @@
 #include <deque>
 #include <unordered_map>
 
+#include "base/text.h"
 #include "server/api/proto_json.h"
 #include "server/api/proto_util.h"
 #include "server/net/grpc_wire.h"
@@ -108,7 +109,7 @@ int http_status(Code code) {
 }
 
 std::string error_json(const Status& status, const GatewayOptions& options) {
-  std::string text = json_quote(status.message());
+  std::string text = json_string(status.message());
   std::string out = options.legacy_errors ? "{\"error\":" + text + "," : "{";
   return out + "\"code\":" + std::to_string(static_cast<int>(status.code())) + ",\"message\":" + text + "}";
 }

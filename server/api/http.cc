@@ -4,9 +4,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/text.h"
 #include "server/api/api.h"
 #include "server/api/pages.h"
-#include "server/api/proto_json.h"
 
 namespace fairlead::api {
 namespace {
@@ -48,7 +48,7 @@ std::string unknown_host_text(std::string_view host) {
          "following options:\n- Enable TLS, then any HTTPS request will be allowed.\n- Add the hostname you want to "
          "use "
          "to the whitelist in settings.\n  - e.g. etcd --host-whitelist " +
-         json_quote(host) +
+         json_string(host) +
          "\n\nThis requirement has been added to help prevent \"DNS Rebinding\" attacks (CVE-2018-5702).\n";
 }
 

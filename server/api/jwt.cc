@@ -10,6 +10,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/text.h"
+
 namespace fairlead::api {
 namespace {
 
@@ -43,7 +45,8 @@ constexpr Method kMethods[] = {
     {"EdDSA", Family::kEd, nullptr, 0},
 };
 
-constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+// RFC 7515, 2: no padding, nothing between; one text for one value.
+constexpr Base64 kBase64Url = {.url = true, .padding = Base64::Padding::kNone, .ignored = "", .canonical = true};
 
 Bio memory(std::string_view bytes) { return Bio(BIO_new_mem_buf(bytes.data(), static_cast<int>(bytes.size()))); }
 
@@ -217,9 +220,9 @@ Result<std::string> Jwt::sign(const JwtClaims& claims) const {
   nlohmann::json body = {{"exp", claims.expires}, {"revision", claims.revision}, {"username", claims.username}};
   using nlohmann::json;
   std::string part =
-      encode_base64url(head.dump()) + "." + encode_base64url(body.dump(-1, ' ', false, json::error_handler_t::replace));
+      base64url(head.dump()) + "." + base64url(body.dump(-1, ' ', false, json::error_handler_t::replace));
   ASSIGN_OR_RETURN(std::string signature, make_signature(part));
-  return part + "." + encode_base64url(signature);
+  return part + "." + base64url(signature);
 }
 
 std::optional<JwtClaims> Jwt::verify(std::string_view token, int64_t now) const {
@@ -227,20 +230,19 @@ std::optional<JwtClaims> Jwt::verify(std::string_view token, int64_t now) const 
   size_t first = token.find('.');
   size_t second = first == std::string_view::npos ? first : token.find('.', first + 1);
   if (second == std::string_view::npos || token.find('.', second + 1) != std::string_view::npos) return std::nullopt;
-  std::string head_text, body_text, signature;
-  if (!decode_base64url(token.substr(0, first), head_text) ||
-      !decode_base64url(token.substr(first + 1, second - first - 1), body_text) ||
-      !decode_base64url(token.substr(second + 1), signature))
-    return std::nullopt;
-  nlohmann::json head = nlohmann::json::parse(head_text, nullptr, false);
+  std::optional<std::string> head_text = decode_base64(token.substr(0, first), kBase64Url),
+                             body_text = decode_base64(token.substr(first + 1, second - first - 1), kBase64Url),
+                             signature = decode_base64(token.substr(second + 1), kBase64Url);
+  if (!head_text || !body_text || !signature) return std::nullopt;
+  nlohmann::json head = nlohmann::json::parse(*head_text, nullptr, false);
   if (!head.is_object()) return std::nullopt;
   auto algorithm = head.find("alg");
   if (algorithm == head.end() || !algorithm->is_string() ||
       algorithm->get_ref<const std::string&>() != key_->method.name)
     return std::nullopt;
-  if (!check_signature(token.substr(0, second), signature)) return std::nullopt;
+  if (!check_signature(token.substr(0, second), *signature)) return std::nullopt;
 
-  nlohmann::json body = nlohmann::json::parse(body_text, nullptr, false);
+  nlohmann::json body = nlohmann::json::parse(*body_text, nullptr, false);
   if (!body.is_object()) return std::nullopt;
   JwtClaims claims;
   auto username = body.find("username");
@@ -260,34 +262,6 @@ std::optional<JwtClaims> Jwt::verify(std::string_view token, int64_t now) const 
     if (!number || *number > now) return std::nullopt;
   }
   return claims;
-}
-
-std::string encode_base64url(std::string_view bytes) {
-  std::string out;
-  out.reserve((bytes.size() * 4 + 2) / 3);
-  uint32_t bits = 0;
-  int count = 0;
-  for (char c : bytes) {
-    bits = bits << 8 | static_cast<uint8_t>(c);
-    for (count += 8; count >= 6; count -= 6) out.push_back(kAlphabet[bits >> (count - 6) & 63]);
-  }
-  if (count > 0) out.push_back(kAlphabet[bits << (6 - count) & 63]);
-  return out;
-}
-
-bool decode_base64url(std::string_view text, std::string& out) {
-  out.clear();
-  if (text.size() % 4 == 1) return false;
-  uint32_t bits = 0;
-  int count = 0;
-  for (char c : text) {
-    size_t value = kAlphabet.find(c);
-    if (value == std::string_view::npos) return false;
-    bits = bits << 6 | static_cast<uint32_t>(value);
-    count += 6;
-    if (count >= 8) out.push_back(static_cast<char>(bits >> (count -= 8) & 255));
-  }
-  return (bits & ((1u << count) - 1)) == 0;  // one text for one value
 }
 
 }  // namespace fairlead::api

@@ -56,7 +56,4 @@ class Jwt {
   std::unique_ptr<Key> key_;
 };
 
-std::string encode_base64url(std::string_view bytes);
-bool decode_base64url(std::string_view text, std::string& out);
-
 }  // namespace fairlead::api

@@ -8,6 +8,7 @@
 
 #include <random>
 
+#include "base/text.h"
 #include "server/api/identity.h"
 
 namespace fairlead::api {
@@ -42,19 +43,6 @@ std::shared_ptr<const Jwt> make(std::string_view method, std::string_view pub, s
   auto jwt = Jwt::create(method, pub, priv);
   EXPECT_TRUE(jwt.is_ok()) << method << " " << jwt.status().to_string();
   return jwt.is_ok() ? *jwt : nullptr;
-}
-
-TEST(Base64Url, ThereAndBack) {
-  std::mt19937 random(5);
-  for (size_t size = 0; size < 200; ++size) {
-    std::string bytes(size, '\0'), back;
-    for (char& b : bytes) b = static_cast<char>(random());
-    ASSERT_TRUE(decode_base64url(encode_base64url(bytes), back));
-    EXPECT_EQ(back, bytes);
-  }
-  std::string out;
-  for (const char* bad : {"a", "ab=", "a+bc", "a/bc", "ab\n", "AB", "AAB"})
-    EXPECT_FALSE(decode_base64url(bad, out)) << bad;
 }
 
 TEST(Jwt, EveryAlgorithmSignsAndVerifies) {
@@ -96,8 +84,8 @@ TEST(Jwt, AnotherAlgorithmOrKeyIsRefused) {
   auto rs512 = make("RS512", rsa.public_pem, rsa.private_pem);
   // The old trick: the public key as an HMAC secret.
   auto confused = make("HS256", "", rsa.public_pem);
-  std::string none = encode_base64url(R"({"alg":"none","typ":"JWT"})") + "." +
-                     encode_base64url(R"({"username":"root","revision":1})") + ".";
+  std::string none =
+      base64url(R"({"alg":"none","typ":"JWT"})") + "." + base64url(R"({"username":"root","revision":1})") + ".";
   EXPECT_FALSE(rs256->verify(*rs512->sign({"root", 1, 9}), 0));
   EXPECT_FALSE(rs256->verify(*confused->sign({"root", 1, 9}), 0));
   EXPECT_FALSE(rs256->verify(none, 0));
@@ -111,12 +99,12 @@ TEST(Jwt, ClaimsThatAreMissingOrWrong) {
   auto sign = [&](const std::string& head, const std::string& body) {
     // By hand: Jwt::sign() makes only good ones.
     std::string good = *jwt->sign({"ann", 1, 9});
-    std::string part = encode_base64url(head) + "." + encode_base64url(body);
+    std::string part = base64url(head) + "." + base64url(body);
     unsigned char mac[EVP_MAX_MD_SIZE];
     size_t size = 0;
     EVP_Q_mac(nullptr, "HMAC", nullptr, "SHA256", nullptr, "secret", 6,
               reinterpret_cast<const unsigned char*>(part.data()), part.size(), mac, sizeof mac, &size);
-    return part + "." + encode_base64url({reinterpret_cast<char*>(mac), size});
+    return part + "." + base64url({reinterpret_cast<char*>(mac), size});
   };
   const std::string head = R"({"alg":"HS256","typ":"JWT"})";
   EXPECT_TRUE(jwt->verify(sign(head, R"({"username":"ann","revision":3})"), 5)) << "without exp it does not expire";
@@ -147,7 +135,7 @@ TEST(Jwt, NoiseIsRefused) {
     EXPECT_FALSE(jwt->verify(noise, 0));
   }
   // Deep nesting in what is parsed before the signature is known.
-  std::string deep = encode_base64url(std::string(5000, '['));
+  std::string deep = base64url(std::string(5000, '['));
   EXPECT_FALSE(jwt->verify(deep + "." + deep + ".AAAA", 0));
 }
 

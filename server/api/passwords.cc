@@ -2,7 +2,6 @@
 
 #include <crypt.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 
 #include <array>
 #include <cstring>
@@ -102,19 +101,6 @@ void Passwords::check(std::string hash, std::string password, std::function<void
               },
               [equal, done] { done(*equal); }});
   if (!taken) done(node::err_too_many_requests());
-}
-
-bool decode_base64(std::string_view text, std::string& out) {
-  out.clear();
-  if (text.size() % 4 != 0) return false;
-  size_t padding = text.ends_with("==") ? 2 : text.ends_with("=") ? 1 : 0;
-  if (text.substr(0, text.size() - padding).find('=') != std::string_view::npos) return false;
-  out.resize(text.size() / 4 * 3);
-  int n = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                          reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
-  if (n < 0 || static_cast<size_t>(n) < padding) return out.clear(), false;
-  out.resize(static_cast<size_t>(n) - padding);
-  return true;
 }
 
 }  // namespace fairlead::api

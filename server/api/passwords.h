@@ -47,7 +47,4 @@ class Passwords {
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
-// "" when `text` is not base64 with padding.
-bool decode_base64(std::string_view text, std::string& out);
-
 }  // namespace fairlead::api

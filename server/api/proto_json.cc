@@ -5,6 +5,8 @@
 #include <charconv>
 #include <vector>
 
+#include "base/text.h"
+
 namespace fairlead::api {
 namespace {
 
@@ -23,24 +25,6 @@ int hex_digit(char c) {
 }
 
 // ---- Syntax (encoding/json's scanner) -------------------------------------------------------------------------------
-
-void append_rune(std::string& out, uint32_t c) {
-  if (c < 0x80) {
-    out += static_cast<char>(c);
-  } else if (c < 0x800) {
-    out += static_cast<char>(0xc0 | c >> 6);
-    out += static_cast<char>(0x80 | (c & 0x3f));
-  } else if (c < 0x10000) {
-    out += static_cast<char>(0xe0 | c >> 12);
-    out += static_cast<char>(0x80 | (c >> 6 & 0x3f));
-    out += static_cast<char>(0x80 | (c & 0x3f));
-  } else {
-    out += static_cast<char>(0xf0 | c >> 18);
-    out += static_cast<char>(0x80 | (c >> 12 & 0x3f));
-    out += static_cast<char>(0x80 | (c >> 6 & 0x3f));
-    out += static_cast<char>(0x80 | (c & 0x3f));
-  }
-}
 
 // A character as Go quotes it in the scanner's errors.
 std::string quoted_char(char c) {
@@ -199,45 +183,10 @@ class Scanner {
 
 // ---- From JSON (protojson) ------------------------------------------------------------------------------------------
 
-std::optional<std::string> decode_base64(std::string_view in) {
-  bool url = in.find_first_of("-_") != std::string_view::npos;
-  bool padded = in.size() % 4 == 0;
-  std::string out;
-  uint32_t bits = 0;
-  int have = 0;
-  size_t i = 0, symbols = 0;
-  for (; i < in.size(); ++i) {
-    char c = in[i];
-    if (c == '\n' || c == '\r') continue;
-    int v;
-    if (c >= 'A' && c <= 'Z') {
-      v = c - 'A';
-    } else if (c >= 'a' && c <= 'z') {
-      v = c - 'a' + 26;
-    } else if (is_digit(c)) {
-      v = c - '0' + 52;
-    } else if (c == (url ? '-' : '+')) {
-      v = 62;
-    } else if (c == (url ? '_' : '/')) {
-      v = 63;
-    } else {
-      break;
-    }
-    ++symbols;
-    bits = bits << 6 | static_cast<uint32_t>(v);
-    have += 6;
-    if (have >= 8) out += static_cast<char>(bits >> (have -= 8) & 0xff);
-  }
-  size_t pads = 0;
-  for (; i < in.size(); ++i) {
-    if (in[i] == '\n' || in[i] == '\r') continue;
-    if (in[i] != '=') return std::nullopt;
-    ++pads;
-  }
-  size_t tail = symbols % 4;
-  if (tail == 1) return std::nullopt;
-  if (padded ? (symbols + pads) % 4 != 0 || pads > 2 || (pads > 0 && tail == 0) : pads > 0) return std::nullopt;
-  return out;
+// As protojson chooses: the URL alphabet where one of its symbols is there, and no padding where the length says so.
+std::optional<std::string> decode_bytes(std::string_view in) {
+  return decode_base64(in, {.url = in.find_first_of("-_") != std::string_view::npos,
+                            .padding = in.size() % 4 == 0 ? Base64::Padding::kRequired : Base64::Padding::kNone});
 }
 
 // A number without fraction, as decimal digits with a sign; also where it is written as 1e3 or 5.0.
@@ -422,7 +371,7 @@ class Reader {
         if (!is_string) return false;
         std::string v(text);
         if (field->type() == FieldDescriptor::TYPE_BYTES) {
-          std::optional<std::string> bytes = decode_base64(text);
+          std::optional<std::string> bytes = decode_bytes(text);
           if (!bytes) return false;
           v = std::move(*bytes);
         }
@@ -501,21 +450,6 @@ class Reader {
     while (is_space(in_[at_])) ++at_;
   }
 
-  static bool is_utf8(std::string_view s) {
-    for (size_t i = 0; i < s.size();) {
-      auto c = static_cast<unsigned char>(s[i]);
-      size_t more = c < 0x80                ? 0
-                    : c >= 0xc2 && c < 0xe0 ? 1
-                    : c >= 0xe0 && c < 0xf0 ? 2
-                    : c >= 0xf0 && c < 0xf5 ? 3
-                                            : 4;
-      if (more == 4 || i + more >= s.size()) return false;
-      for (size_t k = 1; k <= more; ++k)
-        if ((static_cast<unsigned char>(s[i + k]) >> 6) != 2) return false;
-      i += more + 1;
-    }
-    return true;
-  }
   std::string position(size_t at) const {
     size_t line = 1, column = 1;
     for (size_t i = 0; i < at; ++i) {
@@ -546,46 +480,6 @@ class Reader {
 
 // ---- To JSON --------------------------------------------------------------------------------------------------------
 
-void append_base64(std::string& out, std::string_view in) {
-  static const char kSymbols[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  size_t at = out.size();
-  out.resize(at + (in.size() + 2) / 3 * 4, '=');
-  char* p = out.data() + at;
-  auto byte = [&](size_t i) -> uint32_t { return static_cast<unsigned char>(in[i]); };
-  size_t i = 0;
-  for (; i + 3 <= in.size(); i += 3, p += 4) {
-    uint32_t v = byte(i) << 16 | byte(i + 1) << 8 | byte(i + 2);
-    p[0] = kSymbols[v >> 18];
-    p[1] = kSymbols[v >> 12 & 63];
-    p[2] = kSymbols[v >> 6 & 63];
-    p[3] = kSymbols[v & 63];
-  }
-  if (i == in.size()) return;
-  uint32_t v = byte(i) << 16 | (i + 1 < in.size() ? byte(i + 1) << 8 : 0);
-  p[0] = kSymbols[v >> 18];
-  p[1] = kSymbols[v >> 12 & 63];
-  if (i + 1 < in.size()) p[2] = kSymbols[v >> 6 & 63];
-}
-
-void append_quoted(std::string& out, std::string_view text) {
-  out += '"';
-  for (char c : text) {
-    auto u = static_cast<unsigned char>(c);
-    static const std::string_view kFrom = "\"\\\b\f\n\r\t", kTo = "\"\\bfnrt";
-    if (size_t i = kFrom.find(c); i != std::string_view::npos) {
-      out += '\\';
-      out += kTo[i];
-    } else if (u < 0x20) {
-      char escape[8];
-      snprintf(escape, sizeof escape, "\\u%04x", u);
-      out += escape;
-    } else {
-      out += c;
-    }
-  }
-  out += '"';
-}
-
 void append_message(std::string& out, const Message& message);
 
 // index < 0: the field is not repeated.
@@ -612,7 +506,7 @@ void append_value(std::string& out, const Message& m, const FieldDescriptor* f, 
       int number = one ? r.GetEnumValue(m, f) : r.GetRepeatedEnumValue(m, f, index);
       const EnumValueDescriptor* value = f->enum_type()->FindValueByNumber(number);
       if (value)
-        append_quoted(out, value->name());
+        append_json_string(out, value->name());
       else
         out += std::to_string(number);
       return;
@@ -621,7 +515,7 @@ void append_value(std::string& out, const Message& m, const FieldDescriptor* f, 
       std::string scratch;
       const std::string& text =
           one ? r.GetStringReference(m, f, &scratch) : r.GetRepeatedStringReference(m, f, index, &scratch);
-      if (f->type() != FieldDescriptor::TYPE_BYTES) return append_quoted(out, text);
+      if (f->type() != FieldDescriptor::TYPE_BYTES) return append_json_string(out, text);
       out += '"';
       append_base64(out, text);
       out += '"';
@@ -644,7 +538,7 @@ void append_message(std::string& out, const Message& message) {
     int count = f->is_repeated() ? r.FieldSize(message, f) : r.HasField(message, f) ? -1 : 0;
     if (count == 0) continue;
     if (!std::exchange(first, false)) out += ',';
-    append_quoted(out, f->name());
+    append_json_string(out, f->name());
     out += ':';
     if (count < 0) {
       append_value(out, message, f, -1);
@@ -680,12 +574,6 @@ Status from_json(std::string_view value, Message& out) { return Reader(value).me
 std::string to_json(const Message& message) {
   std::string out;
   append_message(out, message);
-  return out;
-}
-
-std::string json_quote(std::string_view text) {
-  std::string out;
-  append_quoted(out, text);
   return out;
 }
 

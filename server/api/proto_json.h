@@ -26,7 +26,5 @@ Result<std::optional<std::string_view>> take_json(std::string_view& in);
 Status from_json(std::string_view value, google::protobuf::Message& out);
 
 std::string to_json(const google::protobuf::Message& message);
-// A JSON string with its quotes.
-std::string json_quote(std::string_view text);
 
 }  // namespace fairlead::api

@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "base/text.h"
 #include "proto/rpc.pb.h"
 #include "server/net/client.h"
 
@@ -26,11 +27,6 @@ Bytes serialize(const Message& message) {
 template <typename Message>
 bool parse(const Bytes& in, Message& out) {
   return out.ParseFromArray(in.data(), static_cast<int>(in.size()));
-}
-
-std::string after_prefix(std::string prefix) {
-  prefix.back() = static_cast<char>(prefix.back() + 1);  // ends in '/', never 0xff
-  return prefix;
 }
 
 std::string hex(uint64_t value) {
@@ -157,7 +153,7 @@ struct TokenJoin::Impl : std::enable_shared_from_this<Impl>, net::ClientCallHand
   void read_members() {
     etcdserverpb::RangeRequest message;
     message.set_key(prefix());
-    message.set_range_end(after_prefix(prefix()));
+    message.set_range_end(prefix_end(prefix()));
     call<etcdserverpb::RangeResponse>("/etcdserverpb.KV/Range", serialize(message),
                                       [this](const Status& status, const auto& reply) {
                                         if (!status.is_ok()) return retry("cluster status check", status);
@@ -205,7 +201,7 @@ struct TokenJoin::Impl : std::enable_shared_from_this<Impl>, net::ClientCallHand
     etcdserverpb::WatchRequest message;
     auto* create = message.mutable_create_request();
     create->set_key(prefix());
-    create->set_range_end(after_prefix(prefix()));
+    create->set_range_end(prefix_end(prefix()));
     create->set_start_revision(revision + 1);
     net::CallOptions options;
     options.metadata = &metadata;

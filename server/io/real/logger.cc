@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "base/text.h"
 
 namespace fairlead::io {
 namespace {
@@ -29,69 +30,6 @@ std::string_view level_name(LogLevel level) {
       return "fatal";
   }
   return "info";
-}
-
-// Length of the valid UTF-8 sequence at the front of s, 0 if there is none (RFC 3629: no overlong forms, surrogates or
-// code points above 10FFFF).
-size_t utf8_length(std::string_view s) {
-  auto byte = [&](size_t i) { return static_cast<unsigned char>(s[i]); };
-  unsigned char lead = byte(0);
-  size_t length = lead < 0x80                    ? 1
-                  : lead >= 0xC2 && lead <= 0xDF ? 2
-                  : (lead & 0xF0) == 0xE0        ? 3
-                  : lead >= 0xF0 && lead <= 0xF4 ? 4
-                                                 : 0;
-  if (length == 0 || s.size() < length) return 0;
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  }
-  if (lead == 0xE0 && byte(1) < 0xA0) return 0;
-  if (lead == 0xED && byte(1) > 0x9F) return 0;
-  if (lead == 0xF0 && byte(1) < 0x90) return 0;
-  if (lead == 0xF4 && byte(1) > 0x8F) return 0;
-  return length;
-}
-
-void append_json_string(std::string& out, std::string_view s) {
-  constexpr char kHex[] = "0123456789abcdef";
-  out.push_back('"');
-  while (!s.empty()) {
-    auto c = static_cast<unsigned char>(s[0]);
-    if (c < 0x20 || c == '"' || c == '\\') {
-      switch (c) {
-        case '"':
-          out += "\\\"";
-          break;
-        case '\\':
-          out += "\\\\";
-          break;
-        case '\n':
-          out += "\\n";
-          break;
-        case '\r':
-          out += "\\r";
-          break;
-        case '\t':
-          out += "\\t";
-          break;
-        default:
-          out += "\\u00";
-          out.push_back(kHex[c >> 4]);
-          out.push_back(kHex[c & 15]);
-      }
-      s.remove_prefix(1);
-      continue;
-    }
-    size_t length = utf8_length(s);
-    if (length == 0) {
-      out += "\\ufffd";  // not UTF-8: the line must stay JSON
-      s.remove_prefix(1);
-    } else {
-      out.append(s.substr(0, length));
-      s.remove_prefix(length);
-    }
-  }
-  out.push_back('"');
 }
 
 template <typename T>
