@@ -10,6 +10,7 @@ namespace {
 constexpr io::Nanos kPhysicalPoll = 2 * io::kMillisecond;
 constexpr size_t kStreamQueueMax = 4 << 20;  // unread bytes of a range stream before it waits
 constexpr size_t kStreamDrainMark = 1 << 20;
+constexpr size_t kPiecesFromKeys = 16;
 
 // KV.RangeStream (etcd 3.7): messages with field 1 = a RangeResponse; the last carries header, more and count.
 class RangeStreamCall final : public net::CallHandler, public node::RangeSink {
@@ -46,7 +47,7 @@ class RangeStreamCall final : public net::CallHandler, public node::RangeSink {
   void on_end(const Status& status, const mvcc::RangeResult* last) override {
     id_ = 0;
     if (!status.is_ok()) return call_->finish(status);
-    send(encode_range_response(api_.header(last->revision), in_order(*last)));
+    send(encode_range_pieces(api_.header(last->revision), in_order(*last)));
     call_->finish(Status());
   }
 
@@ -65,12 +66,15 @@ class RangeStreamCall final : public net::CallHandler, public node::RangeSink {
       return {Code::kUnimplemented, "RangeStream does not support revision filters"};
     return {};
   }
-  void send(Bytes response) {
+  void send(Pieces response) {
+    size_t size = 0;
+    for (const Bytes& piece : response) size += piece.size();
     BytesBuilder head(1 + kVarintMax);
     *head.data() = 1 << 3 | 2;
-    char* end = store_varint(head.data() + 1, response.size());
+    char* end = store_varint(head.data() + 1, size);
     auto used = static_cast<size_t>(end - head.data());
-    call_->send_message({std::move(head).finish(used), std::move(response)});
+    response.insert(response.begin(), std::move(head).finish(used));
+    call_->send_message(response);
   }
   void close() {
     if (id_ != 0) api_.node().close_range(std::exchange(id_, 0));
@@ -110,7 +114,9 @@ void Api::range(net::CallRef call, const Bytes& in) {
       *who, in, request,
       [this, call](const Status& status, const mvcc::RangeResult* result) {
         if (!status.is_ok()) return call->finish(status);
-        call->reply(encode_range_response(header(result->revision), *result));
+        if (result->kvs.items.size() < kPiecesFromKeys)
+          return call->reply(encode_range_response(header(result->revision), *result));
+        call->reply(std::span<const Bytes>(encode_range_pieces(header(result->revision), *result)));
       },
       [call] { return !call->done(); });
 }

@@ -1,6 +1,7 @@
 #include "server/api/kv_codec.h"
 
 #include <cstring>
+#include <span>
 
 #include "base/codec.h"
 #include "server/mvcc/proto_encode.h"
@@ -302,12 +303,15 @@ size_t key_values_size(const mvcc::KeyValues& kvs) {
   for (const mvcc::KeyValue& kv : kvs.items) size += mvcc::key_value_field_size(kv);
   return size;
 }
-char* store_key_values(char* out, int number, const mvcc::KeyValues& kvs) {
-  for (const mvcc::KeyValue& kv : kvs.items) {
+char* store_key_values(char* out, int number, std::span<const mvcc::KeyValue> items) {
+  for (const mvcc::KeyValue& kv : items) {
     out = store_length(out, number, mvcc::key_value_size(kv));
     out = mvcc::store_key_value(out, kv);
   }
   return out;
+}
+char* store_key_values(char* out, int number, const mvcc::KeyValues& kvs) {
+  return store_key_values(out, number, std::span<const mvcc::KeyValue>(kvs.items));
 }
 
 size_t body_size(const Header& h, const mvcc::RangeResult& r) {
@@ -396,12 +400,33 @@ char* store_header_field(char* out, const Header& h) {
 }
 
 Bytes encode_range_response(const Header& h, const mvcc::RangeResult& r) { return encode(h, r); }
-Bytes encode_range_chunk(const mvcc::RangeResult& r) {
-  size_t size = key_values_size(r.kvs);
-  BytesBuilder builder(size);
-  store_key_values(builder.data(), 2, r.kvs);
-  return std::move(builder).finish(size);
+
+Pieces encode_range_chunk(const mvcc::RangeResult& r) {
+  Pieces out;
+  const auto& items = r.kvs.items;
+  for (size_t from = 0, to = 0; from < items.size(); from = to) {
+    size_t size = 0;
+    while (to < items.size() && (to == from || size + mvcc::key_value_field_size(items[to]) <= kPieceBytes))
+      size += mvcc::key_value_field_size(items[to++]);
+    BytesBuilder builder(size);
+    char* end = store_key_values(builder.data(), 2, std::span(items).subspan(from, to - from));
+    CHECK(end == builder.data() + size);
+    out.push_back(std::move(builder).finish(size));
+  }
+  return out;
 }
+
+Pieces encode_range_pieces(const Header& h, const mvcc::RangeResult& r) {
+  mvcc::RangeResult rest;  // the same without its keys: what stands before and behind them
+  rest.more = r.more;
+  rest.count = r.count;
+  Bytes around = encode(h, rest);
+  Pieces out = encode_range_chunk(r);
+  out.insert(out.begin(), around.slice(0, header_field_size(h)));
+  out.push_back(around.slice(header_field_size(h), around.size() - header_field_size(h)));
+  return out;
+}
+
 Bytes encode_put_response(const Header& h, const mvcc::PutResult& r) { return encode(h, r); }
 Bytes encode_delete_range_response(const Header& h, const mvcc::DeleteRangeResult& r) { return encode(h, r); }
 Bytes encode_txn_response(const Header& h, const mvcc::TxnResult& r) { return encode(h, r); }

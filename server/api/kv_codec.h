@@ -8,6 +8,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/status.h"
@@ -32,8 +33,13 @@ Status decode(std::string_view in, mvcc::DeleteRangeRequest& out);
 Status decode(std::string_view in, mvcc::TxnRequest& out);
 Status decode(std::string_view in, mvcc::CompactRequest& out);
 
+// In pieces of about kPieceBytes: pieces come and go in the heap, where a whole page of a list would be mapped anew and
+// cleared each time.
+using Pieces = std::vector<Bytes>;
+constexpr size_t kPieceBytes = 64 << 10;
 Bytes encode_range_response(const Header& header, const mvcc::RangeResult& result);
-Bytes encode_range_chunk(const mvcc::RangeResult& result);  // keys only: no header, more or count
+Pieces encode_range_pieces(const Header& header, const mvcc::RangeResult& result);  // the same, of a large result
+Pieces encode_range_chunk(const mvcc::RangeResult& result);  // keys only: no header, more or count
 Bytes encode_put_response(const Header& header, const mvcc::PutResult& result);
 Bytes encode_delete_range_response(const Header& header, const mvcc::DeleteRangeResult& result);
 Bytes encode_txn_response(const Header& header, const mvcc::TxnResult& result);

@@ -261,5 +261,28 @@ TEST(KvCodec, RepliesAreWhatTheGeneratedCodeReads) {
   EXPECT_EQ(t.SerializeAsString(), bytes.to_string());
 }
 
+TEST(KvCodec, PiecesAreTheWholeReply) {
+  Header header{1, 2, 300, 4};
+  Bytes key = Bytes::literal("key");
+  for (size_t value_size : {size_t{0}, size_t{1000}, kPieceBytes - 20, kPieceBytes, 3 * kPieceBytes}) {
+    for (size_t count : {0u, 1u, 2u, 200u}) {
+      mvcc::RangeResult range{300, static_cast<int64_t>(count), count == 1, {}};
+      std::string value(value_size, 'v');
+      for (size_t i = 0; i < count; ++i)
+        range.kvs.items.push_back({key.view(), value, 5, 7, 2, static_cast<int64_t>(i)});
+      std::string joined;
+      Pieces pieces = encode_range_pieces(header, range);
+      for (const Bytes& piece : pieces) {
+        joined += piece.view();
+        EXPECT_LE(piece.size(), std::max(kPieceBytes, value_size + 100));
+      }
+      EXPECT_TRUE(joined == encode_range_response(header, range).view()) << count << " values of " << value_size;
+      if (value_size == 1000 && count == 200) {
+        EXPECT_LE(pieces.size(), 6u);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace fairlead::api

@@ -60,7 +60,7 @@ uint64_t memory_available_bytes() {
 // instead of staying behind as holes in the heap. Setting the threshold also stops glibc from raising it by itself.
 void tune_allocator() {
   mallopt(M_MMAP_THRESHOLD, 128 * 1024);
-  mallopt(M_TRIM_THRESHOLD, 1024 * 1024);
+  mallopt(M_TRIM_THRESHOLD, 4 * 1024 * 1024);  // more than a page of a list takes and gives back
   mallopt(M_ARENA_MAX, 2);
 }
 

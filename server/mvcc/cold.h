@@ -1,7 +1,8 @@
 // Values that had to be fetched from storage, handed to a call that needs them.
 #pragma once
 
-#include <map>
+#include <utility>
+#include <vector>
 
 #include "server/mvcc/types.h"
 
@@ -19,12 +20,17 @@ class ColdRecords {
   const Entry* find(Position position) const;
   size_t size() const { return entries_.size(); }
   bool empty() const { return entries_.empty(); }
-  void clear() { entries_.clear(); }
+  void clear() {
+    entries_.clear();
+    sorted_ = true;
+  }
   auto begin() const { return entries_.begin(); }
   auto end() const { return entries_.end(); }
 
  private:
-  std::map<Position, Entry> entries_;
+  // A list brings a thousand at a time: no node for each. Sorted by position when find() needs it.
+  mutable std::vector<std::pair<Position, Entry>> entries_;
+  mutable bool sorted_ = true;
 };
 
 }  // namespace fairlead::mvcc

@@ -85,6 +85,7 @@ class KeyspaceImpl {
   bool compaction_pending() const { return walking_ || compact_target() > compacted_to_; }
   bool trim_cache(size_t chunks);
   void cache(Position position, const ColdRecords::Entry& entry);
+  bool cache_has_room() const { return chunks_.cache_bytes() + Chunks::kChunkSize <= options_.cache_bytes_max; }
   FrozenTail freeze();
   void flushed();
   uint64_t state_hash() const;

@@ -61,6 +61,7 @@ std::optional<int64_t> Keyspace::lowest_pin() const {
 }
 
 void Keyspace::cache(Position position, const ColdRecords::Entry& entry) { impl_->cache(position, entry); }
+bool Keyspace::cache_has_room() const { return impl_->cache_has_room(); }
 bool Keyspace::compact_slice(size_t keys) { return impl_->compact_slice(keys); }
 bool Keyspace::compaction_pending() const { return impl_->compaction_pending(); }
 bool Keyspace::trim_cache(size_t chunks) { return impl_->trim_cache(chunks); }

@@ -115,6 +115,7 @@ class Keyspace {
 
   // Offers a fetched record to the cache; ignored unless it is still the newest of its key.
   void cache(Position position, const ColdRecords::Entry& entry);
+  bool cache_has_room() const;  // without pushing anything out
 
   // ---- Housekeeping, in bounded pieces ----
   // Visits at most about `keys` keys; false when there is nothing left to do for now.

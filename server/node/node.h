@@ -70,9 +70,10 @@ constexpr io::Nanos kPinTimeout = 60 * io::kSecond;      // should checkpoints f
 constexpr io::Nanos kVersionInterval = 4 * io::kSecond;  // as etcd's
 constexpr size_t kVersionsSeenMax = 8;
 constexpr size_t kSnapshotLogFactorMax = 4;  // times its usual limit, the log may grow while a snapshot is on its way
-constexpr size_t kStreamChunkBytes = 1536 << 10;  // of a range stream, about; as etcd's request limit
+constexpr size_t kStreamChunkBytes = 512 << 10;  // of a range stream, about
 constexpr size_t kStreamChunkKeysMax = 2000;
 constexpr size_t kRangeDirectKeys = 1000;  // larger ranges go page by page
+constexpr size_t kScanRecords = 64;        // fetched at once: a list, which pushes nothing out of the cache
 
 // The result lives until the callback returns. Null together with an error that is not apply's own.
 using ApplyDone = std::function<void(const Status& status, const mvcc::ApplyResult* result)>;

@@ -262,10 +262,11 @@ void Node::fetch(const storage::Pin& pin, std::vector<mvcc::Position> missing, s
                    world_.log->error("cannot read a value from disk", {{"error", records.status().message()}});
                    return done(records.status());
                  }
-                 for (size_t i = 0; i < wanted.size(); ++i) {
+                 for (size_t i = 0; i < wanted.size(); ++i)
                    if (Status s = into->add(wanted[i], std::move((*records)[i])); !s.is_ok()) return done(s);
-                   keyspace_->cache(wanted[i], *into->find(wanted[i]));
-                 }
+                 for (mvcc::Position position : wanted)
+                   if (wanted.size() < kScanRecords || keyspace_->cache_has_room())
+                     keyspace_->cache(position, *into->find(position));
                  done(Status());
                });
 }
