@@ -4,22 +4,12 @@
 
 #include <charconv>
 
+#include "base/text.h"
 #include "bench/modes.h"
 
 namespace fairlead::bench {
 
 namespace {
-
-std::string base64(std::string_view in) {
-  static constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (size_t i = 0; i < in.size(); i += 3) {
-    uint32_t bits = 0;
-    for (size_t j = 0; j < 3; ++j) bits = bits << 8 | (i + j < in.size() ? static_cast<unsigned char>(in[i + j]) : 0);
-    for (size_t j = 0; j < 4; ++j) out.push_back(i + j > in.size() ? '=' : kDigits[bits >> (18 - 6 * j) & 63]);
-  }
-  return out;
-}
 
 // What a kept connection of HTTP/1.1 has brought so far of one answer.
 class Answer {

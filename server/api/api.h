@@ -201,6 +201,7 @@ class Api {
   // While an admitted handler's first part runs: whose call it is.
   const net::ServerCall* admitted_call_ = nullptr;
   const node::Caller* admitted_ = nullptr;
+  mvcc::RangeResult point_read_;  // while range() runs
   const net::Server* server_ = nullptr;
   const net::Router* client_router_ = nullptr;
   std::vector<TlsSide> tls_sides_;

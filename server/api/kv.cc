@@ -110,6 +110,12 @@ void Api::range(net::CallRef call, const Bytes& in) {
   if (Status s = mvcc::check(request); !s.is_ok()) return call->finish(s);
   Result<node::Caller> who = caller(call);
   if (!who.is_ok()) return call->finish(who.status());
+  if (std::optional<Status> status = node_.range_now(*who, request, point_read_)) {
+    if (!status->is_ok()) return call->finish(*status);
+    Bytes reply = encode_range_response(header(point_read_.revision), point_read_);
+    point_read_.clear();  // lets go of the values, keeps its room
+    return call->reply(reply);
+  }
   node_.range(
       *who, in, request,
       [this, call](const Status& status, const mvcc::RangeResult* result) {

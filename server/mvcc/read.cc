@@ -243,7 +243,7 @@ Status KeyspaceImpl::check_revision(int64_t revision) const {
 Status KeyspaceImpl::range(const RangeRequest& request, const ColdRecords& values, RangeResult& out,
                            std::vector<Position>& missing) const {
   ++counters_.ranges_total;
-  out = {};
+  out.clear();
   RETURN_IF_ERROR(check_revision(request.revision));
   out.revision = revision_;
   return range_at(request, values, out, missing);

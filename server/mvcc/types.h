@@ -152,6 +152,13 @@ struct RangeResult {
   int64_t count = 0;     // all keys in the range, whatever limit and filters say
   bool more = false;
   KeyValues kvs;
+
+  void clear() {  // keeps what is allocated
+    revision = count = 0;
+    more = false;
+    kvs.items.clear();
+    kvs.holds.clear();
+  }
 };
 
 struct PutResult {

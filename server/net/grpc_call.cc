@@ -84,9 +84,9 @@ void GrpcCall::end(Code code) {
   if (route_) ++route_->stats.handled[static_cast<size_t>(code)];
   if (route_ && session_->core().options.measure_handling) count_handling();
   session_->core().deadlines.remove(*this);
-  for (auto& [name, value] : headers_) {
-    nghttp2_rcbuf_decref(name);
-    nghttp2_rcbuf_decref(value);
+  for (const Header& header : headers_) {
+    nghttp2_rcbuf_decref(header.name_buffer);
+    nghttp2_rcbuf_decref(header.value_buffer);
   }
   headers_.clear();
   if (path_) nghttp2_rcbuf_decref(path_);
@@ -117,8 +117,8 @@ void GrpcCall::cancel(const Status& reason, bool tell_client) {
 std::string_view GrpcCall::path() const { return path_ ? view(path_) : std::string_view(); }
 
 std::string_view GrpcCall::metadata(std::string_view name) const {
-  for (const auto& [key, value] : headers_) {
-    if (view(key) == name) return view(value);
+  for (const Header& header : headers_) {
+    if (header.name == name) return header.value;
   }
   return {};
 }
@@ -159,7 +159,7 @@ void GrpcCall::on_header(nghttp2_rcbuf* name_buffer, nghttp2_rcbuf* value_buffer
   } else if (!name.empty() && name[0] != ':' && name != "te") {
     nghttp2_rcbuf_incref(name_buffer);
     nghttp2_rcbuf_incref(value_buffer);
-    headers_.emplace_back(name_buffer, value_buffer);
+    headers_.push_back({name_buffer, value_buffer, name, value});
   }
 }
 

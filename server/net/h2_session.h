@@ -83,7 +83,11 @@ class GrpcCall final : public ServerCall, public DeadlineEntry {
   CallRef self_;                  // the session's reference
   Router::Route* route_ = nullptr;
   std::unique_ptr<CallHandler> handler_;
-  std::vector<std::pair<nghttp2_rcbuf*, nghttp2_rcbuf*>> headers_;
+  struct Header {
+    nghttp2_rcbuf *name_buffer, *value_buffer;
+    std::string_view name, value;
+  };
+  std::vector<Header> headers_;
   nghttp2_rcbuf* path_ = nullptr;
   MessageReader reader_;
   std::string held_;  // input that came while paused

@@ -151,6 +151,9 @@ class Node {
   // In the name of a caller (caller.h); without one it is nobody's, who may do nothing once authentication is on.
   void propose(const Caller& caller, const mvcc::Command& command, ApplyDone done);
   void propose(const mvcc::Command& command, ApplyDone done) { propose(Caller(), command, std::move(done)); }
+  // The read of one key that this member may answer by itself and has in memory: the common read by far, at once.
+  // Nothing where it takes more: then range().
+  std::optional<Status> range_now(const Caller& caller, const mvcc::RangeRequest& request, mvcc::RangeResult& result);
   // `wanted`, if given, is asked between pages: a reader that has gone away costs no more.
   void range(const Caller& caller, Bytes owner, const mvcc::RangeRequest& request, RangeDone done,
              std::function<bool()> wanted = {});
@@ -400,6 +403,7 @@ class Node {
   // watch.cc
   void deliver_watches();
   bool compact_some();
+  io::Nanos range_begins();
   void observe_range(bool succeeded, io::Nanos began);
   void observe_request(Operation operation, bool succeeded, io::Nanos since);
   void read_history();
@@ -539,6 +543,8 @@ class Node {
   size_t reads_waiting_ = 0;
   size_t paged_ranges_ = 0;
   std::map<uint64_t, std::shared_ptr<RangeJob>> range_jobs_;
+  uint32_t reads_of_turn_ = 0;
+  double range_seconds_ = 0;  // of the last read that was timed
   std::map<uint64_t, std::shared_ptr<TxnJob>> txn_jobs_;
   uint64_t next_job_ = 1;
   uint64_t generation_ = 0;  // of the keyspace: raised by an install

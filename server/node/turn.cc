@@ -10,6 +10,7 @@ void Node::turn() {
   if (!started_ || stopped_) return;
   io::Nanos began = world_.loop->now_precise();
   wake_posted_ = false;
+  reads_of_turn_ = 0;
   propose_new();
   if (!new_reads_.empty()) {
     ReadBatch batch;
