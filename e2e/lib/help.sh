@@ -30,7 +30,8 @@ verb_help() {
   demo                  Kubernetes, operator, a cluster; its leader dies under load  15 min, 60 s
       --context NAME    in a Kubernetes of yours (kubectl context NAME)
       down              ends the demo, leaves nothing behind                         5 s
-  bench [...]           Fairlead beside etcd 3.7.1, report with plots                15 min
+  bench [--only PART] [--quick]
+                        Fairlead beside etcd 3.7.1, report with plots                20 min
       start [--rounds N] [--starts N]
                         from a start to the first write; 1,000 starts and stops      2 min
   e2e smoke             as demo, but silent, checked, and taken down afterwards      15 min, 90 s

@@ -116,6 +116,8 @@ void Api::range(net::CallRef call, const Bytes& in) {
     point_read_.clear();  // lets go of the values, keeps its room
     return call->reply(reply);
   }
+  std::function<bool()> wanted;
+  if (!request.range_end.empty()) wanted = [call] { return !call->done(); };
   node_.range(
       *who, in, request,
       [this, call](const Status& status, const mvcc::RangeResult* result) {
@@ -124,7 +126,7 @@ void Api::range(net::CallRef call, const Bytes& in) {
           return call->reply(encode_range_response(header(result->revision), *result));
         call->reply(std::span<const Bytes>(encode_range_pieces(header(result->revision), *result)));
       },
-      [call] { return !call->done(); });
+      std::move(wanted));
 }
 
 void Api::put(net::CallRef call, const Bytes& in) {

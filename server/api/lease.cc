@@ -1,4 +1,7 @@
 // The Lease service.
+#include <deque>
+#include <optional>
+
 #include "server/api/api.h"
 #include "server/api/proto_util.h"
 
@@ -9,7 +12,8 @@ using namespace etcdserverpb;
 
 constexpr size_t kKeepAlivesInFlightMax = 1000;  // of one stream; then its input waits
 
-// Answers come in the order of the requests, as etcd's do: it serves one at a time.
+// Answers come in the order of the requests, as etcd's do. What a client has sent at once is asked at once: one barrier
+// serves it all.
 class KeepAliveCall final : public net::CallHandler {
  public:
   explicit KeepAliveCall(Api& api) : api_(api) {}
@@ -18,9 +22,9 @@ class KeepAliveCall final : public net::CallHandler {
   void on_message(net::ServerCall& call, Bytes in) override {
     LeaseKeepAliveRequest request;
     if (Status s = parse(in, request); !s.is_ok()) return call.finish(s);
-    waiting_.push_back(request.id());
-    if (waiting_.size() >= kKeepAlivesInFlightMax) call.pause_input(true);
-    if (waiting_.size() == 1) serve(call.ref());
+    waiting_.push_back({request.id(), {}, std::nullopt});
+    if (waiting_.size() >= kKeepAlivesInFlightMax) call.pause_input(paused_ = true);
+    ask(call.ref(), first_ + waiting_.size() - 1, request.id());
   }
   void on_half_close(net::ServerCall& call) override {
     closed_ = true;
@@ -28,33 +32,43 @@ class KeepAliveCall final : public net::CallHandler {
   }
 
  private:
-  void serve(net::CallRef call) {
-    api_.with_caller(call, [this, call, alive = alive_](const Result<node::Caller>& who) {
+  struct Request {
+    int64_t id = 0;
+    Status status;
+    std::optional<int64_t> ttl;  // the answer; of no meaning with an error
+  };
+
+  void ask(net::CallRef call, uint64_t number, int64_t id) {
+    api_.with_caller(call, [this, call, number, id, alive = alive_](const Result<node::Caller>& who) {
       if (!*alive || call->done()) return;
-      if (!who.is_ok()) return call->finish(who.status());
-      serve_as(*who, call);
+      if (!who.is_ok()) return answer(call, number, who.status(), 0);
+      api_.node().lease_keep_alive(*who, id, [this, call, number, alive](const Status& status, int64_t ttl) {
+        if (*alive && !call->done()) answer(call, number, status, ttl);
+      });
     });
   }
-  void serve_as(const node::Caller& who, net::CallRef call) {
-    int64_t id = waiting_.front();
-    api_.node().lease_keep_alive(who, id, [this, call, id, alive = alive_](const Status& status, int64_t ttl) {
-      if (!*alive || call->done()) return;
-      if (!status.is_ok()) return call->finish(status);
+  // Those in front of it may still wait.
+  void answer(const net::CallRef& call, uint64_t number, const Status& status, int64_t ttl) {
+    Request& request = waiting_[number - first_];
+    request.status = status;
+    request.ttl = ttl;
+    for (; !waiting_.empty() && waiting_.front().ttl; waiting_.pop_front(), ++first_) {
+      const Request& front = waiting_.front();
+      if (!front.status.is_ok()) return call->finish(front.status);
       LeaseKeepAliveResponse reply;
       fill(reply.mutable_header(), api_.header());
-      reply.set_id(id);
-      reply.set_ttl(ttl);
+      reply.set_id(front.id);
+      reply.set_ttl(*front.ttl);
       call->send_message(serialize(reply));
-      waiting_.pop_front();
-      call->pause_input(false);
-      if (!waiting_.empty()) return serve(call);
-      if (closed_) call->finish(Status());
-    });
+    }
+    if (paused_ && waiting_.size() < kKeepAlivesInFlightMax) call->pause_input(paused_ = false);
+    if (waiting_.empty() && closed_ && !call->done()) call->finish(Status());
   }
 
   Api& api_;
-  std::deque<int64_t> waiting_;
-  bool closed_ = false;
+  std::deque<Request> waiting_;
+  uint64_t first_ = 0;  // the number of the one in front
+  bool paused_ = false, closed_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

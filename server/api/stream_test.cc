@@ -87,6 +87,50 @@ TEST_F(StreamTest, AWatchGoesOnAfterItsClientHalfCloses) {
   EXPECT_TRUE(cluster_.wait([&] { return server_->stats().calls_open == 0; }));
 }
 
+// ---- keepalives
+
+class KeepAliveClient final : public net::ClientCallHandler {
+ public:
+  void on_message(net::ClientCall&, Bytes in) override {
+    etcdserverpb::LeaseKeepAliveResponse response;
+    ASSERT_TRUE(response.ParseFromString(in.to_string()));
+    answers.emplace_back(response.id(), response.ttl());
+  }
+  void on_end(net::ClientCall&, const Status& s) override { ended = s; }
+
+  std::vector<std::pair<int64_t, int64_t>> answers;  // id, ttl
+  std::optional<Status> ended;
+};
+
+// Far more at once than one stream may have under way, among them leases that do not exist: each has its answer, in the
+// order of the requests, and the end comes after the last one.
+TEST_F(StreamTest, KeepAlivesAreAnsweredInTheirOrder) {
+  constexpr int64_t kTtl = 60, kRequests = 3500;
+  int granted = 0;
+  cluster_.in_turn(0, [&](node::Node& n) {
+    for (int64_t id : {1, 2, 3})
+      n.lease_grant(id, kTtl, [&](const Status& s, const mvcc::ApplyResult*) { granted += s.is_ok(); });
+  });
+  ASSERT_TRUE(cluster_.wait([&] { return granted == 3; }));
+  KeepAliveClient client;
+  cluster_.world().post(client_host_, [&] {
+    net::ClientCall& call = client_->open("/etcdserverpb.Lease/LeaseKeepAlive", &client);
+    for (int64_t i = 0; i < kRequests; ++i) {
+      etcdserverpb::LeaseKeepAliveRequest request;
+      request.set_id(i % 7);
+      call.send_message(bytes_of(request));
+    }
+    call.half_close();
+  });
+  ASSERT_TRUE(cluster_.wait([&] { return client.ended.has_value(); }));
+  EXPECT_TRUE(client.ended->is_ok()) << client.ended->to_string();
+  ASSERT_EQ(client.answers.size(), static_cast<size_t>(kRequests));
+  for (int64_t i = 0; i < kRequests; ++i) {
+    int64_t id = i % 7, ttl = id >= 1 && id <= 3 ? kTtl : 0;
+    EXPECT_EQ(client.answers[static_cast<size_t>(i)], std::pair(id, ttl)) << i;
+  }
+}
+
 // ---- snapshots
 
 class SnapshotClient final : public net::ClientCallHandler {

@@ -73,6 +73,7 @@ constexpr size_t kSnapshotLogFactorMax = 4;  // times its usual limit, the log m
 constexpr size_t kStreamChunkBytes = 512 << 10;  // of a range stream, about
 constexpr size_t kStreamChunkKeysMax = 2000;
 constexpr size_t kRangeDirectKeys = 1000;  // larger ranges go page by page
+constexpr size_t kRangeCallsKept = 4096;   // of those that are over
 constexpr size_t kScanRecords = 64;        // fetched at once: a list, which pushes nothing out of the cache
 
 // The result lives until the callback returns. Null together with an error that is not apply's own.
@@ -286,6 +287,15 @@ class Node {
     std::vector<Done> waiting;
   };
   struct HashJob;
+  // A range that waits for its barrier; RangeJob if it takes more than one look.
+  struct RangeCall {
+    Caller caller;
+    Bytes owner;  // keeps the request's views alive
+    mvcc::RangeRequest request;
+    RangeDone done;
+    std::function<bool()> wanted;
+    io::Nanos since = 0;  // the call; of no meaning for a stream, whose time is its client's
+  };
   struct RangeJob;
   struct TxnJob;
 
@@ -383,6 +393,11 @@ class Node {
   // read.cc
   void linearizable(Done ready);
   void serve_reads();
+  std::optional<Status> read_point(const Caller& caller, const mvcc::RangeRequest& request, mvcc::RangeResult& result);
+  RangeCall* take_range_call();
+  RangeCall give_range_call(RangeCall* call);
+  std::shared_ptr<RangeJob> job_of(RangeCall* call);
+  void serve_range(RangeCall* call, const Status& status);
   void run_range(std::shared_ptr<RangeJob> job);
   void page_range(std::shared_ptr<RangeJob> job);
   void stream_page(std::shared_ptr<RangeJob> job, mvcc::RangePage page);
@@ -543,6 +558,10 @@ class Node {
   size_t reads_waiting_ = 0;
   size_t paged_ranges_ = 0;
   std::map<uint64_t, std::shared_ptr<RangeJob>> range_jobs_;
+  // Those that wait, and used ones: thousands come and go at a time, more than malloc keeps at hand.
+  std::deque<RangeCall> range_calls_;
+  std::vector<RangeCall*> range_calls_free_;
+  mvcc::RangeResult point_result_;
   uint32_t reads_of_turn_ = 0;
   double range_seconds_ = 0;  // of the last read that was timed
   std::map<uint64_t, std::shared_ptr<TxnJob>> txn_jobs_;

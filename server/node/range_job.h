@@ -9,19 +9,13 @@
 
 namespace fairlead::node {
 
-struct Node::RangeJob {
+struct Node::RangeJob : RangeCall {
   uint64_t id = 0;
-  Caller caller;
-  Bytes owner;  // keeps the request's views alive
-  mvcc::RangeRequest request;
-  RangeDone done;
   mvcc::ColdRecords cold;
   mvcc::RangeResult result;
   std::optional<mvcc::RangeCursor> cursor;
   storage::Pin pin;  // with the cursor: its revision stays on disk
-  std::function<bool()> wanted;
   bool over = false;
-  io::Nanos since = 0;  // the call; not for a stream, whose time is its client's
 
   // of a stream
   RangeSink* sink = nullptr;

@@ -80,15 +80,22 @@ void Node::close_range_jobs() {
 
 std::optional<Status> Node::range_now(const Caller& caller, const mvcc::RangeRequest& request,
                                       mvcc::RangeResult& result) {
-  // While a snapshot is switched in, local reads wait for it too.
-  if (!request.serializable || !request.range_end.empty() || installing_ || stopping_) return std::nullopt;
+  if (!request.serializable || !request.range_end.empty() || stopping_) return std::nullopt;
+  std::optional<Status> status = read_point(caller, request, result);
+  if (status) observe_request(kOpRange, status->is_ok(), world_.loop->now());
+  return status;
+}
+
+// One key, from memory. Nothing when it is not there, or while a snapshot is switched in.
+std::optional<Status> Node::read_point(const Caller& caller, const mvcc::RangeRequest& request,
+                                       mvcc::RangeResult& result) {
+  if (installing_) return std::nullopt;
   if (Status s = check_read(caller, request.key, request.range_end); !s.is_ok()) return s;
   std::vector<mvcc::Position> missing;
   io::Nanos began = range_begins();
   Status status = keyspace_->range(request, {}, result, missing);
   if (!missing.empty()) return std::nullopt;
   observe_range(status.is_ok(), began);
-  observe_request(kOpRange, status.is_ok(), world_.loop->now());
   return status;
 }
 
@@ -98,22 +105,48 @@ void Node::range(const Caller& caller, Bytes owner, const mvcc::RangeRequest& re
   if (std::optional<Status> status = range_now(caller, request, result))
     return done(*status, status->is_ok() ? &result : nullptr);
   bool local = request.serializable && !installing_;
-  auto job = std::make_shared<RangeJob>();
-  job->caller = caller;
-  job->since = world_.loop->now();
-  job->owner = std::move(owner);
-  job->request = request;
-  job->done = std::move(done);
-  job->wanted = std::move(wanted);
-  if (local) {
-    if (stopping_) return job->done(err_stopped(), nullptr);
-    return run_range(std::move(job));
+  RangeCall* call = take_range_call();
+  *call = {caller, std::move(owner), request, std::move(done), std::move(wanted), world_.loop->now()};
+  if (!local) return linearizable([this, call](const Status& status) { serve_range(call, status); });
+  if (!stopping_) return run_range(job_of(call));
+  job_of(call)->done(err_stopped(), nullptr);
+}
+
+Node::RangeCall* Node::take_range_call() {
+  if (range_calls_free_.empty()) return &range_calls_.emplace_back();
+  RangeCall* call = range_calls_free_.back();
+  range_calls_free_.pop_back();
+  return call;
+}
+
+Node::RangeCall Node::give_range_call(RangeCall* call) {
+  RangeCall out = std::exchange(*call, {});
+  range_calls_free_.push_back(call);
+  if (range_calls_free_.size() == range_calls_.size() && range_calls_.size() > kRangeCallsKept) {
+    range_calls_free_.clear();
+    range_calls_.clear();
   }
-  linearizable([this, job = std::move(job)](const Status& status) {
-    if (status.is_ok()) return run_range(job);
-    observe_request(kOpRange, false, job->since);
-    job->done(status, nullptr);
-  });
+  return out;
+}
+
+std::shared_ptr<Node::RangeJob> Node::job_of(RangeCall* call) {
+  auto job = std::make_shared<RangeJob>();
+  static_cast<RangeCall&>(*job) = give_range_call(call);
+  return job;
+}
+
+// Behind its barrier. A single key that is in memory needs no job.
+void Node::serve_range(RangeCall* call, const Status& status) {
+  if (status.is_ok() && !call->request.range_end.empty()) return run_range(job_of(call));
+  std::optional<Status> answer = status;
+  mvcc::RangeResult result = std::move(point_result_);  // with its room
+  if (status.is_ok()) answer = read_point(call->caller, call->request, result);
+  if (!answer) return run_range(job_of(call));
+  RangeCall over = give_range_call(call);
+  observe_request(kOpRange, answer->is_ok(), over.since);
+  over.done(*answer, answer->is_ok() ? &result : nullptr);
+  result.clear();
+  point_result_ = std::move(result);
 }
 
 void Node::run_range(std::shared_ptr<RangeJob> job) {
