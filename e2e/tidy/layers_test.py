@@ -59,7 +59,7 @@ class LayersTest(unittest.TestCase):
 
     def test_long_files_and_paths(self):
         self.expect("base/a.cc", "\n" * 901, "901 lines")
-        self.expect("README.md", "see ../" + "shared/design.md\n", "outside the project")
+        self.expect("README.md", "see /" + "home/me/checkout/README.md\n", "outside the project")
 
 
 if __name__ == "__main__":

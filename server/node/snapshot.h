@@ -93,7 +93,7 @@ class SnapshotReceiver final : public peer::ChannelHandler {
   std::string manifest_;  // of files_: the same offer goes on where it was
   Index applied_;
   int damaged_files_ = 0;  // since the offer
-  io::Nanos began_ = -1;  // of what is received now, interruptions included; -1: nothing is
+  io::Nanos began_ = -1;   // of what is received now, interruptions included; -1: nothing is
   MemberId sender_;
   bool writing_ = false;
   bool installing_ = false;
