@@ -20,6 +20,8 @@ uint64_t id_of(const std::string& hex) {
   return id.is_ok() ? *id : 0;
 }
 
+constexpr size_t kLastWordsBytesMax = 300;
+
 std::string hex_or_empty(uint64_t id) { return id == 0 ? "" : crd::to_hex(id); }
 
 plan::Target target(int replicas, const std::string& image, const std::string& size, const std::string& storage_class,
@@ -33,12 +35,22 @@ const char* role_of(const plan::MemberReport& m) {
   return m.learner ? "Learner" : m.leader ? "Leader" : "Follower";
 }
 
+// The last line that the container's former life wrote, where Kubernetes keeps it (terminationMessagePolicy).
+std::string last_words_of(const Json& container) {
+  std::string text = kube::string_at(container, {"lastState", "terminated", "message"});
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  text.erase(0, text.rfind('\n') + 1);
+  return text.substr(0, kLastWordsBytesMax);
+}
+
 // The first reason why a container of the pod does not run, or why the pod found no node.
 std::string problem_of(const Json& pod) {
   for (const char* list : {"initContainerStatuses", "containerStatuses"}) {
     for (const Json& c : kube::at(pod, {"status", list})) {
       const std::string waiting = kube::string_at(c, {"state", "waiting", "reason"});
-      if (!waiting.empty() && waiting != "PodInitializing" && waiting != "ContainerCreating") return waiting;
+      if (waiting.empty() || waiting == "PodInitializing" || waiting == "ContainerCreating") continue;
+      const std::string words = last_words_of(c);
+      return words.empty() ? waiting : waiting + ": " + words;
     }
   }
   for (const Json& c : kube::at(pod, {"status", "conditions"})) {

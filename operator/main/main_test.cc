@@ -40,10 +40,6 @@ TEST(Objects, PodHasTheFlagsOfAStaticCluster) {
   const Json pod = pod_object(live_cluster(), member, intent_of_two(), plan::StartState::kNew);
   const Json& container = at(pod, {"spec", "containers"})[0];
   const Json wanted = {"--name=demo-a",
-                       "--data-dir=/var/lib/fairlead/data",
-                       "--listen-client-urls=http://0.0.0.0:2379",
-                       "--advertise-client-urls=http://demo-a.demo-peer.ns.svc:2379",
-                       "--listen-peer-urls=http://0.0.0.0:2380",
                        "--initial-advertise-peer-urls=http://demo-a.demo-peer.ns.svc:2380",
                        "--initial-cluster=demo-a=http://demo-a.demo-peer.ns.svc:2380,demo-b=http://"
                        "demo-b.demo-peer.ns.svc:2380",
@@ -51,6 +47,14 @@ TEST(Objects, PodHasTheFlagsOfAStaticCluster) {
                        "--initial-cluster-token=demo-C",
                        "--listen-metrics-urls=http://0.0.0.0:2381"};
   EXPECT_EQ(container["args"], wanted);
+  std::map<std::string, std::string> env;
+  for (const Json& e : container["env"]) env[string_at(e, {"name"})] = string_at(e, {"value"});
+  const std::map<std::string, std::string> settings = {
+      {"ETCD_DATA_DIR", "/var/lib/fairlead/data"},
+      {"ETCD_LISTEN_CLIENT_URLS", "http://0.0.0.0:2379"},
+      {"ETCD_ADVERTISE_CLIENT_URLS", "http://demo-a.demo-peer.ns.svc:2379"},
+      {"ETCD_LISTEN_PEER_URLS", "http://0.0.0.0:2380"}};
+  EXPECT_EQ(env, settings);
   EXPECT_EQ(container["image"], "img:1");
   EXPECT_EQ(string_at(pod, {"spec", "hostname"}), "demo-a");
   EXPECT_EQ(string_at(pod, {"spec", "subdomain"}), "demo-peer");
@@ -96,6 +100,10 @@ TEST(Objects, WhyAPodDoesNotStart) {
   EXPECT_EQ(pod_to_plan(pod).problem, "");
   pod["status"]["containerStatuses"] = {{{"state", {{"waiting", {{"reason", "ImagePullBackOff"}}}}}}};
   EXPECT_EQ(pod_to_plan(pod).problem, "ImagePullBackOff");
+  pod["status"]["containerStatuses"] = {
+      {{"state", {{"waiting", {{"reason", "CrashLoopBackOff"}}}}},
+       {"lastState", {{"terminated", {{"message", "started\nmake directory /data: Permission denied\n"}}}}}}};
+  EXPECT_EQ(pod_to_plan(pod).problem, "CrashLoopBackOff: make directory /data: Permission denied");
   pod["status"] = {{"phase", "Pending"},
                    {"conditions", {{{"type", "PodScheduled"}, {"status", "False"}, {"reason", "Unschedulable"}}}}};
   EXPECT_EQ(pod_to_plan(pod).problem, "Unschedulable");

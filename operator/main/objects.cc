@@ -61,15 +61,19 @@ Json probe(const char* path, int period_seconds, int failures) {
 Json start_arguments(const std::string& ns, const std::string& cluster, const std::string& name,
                      const crd::Intent& intent, plan::StartState state) {
   return {"--name=" + name,
-          "--data-dir=/var/lib/fairlead/data",
-          "--listen-client-urls=http://0.0.0.0:2379",
-          "--advertise-client-urls=" + client_url(ns, cluster, name),
-          "--listen-peer-urls=http://0.0.0.0:2380",
           "--initial-advertise-peer-urls=" + peer_url(ns, cluster, name),
           "--initial-cluster=" + initial_cluster(ns, cluster, intent),
           std::string("--initial-cluster-state=") + (state == plan::StartState::kNew ? "new" : "existing"),
           "--initial-cluster-token=" + intent.token,
           "--listen-metrics-urls=http://0.0.0.0:2381"};
+}
+
+// What the image sets for people who run it by hand, set again: a flag would contradict the image's variable.
+Json image_settings(const std::string& ns, const std::string& cluster, const std::string& name) {
+  return Json::array({{{"name", "ETCD_DATA_DIR"}, {"value", "/var/lib/fairlead/data"}},
+                      {{"name", "ETCD_LISTEN_CLIENT_URLS"}, {"value", "http://0.0.0.0:2379"}},
+                      {{"name", "ETCD_ADVERTISE_CLIENT_URLS"}, {"value", client_url(ns, cluster, name)}},
+                      {{"name", "ETCD_LISTEN_PEER_URLS"}, {"value", "http://0.0.0.0:2380"}}});
 }
 
 Json locked_down() {
@@ -108,6 +112,8 @@ Json server_container(const Json& cluster, const std::string& name, const crd::I
                     {"image", intent.target.image},
                     {"imagePullPolicy", "IfNotPresent"},
                     {"args", start_arguments(kube::namespace_of(cluster), kube::name_of(cluster), name, intent, state)},
+                    {"env", image_settings(kube::namespace_of(cluster), kube::name_of(cluster), name)},
+                    {"terminationMessagePolicy", "FallbackToLogsOnError"},  // why it ended reaches the status
                     {"ports", Json::array({container_port("client", kClientPort), container_port("peer", kPeerPort),
                                            container_port("metrics", kMetricsPort)})},
                     {"readinessProbe", probe("/readyz", 1, 3)},

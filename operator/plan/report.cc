@@ -337,8 +337,11 @@ class Reporter {
     if (!unhealthy().empty()) return say(type, Truth::kFalse, "MemberNotHealthy", unhealthy());
     if (unexpected_membership()) return say(type, Truth::kFalse, "MembershipUnexpected", kUnexpected);
     if (!o_.client_service) return say(type, Truth::kFalse, "ClientServiceMissing", "clients cannot find it yet");
-    return say(type, Truth::kTrue, "AllMembersHealthy",
-               std::to_string(r_.ready_replicas) + " of " + std::to_string(r_.voters) + " members healthy");
+    const std::string healthy =
+        std::to_string(r_.ready_replicas) + " of " + std::to_string(r_.voters) + " members healthy";
+    // The first thing people look at says so when the cluster is not what they asked for.
+    if (!gaps_.empty()) return say(type, Truth::kTrue, gaps_[0].reason, healthy + "; " + gap_text());
+    return say(type, Truth::kTrue, "AllMembersHealthy", healthy);
   }
 
   const Observed& o_;

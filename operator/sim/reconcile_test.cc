@@ -154,7 +154,7 @@ TEST(Reconciler, ScalingIsRefusedInWords) {
   world.user(kube::Verb::kMergePatch, gvr::kClusters, {{"spec", {{"replicas", 5}}}});
   for (int i = 0; i < 5; ++i) op.reconciler.reconcile(kKey), world.step();
   EXPECT_EQ(world.said("SpecAccepted"), "False/ScalingNotSupportedYet");
-  EXPECT_EQ(world.said("Ready"), "True/AllMembersHealthy");
+  EXPECT_EQ(world.said("Ready"), "True/ScalingNotSupportedYet");
   EXPECT_EQ(kube::int_at(world.condition("SpecAccepted"), {"observedGeneration"}), 2);
   EXPECT_TRUE(world.has_event("ScalingNotSupportedYet"));
   EXPECT_EQ(world.server.all(kube::gvr::kPods, "ns").size(), 3u);
