@@ -7,6 +7,7 @@
 
 verb_bench() {
   [ -x "$root/bench/run" ] || fail "there is no bench/run in this checkout"
+  case " $* " in *" -h "* | *" --help "*) exec "$root/bench/run" --help ;; esac
   need_go
   build_programs
   go_programs etcd

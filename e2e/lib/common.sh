@@ -64,7 +64,7 @@ quietly() {
   done
   unset next_sign
   wait "$pid" || code=$?
-  trap - INT TERM
+  if [ -n "$on_interrupt" ]; then trap '$on_interrupt; exit 130' INT TERM; else trap - INT TERM; fi
   if [ "$code" != 0 ]; then
     note "$label: failed after $((SECONDS - begin)) s; the end of $log:"
     tail -n 40 "$log" | sed 's/^/   | /'

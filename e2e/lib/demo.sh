@@ -127,8 +127,13 @@ next_steps() {
   echo
 }
 
+interrupted() {
+  say "Interrupted. What is up stays up: ./dev demo down${context:+ --context $context} ends it"
+}
 run_demo() {
   local begin=$SECONDS
+  on_interrupt=interrupted
+  trap 'interrupted; exit 130' INT TERM
   if [ -n "$context" ]; then context_kubernetes; else own_kubernetes; fi
   etcd_bin=$(etcd_bin_dir)
   writer=$root/build/e2e-writer
@@ -150,7 +155,10 @@ verb_demo() {
   while [ $# -gt 0 ]; do
     case $1 in
       down) action=down ;;
-      --context) context=${2:?--context needs a name} && shift ;;
+      --context)
+        [ -n "${2:-}" ] || fail "--context needs a name" "kubectl config get-contexts lists them"
+        context=$2 && shift
+        ;;
       --context=*) context=${1#*=} ;;
       *) fail "'./dev demo $1' is unknown" "./dev demo [down] [--context NAME]" ;;
     esac

@@ -30,6 +30,8 @@ import_images() {
 
 # For use as: eval "$(./dev e2e kube env)"
 kube_env() {
+  need_go # it names the folders that programs are kept in
+  [ -e "$admin_kubeconfig" ] || fail "no Kubernetes of ours is up" "./dev demo or ./dev e2e kube up starts one"
   echo "export KUBECONFIG='$admin_kubeconfig' PATH='$(module_dir kubernetes):$(module_dir etcd)':\"\$PATH\""
 }
 

@@ -27,7 +27,7 @@ verb_help() {
       planted           an extra build with planted bugs; each must be found         5 min
   fuzz [NAME ...] [--seconds S]
                         each fuzz target for a minute, or for S seconds              5 min after a build
-  demo                  Kubernetes, operator, a cluster; its leader dies under load  15 min, 60 s
+  demo                  Kubernetes, operator, a cluster; its leader's pod is deleted 15 min, 60 s
       --context NAME    in a Kubernetes of yours (kubectl context NAME)
       down              ends the demo, leaves nothing behind                         5 s
   bench [--only PART] [--quick]
@@ -44,7 +44,7 @@ verb_help() {
   tidy                  layer rule, purity, file sizes, formatting                   10 s
   fmt                   clang-format over our sources                                5 s
 
-What is downloaded or compiled once is kept in ${FAIRLEAD_CACHE:-~/.cache/fairlead}; a running demo
-lives in ${FAIRLEAD_STATE:-/var/lib/fairlead-demo}.
+Programs of others that are built once are kept in ${FAIRLEAD_CACHE:-~/.cache/fairlead}, what compilers keep where
+they always do (Go's module and build caches, ccache); a running demo lives in ${FAIRLEAD_STATE:-/var/lib/fairlead-demo}.
 TEXT
 }

@@ -209,8 +209,22 @@ write_targets() {
       '{targets: [$target], labels: {member: $pod}}'
   done | jq -s . >"$run/targets.new" && mv "$run/targets.new" "$run/targets.json"
 }
+# Pods that come later, by people who try things, are written down as they come.
+follow_targets() {
+  [ "$reach" = pods ] || return 0
+  in_background targets bash -c '
+    file=$1 && shift
+    while sleep 1; do
+      "$@" --watch -o name 2>/dev/null | while read -r _; do
+        "$@" -o json | jq "[.items[] | select(.status.podIP) |
+          {targets: [.status.podIP + \":2379\"], labels: {member: .metadata.name}}]" >"$file.follow" &&
+          mv "$file.follow" "$file"
+      done
+    done' targets "$run/targets.json" "${kubectl[@]}" -n "$namespace" get pods -l "fairlead.io/cluster=$cluster"
+}
 start_prometheus() {
   write_targets
+  follow_targets
   if ! is_running prometheus; then
     prometheus_port=$(free_port)
     echo "$prometheus_port" >"$run/prometheus.port"
