@@ -3,7 +3,8 @@
 
 Every family of etcd's of the names etcd_*, grpc_server_*, process_* and os_fd_* must be here with the same type, the same
 label names and, for histograms, the same bounds. What is not here stands in docs/metrics.md with its reason, and a
-name that stands there must really be missing. ETCD_BIN has etcd and etcdctl, FAIRLEAD_BIN has fairlead.
+name that stands there must really be missing. Names of ours (fairlead_*) are listed there too, as the page describes
+them; `metrics_test.py --rewrite` writes that list anew. ETCD_BIN has etcd and etcdctl, FAIRLEAD_BIN has fairlead.
 """
 import os
 import pathlib
@@ -18,6 +19,7 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ETCDCTL = os.environ["ETCD_BIN"] + "/etcdctl"
+PAGE = ROOT / "docs" / "metrics.md"
 SCOPE = re.compile(r"(etcd_|grpc_server_|process_|os_fd_)")
 SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$")
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -131,10 +133,32 @@ def merged(cluster):
 
 
 def exceptions():
-    """Names of the first table of docs/metrics.md, each with a reason."""
-    text = (ROOT / "docs" / "metrics.md").read_text()
-    rows = re.findall(r"^\| `([\w*]+)` \| (.+) \|$", text, re.M)
-    return dict(rows)
+    """Names of etcd's in the tables of docs/metrics.md, each with a reason."""
+    rows = re.findall(r"^\| `([\w*]+)` \| (.+) \|$", PAGE.read_text(), re.M)
+    return {name: why for name, why in rows if not name.startswith("fairlead_")}
+
+
+def our_rows(cluster):
+    """The rows of docs/metrics.md for names of ours, from what the members say of them."""
+    kinds, helps = {}, {}
+    for member in range(3):
+        for line in cluster.get(member, "/metrics").splitlines():
+            word = line.split(" ", 3)
+            if line.startswith("# TYPE fairlead_"):
+                kinds[word[2]] = word[3]
+            elif line.startswith("# HELP fairlead_"):
+                helps[word[2]] = word[3]
+    return [f"| `{name}` | {kinds[name]} | {helps.get(name, '')} |" for name in sorted(kinds)]
+
+
+def check_ours(rows, rewrite):
+    there = re.findall(r"^\| `fairlead_\w+` \| .+ \|$", PAGE.read_text(), re.M)
+    if rewrite:
+        head, mark, _ = PAGE.read_text().partition("## Ours\n")
+        PAGE.write_text(head + mark + "\n| name | type | what |\n|---|---|---|\n" + "\n".join(rows) + "\n")
+        return []
+    wrong = [f"docs/metrics.md lacks or tells otherwise: {row}" for row in rows if row not in there]
+    return wrong + [f"docs/metrics.md has, and the page has not: {row}" for row in there if row not in rows]
 
 
 def differences(theirs, ours, excepted):
@@ -172,6 +196,8 @@ def main():
                 try:
                     work(cluster)
                     pages[mode, name] = merged(cluster)
+                    if name == "fairlead" and mode == "extensive":
+                        results.append(("names of ours are in docs/metrics.md", check_ours(our_rows(cluster), "--rewrite" in sys.argv)))
                 finally:
                     cluster.stop()
             results.append((f"{mode}: every name of etcd's is here, with its type, labels and bounds",
