@@ -192,6 +192,30 @@ other_clusters_data_refused() {
   [ $code != 0 ] && [ $code != 124 ] || { note "exit code $code"; return 1; }
 }
 
+as_member() { # DATA NAME PORTS_OF: started on one member's directory under a name
+  "$server" --name "$2" --data-dir "$work/$1.data" --listen-client-urls "$(endpoint_of "$3")" \
+    --advertise-client-urls "$(endpoint_of "$3")" --listen-peer-urls "http://127.0.0.1:${peer_ports[$3]}" \
+    --initial-advertise-peer-urls "http://127.0.0.1:${peer_ports[$3]}" "${@:4}"
+}
+another_name_is_published() { # as with etcd; but not the name of another member: then the directories were mixed up
+  local code=0
+  stop_server "${members[1]}" TERM || true
+  timeout 20 "$server" --name m2 --data-dir "$work/m1.data" --listen-client-urls "$(endpoint_of 1)" \
+    --advertise-client-urls "$(endpoint_of 1)" >"$work/refused.log" 2>&1 || code=$?
+  cat "$work/refused.log"
+  [ $code = 1 ] && grep -q "point --data-dir at this member's own directory" "$work/refused.log" || return 1
+  as_member m1 renamed 1 >"$work/renamed.log" 2>&1 </dev/null &
+  members[1]=$!
+  pids+=("$!")
+  wait_for 60 "the member of another name" on 1 endpoint health || return 1
+  on 2 member list | grep ", renamed, "
+  grep '"old-name":"m1","name":"renamed"' "$work/renamed.log" || return 1
+  stop_server "${members[1]}" TERM || true
+  start_member 1
+  wait_for 60 "the member with its first name" on 1 endpoint health || return 1
+  on 2 member list | grep ", m1, "
+}
+
 # check NAME FUNCTION
 check() {
   local code=0
@@ -216,6 +240,7 @@ if three_members; then
   check "three members: no quorum, no write" three_no_quorum
   check "three members: a member without its data is refused" three_amnesiac_refused
   check "three members: data of another member is refused" other_clusters_data_refused
+  check "three members: a member takes another name, but not that of another member" another_name_is_published
 else
   case_failed "three members do not serve"
   tail -n 5 "$work"/m?.log | sed 's/^/   | /'

@@ -227,6 +227,29 @@ etcd_directory_is_taken_over() {
   $ctl get after | grep import
   stop_one
 }
+# The snapshot of a cluster with other peer URLs, restored with nothing but a directory; etcd started on it, or not.
+restored_directory_is_taken_over() {
+  local label
+  start_one before "$ETCD_BIN/etcd"
+  $ctl put kept yes
+  $ctl snapshot save "$work/before.db"
+  stop_one
+  for label in restored-fresh restored-used; do
+    "$etcdutl" snapshot restore "$work/before.db" --data-dir "$work/$label.data"
+  done
+  start_one restored-used "$ETCD_BIN/etcd"
+  $ctl put more yes
+  stop_one
+  for label in restored-fresh restored-used; do
+    start_one $label "$server"  # under another name than the restore's
+    $ctl get kept | grep yes
+    $ctl put again yes
+    [ "$($ctl member list | wc -l)" = 1 ]
+    $ctl member list | grep "^8e9e05c52164694d, started"
+    stop_one
+    [ ! -e "$work/$label.data/import.tmp" ]
+  done
+}
 etcd_killed_is_refused() {
   start_one killed "$ETCD_BIN/etcd"
   $ctl put a b
@@ -280,6 +303,7 @@ versions_as_etcd() {
 to_etcd
 from_etcd
 check "etcd's data directory is taken over and left as it was" etcd_directory_is_taken_over
+check "... also where etcdutl restored it from another cluster's snapshot" restored_directory_is_taken_over
 check "... not while its log is ahead of its database" etcd_killed_is_refused
 check "... not while etcd uses it" etcd_running_is_refused
 check "downgrade and versions as etcd's" versions_as_etcd

@@ -121,6 +121,8 @@ Result<Identity> new_identity(const RestoreArgs& args) {
   return out;
 }
 
+// The bucket `members` is the truth, as for etcd's own start. The configuration in `meta` is not asked: etcdutl's
+// restore leaves the one of the cluster that the snapshot was taken of.
 Result<Identity> same_identity(const bolt::EtcdState& state, const EtcdWal& wal) {
   Identity out;
   out.cluster = ClusterId{wal.cluster};
@@ -150,11 +152,7 @@ Result<Identity> same_identity(const bolt::EtcdState& state, const EtcdWal& wal)
         "database is of etcd before 3.5; take a snapshot and restore that");
   if (out.applied.value == 0 || out.applied_term.value == 0)
     return failed_precondition("the database does not say where it stands in the log: it is of etcd before 3.5");
-  std::vector<uint64_t> voters;
-  for (MemberId id : out.config.voters) voters.push_back(id.value);
-  std::vector<uint64_t> said = state.voters;
-  std::sort(said.begin(), said.end());
-  if (!said.empty() && said != voters) return data_loss("the database's members are not those of its configuration");
+  if (out.config.voters.empty()) return data_loss("the database knows no voting member");
   return out;
 }
 
@@ -180,8 +178,12 @@ Status begin_import(io::Disk& disk, const std::string& dir) {
   const std::string mark = dir + "/" + std::string(kMark), log = dir + "/log";
   ASSIGN_OR_RETURN(std::vector<std::string> names, disk.list(dir));
   std::erase_if(names, [](const std::string& name) { return !name.starts_with("seg-"); });
+  std::vector<std::string> log_names;
+  if (disk.exists(log)) {
+    ASSIGN_OR_RETURN(log_names, disk.list(log));
+  }
   if (!disk.exists(mark)) {
-    if (!names.empty() || disk.exists(log))
+    if (!names.empty() || !log_names.empty())
       return data_loss(dir +
                        " holds files of a Fairlead member without their manifest: restore the directory as a whole");
     ASSIGN_OR_RETURN(std::unique_ptr<io::File> file, disk.open(mark, io::OpenMode::kCreate));
@@ -189,10 +191,16 @@ Status begin_import(io::Disk& disk, const std::string& dir) {
     return disk.sync_dir(dir);
   }
   for (const std::string& name : names) RETURN_IF_ERROR(disk.remove(dir + "/" + name));
-  if (!disk.exists(log)) return {};
-  ASSIGN_OR_RETURN(names, disk.list(log));
-  for (const std::string& name : names) RETURN_IF_ERROR(disk.remove(log + "/" + name));
+  for (const std::string& name : log_names) RETURN_IF_ERROR(disk.remove(log + "/" + name));
   return {};
+}
+
+// An import that failed leaves etcd's files alone behind. Where that cannot be done either, the mark stays.
+void undo_import(io::Disk& disk, const std::string& dir) {
+  if (disk.exists(dir + "/manifest") || !begin_import(disk, dir).is_ok()) return;
+  if (disk.exists(dir + "/manifest.tmp")) (void)disk.remove(dir + "/manifest.tmp");
+  if (disk.exists(dir + "/log")) (void)disk.remove(dir + "/log");  // an empty one does no harm
+  (void)disk.remove(dir + "/" + std::string(kMark));
 }
 
 }  // namespace
@@ -221,7 +229,6 @@ bool is_etcd_directory(io::Disk& disk, const std::string& dir) {
 Result<Report> import_directory(const io::World& world, const std::string& dir) {
   const std::string database = dir + "/member/snap/db";
   ASSIGN_OR_RETURN(std::unique_ptr<io::File> lock, world.disk->lock(database));  // bbolt's own
-  RETURN_IF_ERROR(begin_import(*world.disk, dir));
   ASSIGN_OR_RETURN(auto source, bolt::open_source(*world.disk, database));
   ASSIGN_OR_RETURN(std::unique_ptr<bolt::Reader> reader, bolt::Reader::open(source));
   ASSIGN_OR_RETURN(bolt::EtcdState state, bolt::read_state(*reader));
@@ -229,7 +236,12 @@ Result<Report> import_directory(const io::World& world, const std::string& dir) 
   ASSIGN_OR_RETURN(EtcdWal wal, read_wal(*world.disk, dir + "/member/wal", state.consistent_index));
   ASSIGN_OR_RETURN(Identity identity, same_identity(state, wal));
   RETURN_IF_ERROR(take_rest(wal, identity));
-  ASSIGN_OR_RETURN(Report report, DirectoryWriter(world, dir, *reader).write(identity, state, 0));
+  RETURN_IF_ERROR(begin_import(*world.disk, dir));
+  Result<Report> report = DirectoryWriter(world, dir, *reader).write(identity, state, 0);
+  if (!report.is_ok()) {
+    undo_import(*world.disk, dir);
+    return report;
+  }
   RETURN_IF_ERROR(world.disk->remove(dir + "/" + std::string(kMark)));
   return report;
 }

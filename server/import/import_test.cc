@@ -12,6 +12,7 @@
 #include "server/mvcc/keyspace.h"
 #include "server/mvcc/proto_encode.h"
 #include "server/node/alarm.h"
+#include "server/node/membership.h"
 #include "server/storage/segment_format.h"
 #include "server/storage/store.h"
 #include "server/storage/testing/fake_world.h"
@@ -408,6 +409,48 @@ TEST(ImportDirectory, TornTailsEndTheLogAndDamageIsRefused) {
   write_file(cut, "/wal/0.wal", torn);
   write_file(cut, "/wal/1.wal", w.bytes);
   EXPECT_FALSE(read_wal(cut, "/wal", 40).is_ok());
+}
+
+// What etcdutl's restore leaves: new members, and the configuration of the cluster that the snapshot was taken of.
+TEST(ImportDirectory, TheMembersAreTheConfiguration) {
+  FakeDisk disk;
+  Database db = sample();
+  db.state.voters = {0xB, 0xD};
+  db.state.learners = {0xE};
+  make_etcd(disk, wal(), db);
+  FakeProcess process(&disk);
+  Result<Report> report = import_directory(process.world, "/etcd");
+  ASSERT_TRUE(report.is_ok()) << report.status().to_string();
+  auto loaded = load(disk, "/etcd");
+  ASSERT_TRUE(loaded.is_ok()) << loaded.status().to_string();
+  Result<node::ClusterConfig> config = node::decode_cluster_config((*loaded)->state.config);
+  ASSERT_TRUE(config.is_ok());
+  EXPECT_EQ(config->raft.voters, std::vector<MemberId>{MemberId{0xA}});
+  EXPECT_TRUE(config->raft.learners.empty());
+}
+
+// Wherever it fails, early or with half of the segments written: only etcd's own files are there afterwards.
+TEST(ImportDirectory, AFailedImportLeavesNothingBehind) {
+  auto left = [](const std::function<void(Database&, WalFile&)>& spoil) {
+    FakeDisk disk;
+    Database db = sample();
+    WalFile w = wal();
+    spoil(db, w);
+    make_etcd(disk, w, db);
+    std::vector<std::string> before = disk.files();
+    FakeProcess process(&disk);
+    EXPECT_FALSE(import_directory(process.world, "/etcd").is_ok());
+    EXPECT_EQ(disk.files(), before);
+    EXPECT_TRUE(is_etcd_directory(disk, "/etcd"));
+    FakeProcess other(&disk);  // and it fails again for its own reason
+    EXPECT_FALSE(import_directory(other.world, "/etcd").is_ok());
+    EXPECT_EQ(disk.files(), before);
+  };
+  left([](Database& db, WalFile&) { db.state.cluster_version = "3.8.0"; });
+  left([](Database& db, WalFile&) { db.state.members[0].id = 0xB; });
+  left([](Database&, WalFile& w) { w.entry(41, 3, message({}, message({}, "k", 1), 4)); });
+  left([](Database& db, WalFile&) { db.revisions[3].version = 0; });
+  left([](Database& db, WalFile&) { db.revisions.push_back({6, 0, "d", "x", 9, 1}); });
 }
 
 TEST(ImportDirectory, AMembersDataWithoutItsManifestIsNotRemoved) {

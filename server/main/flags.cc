@@ -14,7 +14,7 @@ constexpr FlagState kMissing = FlagState::kMissing;
 // clang-format off
 const Flag kFlags[] = {
     {"Member", "name", Kind::kString, field<&Options::name>, "Human-readable name for this member.",
-     "server/main/options_test.cc: TakesBothDashesAndBothForms"},
+     "e2e/interop/etcdctl_test.sh: three members: a member takes another name, but not that of another member"},
     {"Member", "data-dir", Kind::kString, field<&Options::data_dir>, "Path to the data directory.",
      "server/main/options_test.cc: TakesBothDashesAndBothForms", FlagState::kWorks, "", "${name}.etcd"},
     {"Member", "snapshot-count", Kind::kUint, nullptr, "Number of committed transactions to trigger a snapshot.",

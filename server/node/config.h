@@ -17,7 +17,7 @@ namespace fairlead::node {
 
 struct Config {
   std::string name = "default";
-  bool name_given = false;  // on the command line: then it must be the directory's
+  bool name_given = false;  // not the default: then it is published, also where the directory had another one
   std::string data_dir;
   std::vector<std::string> peer_listen_addresses;
   std::vector<std::string> advertise_client_urls;

@@ -97,11 +97,21 @@ Status Node::check_identity(const storage::Identity& identity) {
                                "directory as a new member");
   auto it = members_.find(identity.member);
   if (it == members_.end()) return {};  // it joined, and has not yet applied that
-  if (config_.name_given && !it->second.name.empty() && it->second.name != config_.name)
-    return failed_precondition("the data directory " + config_.data_dir + " belongs to member \"" + it->second.name +
-                               "\" (" + hex(identity.member.value) + ") of cluster " + hex(identity.cluster.value) +
-                               ", but this process was started as \"" + config_.name +
-                               "\": point --data-dir at this member's own directory");
+  // Another name is published, as with etcd; the name of another member means that directories were mixed up.
+  if (config_.name_given && it->second.name != config_.name) {
+    auto owner = std::find_if(members_.begin(), members_.end(), [this, &identity](const auto& m) {
+      return m.first != identity.member && m.second.name == config_.name;
+    });
+    if (owner != members_.end() && !it->second.name.empty())
+      return failed_precondition("the data directory " + config_.data_dir + " belongs to member \"" + it->second.name +
+                                 "\" (" + hex(identity.member.value) + ") of cluster " + hex(identity.cluster.value) +
+                                 ", but this process was started as \"" + config_.name + "\", which is member " +
+                                 hex(owner->first.value) + ": point --data-dir at this member's own directory");
+    if (!it->second.name.empty())
+      world_.log->info(
+          "this member takes another name",
+          {{"local-member-id", hex(identity.member.value)}, {"old-name", it->second.name}, {"name", config_.name}});
+  }
   // IDs are made from the token at bootstrap only: a member that joined later, or a cluster that changed, tells
   // nothing.
   bool as_bootstrapped = config_.initial_cluster_new && removed_.empty();
