@@ -215,4 +215,8 @@ void Connection::sweep(io::Nanos now) {
   }
 }
 
+io::Nanos Connection::quiet_until() const {
+  return state_ != State::kSession || blocked_ || closing_ ? 0 : session_->quiet_until();
+}
+
 }  // namespace fairlead::net

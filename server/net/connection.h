@@ -26,6 +26,7 @@ class Connection final : public io::StreamHandler {
   void flush();
   void after_flush();
   void sweep(io::Nanos now);
+  io::Nanos quiet_until() const;  // as Session's
   void drain();
   void abort(const Status& reason);  // close now, without last words
   bool dead() const { return state_ == State::kDead; }

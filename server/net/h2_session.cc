@@ -263,6 +263,12 @@ Status H2Session::sweep(io::Nanos now) {
   return Status();
 }
 
+io::Nanos H2Session::quiet_until() const {
+  if (closing_ || draining_ || ping_sent_ != 0 || queued_ > 0 || !waiting_.empty()) return 0;
+  io::Nanos interval = core_.options.ping_interval;
+  return interval > 0 ? connection_.last_read() + interval : INT64_MAX;
+}
+
 void H2Session::submit_ping(bool for_drain) {
   nghttp2_submit_ping(h2_, NGHTTP2_FLAG_NONE, for_drain ? kDrainPing : kOurPing);
   mark_dirty();

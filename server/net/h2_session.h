@@ -114,6 +114,7 @@ class H2Session final : public Session {
   bool finished() const override;
   bool stalled(io::Nanos now) const override;
   Status sweep(io::Nanos now) override;
+  io::Nanos quiet_until() const override;
   void drain() override;
   void lost(const Status& reason) override;
 

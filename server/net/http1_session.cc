@@ -124,6 +124,7 @@ class Http1Session final : public Session {
   bool finished() const override { return close_ && !reply_ && out_.empty(); }
   bool stalled(io::Nanos) const override { return false; }  // a full socket is the connection's to see
   Status sweep(io::Nanos now) override;
+  io::Nanos quiet_until() const override;
   void drain() override;
   void lost(const Status& reason) override;
 
@@ -430,6 +431,13 @@ Status Http1Session::sweep(io::Nanos now) {
     connection_.mark_dirty();
   }
   return Status();
+}
+
+io::Nanos Http1Session::quiet_until() const {
+  if (close_) return 0;
+  if (reply_) return INT64_MAX;
+  return request_since_ != 0 ? request_since_ + core_.options.http_request_timeout
+                             : idle_since_ + core_.options.http_idle_timeout;
 }
 
 void Http1Session::drain() {

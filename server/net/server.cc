@@ -100,7 +100,10 @@ void Core::flush_turn() {
     connection->flush();
   }
   last_flush = loop.now();
-  for (Connection* connection : now) connection->after_flush();
+  for (Connection* connection : now) {
+    connection->after_flush();
+    if (connection->index < quiet_until.size()) quiet_until[connection->index] = 0;
+  }
   if (dirty.empty()) {
     now.clear();
     dirty = std::move(now);  // keeps the capacity
@@ -147,6 +150,8 @@ Server::Impl::Impl(io::World& world, ServerOptions options)
       connections[index]->index = index;
     }
     connections.pop_back();
+    core.quiet_until[index] = core.quiet_until.back();
+    core.quiet_until.pop_back();
   };
 }
 
@@ -165,6 +170,7 @@ void Server::Impl::accept(std::unique_ptr<io::Stream> stream, Router& router, st
   auto connection = std::make_unique<Connection>(core, std::move(stream), router, std::move(peer_common_name));
   connection->index = connections.size();
   connections.push_back(std::move(connection));
+  core.quiet_until.push_back(0);
   arm_sweep();
 }
 
@@ -197,7 +203,11 @@ void Server::Impl::sweep() {
   sweep_timer = 0;
   io::Nanos now = core.loop.now();
   for (size_t i = connections.size(); i > 0; --i) {
-    if (i <= connections.size()) connections[i - 1]->sweep(now);
+    if (i > connections.size() || core.quiet_until[i - 1] > now) continue;
+    Connection& connection = *connections[i - 1];
+    connection.sweep(now);
+    // Others may have gone with it: its place may be another one now.
+    if (connection.index != SIZE_MAX) core.quiet_until[connection.index] = connection.quiet_until();
   }
   arm_sweep();
 }

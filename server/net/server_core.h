@@ -46,6 +46,9 @@ struct Core {
   CallPool* pool;
   Deadlines deadlines;
   std::vector<Connection*> dirty;
+  // By index of the connection: until then the sweep need not look at it, unless it is flushed before. Of thousands of
+  // idle connections a sweep reads only this.
+  std::vector<io::Nanos> quiet_until;
   std::vector<std::unique_ptr<CallHandler>> graveyard;  // handlers of ended calls, until the end of the turn
   std::function<void(Connection&)> on_dead;
   bool draining = false;
@@ -68,6 +71,8 @@ class Session {
   virtual bool finished() const = 0;              // all is said: close when `out` is written
   virtual bool stalled(io::Nanos now) const = 0;  // the client takes nothing of what waits for it
   virtual Status sweep(io::Nanos now) = 0;        // about once a second; an error closes
+  // No sweep before that would do or find anything, as long as the connection is not flushed. 0: look each time.
+  virtual io::Nanos quiet_until() const = 0;
   virtual void drain() = 0;
   virtual void lost(const Status& reason) = 0;  // the connection is gone: cancel everything
 };
