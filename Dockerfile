@@ -2,12 +2,9 @@
 # Two images from one build:
 #   docker build --target server   -t fairlead .
 #   docker build --target operator -t fairlead-operator .
-# Each holds one program with the shared libraries it asks for, and nothing else (e2e/image/rootfs.sh).
+# Each holds its programs with the shared libraries they ask for, and nothing else (e2e/image/rootfs.sh): the server's
+# fairleadctl too, also under the names etcdctl and etcdutl.
 # It runs as user 65532, also with a read-only root file system; the server keeps its data in /var/lib/fairlead.
-
-FROM golang:1.26-bookworm AS etcdctl
-COPY e2e/kube/modules/etcd /module
-RUN cd /module && CGO_ENABLED=0 go build -trimpath -o /etcdctl go.etcd.io/etcd/etcdctl/v3
 
 FROM debian:bookworm-slim AS build
 COPY dev /src/dev
@@ -15,9 +12,8 @@ COPY e2e/lib/common.sh e2e/lib/setup.sh /src/e2e/lib/
 RUN /src/dev setup --build
 COPY . /src
 RUN cd /src && CI=true ./dev build
-COPY --from=etcdctl /etcdctl /etcdctl
-RUN cd /src && e2e/image/rootfs.sh server build/bin /etcdctl /rootfs/server \
- && e2e/image/rootfs.sh operator build/bin /etcdctl /rootfs/operator
+RUN cd /src && e2e/image/rootfs.sh server build/bin /rootfs/server \
+ && e2e/image/rootfs.sh operator build/bin /rootfs/operator
 
 FROM scratch AS server
 COPY --from=build /rootfs/server /

@@ -193,6 +193,15 @@ Command& Command::alias(std::string name) {
   return *this;
 }
 
+Command& Command::require(std::string flag_name) {
+  required_.push_back(std::move(flag_name));
+  return *this;
+}
+Command& Command::exact_arguments(size_t count) {
+  argument_count_ = count;
+  return *this;
+}
+
 std::string Command::path() const { return parent_ ? parent_->path() + " " + name_ : name_; }
 
 Flag* Command::find(std::string_view name) {
@@ -289,6 +298,16 @@ std::string Command::unknown_command(const std::string& arg) const {
   return out;
 }
 
+// "" or what cobra says of arguments and flags that are not there.
+std::string Command::unfit(const std::vector<std::string>& rest) const {
+  if (argument_count_ && rest.size() != *argument_count_)
+    return "accepts " + std::to_string(*argument_count_) + " arg(s), received " + std::to_string(rest.size());
+  std::string missing;
+  for (const std::string& name : required_)
+    if (!find(name)->changed) missing += (missing.empty() ? "" : ", ") + go_quote(name);
+  return missing.empty() ? "" : "required flag(s) " + missing + " not set";
+}
+
 int Command::execute(const std::vector<std::string>& args) {
   // The command is the longest chain of names among the words that are no flags.
   Command* at = this;
@@ -328,6 +347,7 @@ int Command::execute(const std::vector<std::string>& args) {
     fprintf(stderr, "Error: %s\nRun '%s --help' for usage.\n", at->unknown_command(rest[0]).c_str(), path().c_str());
     return kExitError;
   }
+  if (error.empty() && at->run_) error = at->unfit(rest);
   if (!error.empty()) {
     fprintf(stderr, "Error: %s\n%s\n", error.c_str(), at->usage().c_str());
     return kExitError;
@@ -419,9 +439,13 @@ std::string Command::help() const {
   std::string out = text.empty() ? usage() : text + "\n\n" + usage();
   const Command* root = this;
   while (root->parent_) root = root->parent_;
-  if (!root->globals_.empty())
+  auto options =
+      std::find_if(root->children_.begin(), root->children_.end(), [](const auto& c) { return c->name_ == "options"; });
+  if (options != root->children_.end())
     out +=
         "\nUse \"" + root->name_ + " options\" for a list of global command-line options (applies to all commands).\n";
+  else if (!root->globals_.empty())
+    out += std::string(root == this ? "\nFlags:\n" : "\nGlobal Flags:\n") + flag_lines(root->globals_);
   return out;
 }
 

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -62,6 +63,8 @@ class Command {
   Command& global(Kind kind, std::string name, std::string value, std::string usage, char shorthand = 0);
   Command& describe(std::string long_text);
   Command& alias(std::string name);
+  Command& require(std::string flag);
+  Command& exact_arguments(size_t count);
 
   // Runs what the line asks for; returns the exit code.
   int execute(const std::vector<std::string>& args);
@@ -75,6 +78,7 @@ class Command {
   const std::vector<Flag>& own_flags() const { return flags_; }
   const std::vector<Flag>& global_flags() const { return globals_; }
   Command* parent() const { return parent_; }
+  Command* child(std::string_view name);  // by its name, an alias or an unambiguous prefix; else null
   Flag* find(std::string_view name);
   const Flag* find(std::string_view name) const { return const_cast<Command*>(this)->find(name); }
 
@@ -86,13 +90,15 @@ class Command {
   static std::string flag_lines(const std::vector<Flag>& flags);
 
  private:
-  Command* child(std::string_view name);
   Flag* find_short(char c);
   std::string parse(const std::vector<std::string>& in, std::vector<std::string>& rest, size_t& behind);
   std::string unknown_command(const std::string& arg) const;
+  std::string unfit(const std::vector<std::string>& rest) const;
 
   std::string use_, name_, about_, long_;
   std::vector<std::string> aliases_;
+  std::vector<std::string> required_;
+  std::optional<size_t> argument_count_;
   Run run_;
   Command* parent_ = nullptr;
   std::vector<std::unique_ptr<Command>> children_;

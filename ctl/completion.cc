@@ -1,6 +1,7 @@
 // completion: scripts for bash, zsh and fish, made from the tree of verbs.
 #include <cstdio>
 
+#include "ctl/go_format.h"
 #include "ctl/verbs.h"
 
 namespace fairlead::ctl {
@@ -57,13 +58,14 @@ void fish(const Command& root) {
 }  // namespace
 
 void add_completion_verb(Command& root) {
-  root.add("completion [bash|zsh|fish]", "Generate completion script", [&root](Context& c) {
-    std::string shell = c.args().size() == 1 ? c.args()[0] : "";
+  Command& verb = root.add("completion [bash|zsh|fish]", "Generate completion script", [&root](Context& c) {
+    const std::string& shell = c.args()[0];
     if (shell == "zsh") printf("autoload -U +X bashcompinit && bashcompinit\n");
     if (shell == "bash" || shell == "zsh") return bash(root);
     if (shell == "fish") return fish(root);
-    fail(kExitError, "completion needs one argument: bash, zsh or fish");
+    fail(kExitError, "invalid argument " + go_quote(shell) + " for " + go_quote(c.command().path()));
   });
+  verb.exact_arguments(1);
 }
 
 }  // namespace fairlead::ctl

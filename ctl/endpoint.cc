@@ -9,6 +9,8 @@
 #include <cstring>
 
 #include "ctl/go_format.h"
+#include "ctl/local.h"
+#include "ctl/progress.h"
 #include "ctl/verbs.h"
 
 namespace fairlead::ctl {
@@ -122,6 +124,7 @@ void hashkv(Context& c) {
 }
 
 void defrag(Context& c) {
+  if (c.given("data-dir")) return defrag_directory(c);
   Printer printer(c);
   bool failed = false;
   for (const std::string& endpoint : endpoints_of(c)) {
@@ -209,30 +212,6 @@ void downgrade(Context& c, pb::DowngradeRequest::DowngradeAction action, const c
 
 // ---- snapshot -------------------------------------------------------------------------------------------------------
 
-// As Go words it: without a capital.
-std::string errno_text() {
-  std::string text = strerror(errno);
-  if (!text.empty()) text[0] = static_cast<char>(tolower(text[0]));
-  return text;
-}
-
-// Progress on a terminal only, at most five times a second.
-class Progress {
- public:
-  void show(uint64_t done, uint64_t left) {
-    if (!terminal_ || (left > 0 && nanos_since(last_) < 200'000'000)) return;
-    last_ = Steady::now();
-    uint64_t total = done + left;
-    fprintf(stderr, "\r%s of %s (%llu%%)  ", go_bytes(done).c_str(), go_bytes(total).c_str(),
-            static_cast<unsigned long long>(total > 0 ? done * 100 / total : 100));
-    if (left == 0) fprintf(stderr, "\n");
-  }
-
- private:
-  bool terminal_ = isatty(2);
-  Steady::time_point last_{};
-};
-
 [[noreturn]] void give_up(const std::string& part, const std::string& why) {
   unlink(part.c_str());
   fail(kExitInterrupted, why);
@@ -269,8 +248,9 @@ void snapshot_save(Context& c) {
       tail.erase(0, tail.size() - 32);
     }
     bytes += piece.blob().size();
-    progress.show(bytes, piece.remaining_bytes());
+    progress.show(bytes, bytes + piece.remaining_bytes());
   }
+  progress.end();
   grpc::Status status = reader->Finish();
   if (!status.ok()) give_up(part, error_text(status));
   unsigned char digest[EVP_MAX_MD_SIZE];

@@ -1,4 +1,4 @@
-// fairleadctl, also as etcdctl: the verbs and the flags that all of them share.
+// fairleadctl, also as etcdctl and as etcdutl: which verbs a name has, and the flags that all of them share.
 #include <signal.h>
 
 #include <cstdio>
@@ -10,6 +10,8 @@ namespace {
 
 constexpr const char* kEtcdctlVersion = "3.7.1";
 constexpr const char* kApiVersion = "3.7";
+constexpr const char* kTimeout = "10s";
+constexpr const char* kTimeoutUsage = "time to wait to obtain a file lock on db file, 0 to block indefinitely";
 
 void add_globals(Command& root) {
   root.global(Kind::kList, "endpoints", "127.0.0.1:2379", "gRPC endpoints")
@@ -42,7 +44,10 @@ void add_globals(Command& root) {
               "password for authentication (if this option is used, --user option shouldn't include password)");
 }
 
-void add_all(Command& root) {
+// The verbs for files under a name whose other verbs do not know of locks.
+void add_timeout(Command& verb) { verb.flag(Kind::kDuration, "timeout", kTimeout, kTimeoutUsage); }
+
+void add_etcdctl(Command& root) {
   add_globals(root);
   add_kv_verbs(root);
   add_txn_verb(root);
@@ -60,6 +65,33 @@ void add_all(Command& root) {
     printf("The following options can be passed to any command:\n\n%s",
            Command::flag_lines(root.global_flags()).c_str());
   });
+  // As etcdctl had them up to 3.5, and as its users still look for them there.
+  add_snapshot_file_verbs(*root.child("snapshot"), add_timeout);
+}
+
+void add_etcdutl(Command& root) {
+  const Dress as_it_is = [](Command&) {};
+  root.global(Kind::kDuration, "timeout", kTimeout, kTimeoutUsage)
+      .global(Kind::kString, "write-out", "simple", "set the output format (fields, json, protobuf, simple, table)",
+              'w');
+  add_completion_verb(root);
+  add_offline_defrag_verb(root, as_it_is);
+  add_hashkv_verb(root, as_it_is);
+  add_migrate_verb(root, as_it_is);
+  add_snapshot_file_verbs(root.add("snapshot <subcommand>", "Manages etcd node snapshots"), as_it_is);
+  root.add("version", "Prints the version of etcdutl",
+           [](Context&) { printf("etcdutl version: %s\nAPI version: %s\n", kEtcdctlVersion, kApiVersion); });
+}
+
+// Both tools' verbs. `defrag` is the one that both have with another meaning: --data-dir tells them apart.
+void add_both(Command& root) {
+  add_etcdctl(root);
+  add_hashkv_verb(root, add_timeout);
+  add_migrate_verb(root, add_timeout);
+  Command& defrag = *root.child("defrag");
+  defrag.flag(Kind::kString, "data-dir", "",
+              "defragments a data directory that is not in use, in the place of members");
+  add_timeout(defrag);
 }
 
 }  // namespace
@@ -70,6 +102,11 @@ int main(int argc, char** argv) {
   std::string name = argv[0];
   name = name.substr(name.rfind('/') + 1);
   fairlead::ctl::Command root(name, "The tool for people: reads, writes and looks after a cluster.");
-  fairlead::ctl::add_all(root);
+  if (name == "etcdutl")
+    fairlead::ctl::add_etcdutl(root);
+  else if (name == "etcdctl")
+    fairlead::ctl::add_etcdctl(root);
+  else
+    fairlead::ctl::add_both(root);
   return root.execute({argv + 1, argv + argc});
 }

@@ -482,6 +482,56 @@ void Printer::endpoint_hash(const std::vector<EndpointHash>& all) {
   }
 }
 
+// ---- files ----------------------------------------------------------------------------------------------------------
+
+// Of what is no message: names and values in order, as Go prints such a struct.
+void Printer::values(const std::vector<Value>& all) {
+  auto joined = [&](auto&& each, const char* between) {
+    std::string text;
+    for (const Value& one : all) text += (text.empty() ? "" : between) + each(one);
+    return text;
+  };
+  switch (format_) {
+    case Format::kSimple:
+      return line(joined([](const Value& one) { return one.shown; }, ", "));
+    case Format::kTable: {
+      std::vector<std::string> header, row;
+      for (const Value& one : all) header.push_back(one.heading), row.push_back(one.shown);
+      return out(table(header, {row}));
+    }
+    case Format::kFields:
+      for (const Value& one : all) line("\"" + one.field + "\" : " + one.plain);
+      return;
+    case Format::kJson:
+      return line("{" +
+                  joined(
+                      [](const Value& one) {
+                        return "\"" + one.json + "\":" + (one.text ? json_string(one.plain) : one.plain);
+                      },
+                      ",") +
+                  "}");
+    case Format::kProtobuf:
+      unsupported();
+  }
+}
+
+void Printer::database_status(const bolt::Summary& s) {
+  values({{"hash", "Hash", "hash", go_hex(s.hash), number(uint64_t{s.hash})},
+          {"revision", "Revision", "revision", number(s.revision), number(s.revision)},
+          {"total keys", "Keys", "totalKey", number(s.keys), number(s.keys)},
+          {"total size", "Size", "totalSize", go_bytes(s.bytes), number(s.bytes)},
+          {"version", "Version", "version", s.version, s.version, true}});
+}
+
+void Printer::database_hash(const bolt::KeyHash& h) {
+  auto row = [](const char* heading, const char* field, const char* json, const std::string& value) {
+    return Value{heading, field, json, value, value};
+  };
+  values({row("hash", "Hash", "hash", number(uint64_t{h.hash})),
+          row("hash revision", "Hash revision", "hashRevision", number(h.revision)),
+          row("compact revision", "Compact revision", "compactRevision", number(h.compact_revision))});
+}
+
 void Printer::move_leader(uint64_t leader, uint64_t target, const pb::MoveLeaderResponse& r) {
   if (simple()) return line("Leadership transferred from " + go_hex(leader) + " to " + go_hex(target));
   generic(r);

@@ -7,6 +7,7 @@
 
 #include "ctl/command.h"
 #include "proto/rpc.pb.h"
+#include "server/bolt/inspect.h"
 
 namespace fairlead::ctl {
 
@@ -58,6 +59,8 @@ class Printer {
   void endpoint_health(const std::vector<EndpointHealth>& all);
   void endpoint_status(const std::vector<EndpointStatus>& all);
   void endpoint_hash(const std::vector<EndpointHash>& all);
+  void database_status(const bolt::Summary& summary);
+  void database_hash(const bolt::KeyHash& hash);
   void move_leader(uint64_t leader, uint64_t target, const pb::MoveLeaderResponse& r);
   void downgrade(const std::string& verb, const pb::DowngradeResponse& r);
   void alarm(const pb::AlarmResponse& r);
@@ -79,6 +82,15 @@ class Printer {
   }
 
  private:
+  struct Value {
+    std::string heading;  // of a table
+    std::string field;
+    std::string json;
+    std::string shown;  // to people
+    std::string plain;
+    bool text = false;
+  };
+  void values(const std::vector<Value>& all);
   static void line(const std::string& text);
   [[noreturn]] void unsupported() const;
   void header_bytes(const pb::ResponseHeader& h) const;

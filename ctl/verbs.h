@@ -23,6 +23,14 @@ void add_lock_verbs(Command& root);      // lock, elect
 void add_mirror_verb(Command& root);
 void add_completion_verb(Command& root);
 
+// For files and data directories: etcdutl's. What else such a verb needs under the program's name is given to `dress`.
+using Dress = std::function<void(Command& verb)>;
+void add_snapshot_file_verbs(Command& snapshot, const Dress& dress);  // status, restore
+void add_hashkv_verb(Command& root, const Dress& dress);
+void add_offline_defrag_verb(Command& root, const Dress& dress);
+void add_migrate_verb(Command& root, const Dress& dress);
+void defrag_directory(Context& context);  // with --data-dir
+
 // Requests from a line's flags and arguments; also used by txn.
 pb::RangeRequest range_request(Context& context);
 pb::PutRequest put_request(Context& context);

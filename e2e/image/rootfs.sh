@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# rootfs.sh server|operator BIN_DIR ETCDCTL OUT: the file system of an image, in folder OUT.
-# It holds our program, the shared libraries that it asks for, certificate authorities and the user
+# rootfs.sh server|operator BIN_DIR OUT: the file system of an image, in folder OUT.
+# It holds our programs, the shared libraries that it asks for, certificate authorities and the user
 # nonroot, and hardly anything else: no shell, no package manager. Both ./dev image and the Dockerfile call this.
 set -euo pipefail
-kind=$1 bin=$2 etcdctl=$3 out=$4
+kind=$1 bin=$2 out=$3
 
 # libraries PROGRAM...: the closure of what the dynamic loader will open, as it names them.
 libraries() {
@@ -31,12 +31,14 @@ case $kind in
   server)
     install_program "$bin/fairlead" fairlead
     ln -s fairlead "$out/usr/local/bin/etcd"
-    [ ! -x "$etcdctl" ] || install_program "$etcdctl" etcdctl
+    install_program "$bin/fairleadctl" fairleadctl
+    ln -s fairleadctl "$out/usr/local/bin/etcdctl"
+    ln -s fairleadctl "$out/usr/local/bin/etcdutl"
     # The operator's init container calls it where a volume belongs to root (spec.storage.fixPermissions).
     mkdir -p "$out/usr/bin"
     ln -s usr/bin "$out/bin"
     cp -L /bin/chown "$out/usr/bin/chown"
-    programs=("$bin/fairlead" /bin/chown)
+    programs=("$bin/fairlead" "$bin/fairleadctl" /bin/chown)
     ;;
   operator)
     install_program "$bin/fairlead-operator" fairlead-operator

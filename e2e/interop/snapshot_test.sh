@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # snapshot_test.sh: snapshots and data directories, from our server to real etcd and back; the cluster's version.
-# Needs FAIRLEAD_BIN (folder with fairlead and fairlead-restore) and ETCD_BIN (folder with etcd, etcdctl and etcdutl).
+# Needs FAIRLEAD_BIN (folder with fairlead and fairleadctl) and ETCD_BIN (folder with etcd, etcdctl and etcdutl).
 # One line a case; the last line is "N passed, N failed".
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -8,7 +8,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 . "$root/e2e/interop/servers.sh"
 
 server=$FAIRLEAD_BIN/fairlead
-restore=$FAIRLEAD_BIN/fairlead-restore
+restore=("$FAIRLEAD_BIN/fairleadctl" snapshot restore)
 etcdctl=$ETCD_BIN/etcdctl
 etcdutl=$ETCD_BIN/etcdutl
 work=$(mktemp -d "${TMPDIR:-/tmp}/fairlead-snapshot.XXXXXX")
@@ -136,7 +136,7 @@ three_members_serve_the_same() {
   for i in 1 2 3; do clients[i]=$(free_port) peers[i]=$(free_port); done
   for i in 1 2 3; do cluster+=${cluster:+,}m$i=http://127.0.0.1:${peers[i]}; done
   for i in 1 2 3; do
-    "$restore" "$work/theirs.db" --data-dir "$work/three$i.data" --name "m$i" --initial-cluster "$cluster" \
+    "${restore[@]}" "$work/theirs.db" --data-dir "$work/three$i.data" --name "m$i" --initial-cluster "$cluster" \
       --initial-cluster-token interop --initial-advertise-peer-urls "http://127.0.0.1:${peers[i]}"
   done
   start_three "$cluster"
@@ -167,7 +167,7 @@ restore_args() { echo "--name one --initial-cluster one=$peer --initial-cluster-
 bumped() {
   local before after
   # shellcheck disable=SC2046
-  "$restore" "$work/theirs.db" --data-dir "$work/bumped.data" $(restore_args) --bump-revision 1000 --mark-compacted
+  "${restore[@]}" "$work/theirs.db" --data-dir "$work/bumped.data" $(restore_args) --bump-revision 1000 --mark-compacted
   before=$("$etcdutl" snapshot status "$work/theirs.db" | cut -d, -f2)
   start_one bumped "$server"
   after=$($ctl get k1 -w json | grep -o '"revision":[0-9]*' | cut -d: -f2)
@@ -180,10 +180,10 @@ bumped() {
 raw_copy() {
   cp "$work/from-ours.data/member/snap/db" "$work/raw.db"
   # shellcheck disable=SC2046
-  refused "snapshot missing hash but --skip-hash-check=false" "$restore" "$work/raw.db" --data-dir "$work/raw.data" \
+  refused "snapshot missing hash but --skip-hash-check=false" "${restore[@]}" "$work/raw.db" --data-dir "$work/raw.data" \
     $(restore_args)
   # shellcheck disable=SC2046
-  "$restore" "$work/raw.db" --data-dir "$work/raw.data" $(restore_args) --skip-hash-check
+  "${restore[@]}" "$work/raw.db" --data-dir "$work/raw.data" $(restore_args) --skip-hash-check
   start_one raw "$server"
   look >"$work/look.raw"
   stop_one
@@ -196,12 +196,12 @@ from_etcd() {
   cp "$work/theirs.db" "$work/rotten.db"
   printf 'x' | dd of="$work/rotten.db" bs=1 seek=9000 conv=notrunc 2>/dev/null
   # shellcheck disable=SC2046
-  check "a rotten file is refused" refused "expected sha256" "$restore" "$work/rotten.db" --data-dir "$work/no.data" \
+  check "a rotten file is refused" refused "expected sha256" "${restore[@]}" "$work/rotten.db" --data-dir "$work/no.data" \
     $(restore_args)
   # shellcheck disable=SC2046
-  check "a directory in use is refused" refused "not empty" "$restore" "$work/theirs.db" --data-dir "$work/raw.data" \
+  check "a directory in use is refused" refused "not empty" "${restore[@]}" "$work/theirs.db" --data-dir "$work/raw.data" \
     $(restore_args)
-  check "a name that is not in the cluster is refused" refused "couldn't find local name" "$restore" \
+  check "a name that is not in the cluster is refused" refused "couldn't find local name" "${restore[@]}" \
     "$work/theirs.db" --data-dir "$work/no.data" --name two --initial-cluster "one=$peer"
 }
 

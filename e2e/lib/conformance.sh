@@ -22,28 +22,50 @@ conformance_suite() {
   }
 }
 
-# Our server under etcd's name, beside the original tools.
+# conformance_bin REFERENCE SERVER CTL: the programs to judge under etcd's names: ours (a copy: a build meanwhile changes
+# nothing) and for the rest the original ones.
 conformance_bin() {
-  local bin=$root/build/conformance/bin reference=$1
+  local reference=$1 server=$2 ctl=$3 bin
+  bin=$root/build/conformance/bin-$server-$ctl
   mkdir -p "$bin"
-  cp "$bin_dir/fairlead" "$bin/.etcd.new" # a copy: a build meanwhile changes nothing
-  mv "$bin/.etcd.new" "$bin/etcd"
-  ln -sfn "$reference/etcdctl" "$bin/etcdctl"
-  ln -sfn "$reference/etcdutl" "$bin/etcdutl"
+  rm -f "$bin"/etcd "$bin"/etcdctl "$bin"/etcdutl
+  if [ "$server" = ours ]; then cp "$bin_dir/fairlead" "$bin/etcd"; else ln -s "$reference/etcd" "$bin/etcd"; fi
+  if [ "$ctl" = ours ]; then
+    cp "$bin_dir/fairleadctl" "$bin/etcdctl"
+    cp "$bin_dir/fairleadctl" "$bin/etcdutl"
+  else
+    ln -s "$reference/etcdctl" "$bin/etcdctl"
+    ln -s "$reference/etcdutl" "$bin/etcdutl"
+  fi
   echo "$bin"
 }
 
 test_conformance() {
-  local dir reference folder log=$log_dir/conformance.log
-  say "Conformance: etcd's tests/common $etcd_version, reference first"
+  local dir reference folder log=$log_dir/conformance.log server=ours ctl=original rest=()
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --ctl | --server) [ $# -gt 1 ] || fail "$1 needs a value" ;;&
+      --ctl) ctl=$2 && shift ;;
+      --ctl=*) ctl=${1#*=} ;;
+      --server) server=$2 && shift ;;
+      --server=*) server=${1#*=} ;;
+      *) rest+=("$1") ;;
+    esac
+    shift
+  done
+  [[ $server =~ ^(ours|etcd)$ ]] || fail "--server is ours or etcd, not '$server'"
+  [[ $ctl =~ ^(ours|original)$ ]] || fail "--ctl is ours or original, not '$ctl'"
+  [ "$server$ctl" != etcdoriginal ] || fail "--server etcd --ctl original is the reference itself" "--fresh repeats that"
+  [ "$ctl" = original ] || build_programs fairleadctl
+  say "Conformance: etcd's tests/common $etcd_version, reference first; then the server: $server, the tools: $ctl"
   go_programs etcd
   dir=$(conformance_dir)
   conformance_suite "$dir"
   reference=$(etcd_bin_dir)
   folder=$(cd "$root/e2e/conformance" && go list -m -f '{{.Dir}}' go.etcd.io/etcd/tests/v3)/common
   nice python3 "$root/e2e/conformance/conformance.py" --suite "$dir/common.test" --folder "$folder" \
-    --reference "$reference" --ours "$(conformance_bin "$reference")" --baseline "$dir/baseline" \
-    --logs "$log_dir/conformance" --exceptions "$root/docs/conformance.md" "$@" 2>&1 | tee "$log" |
+    --reference "$reference" --ours "$(conformance_bin "$reference" "$server" "$ctl")" --baseline "$dir/baseline" \
+    --logs "$log_dir/conformance" --exceptions "$root/docs/conformance.md" "${rest[@]}" 2>&1 | tee "$log" |
     sed -u '/^[0-9]* passed, [0-9]* failed$/d' || true
   add_score "$log"
 }

@@ -1,6 +1,5 @@
 # ./dev image --dockerfile: the real Dockerfile, built by buildah without a registry, and compared with the
-# archives that ./dev image makes. The base images that the Dockerfile names are made here: Debian by
-# debootstrap, Go from the machine's own.
+# archives that ./dev image makes. The base image that the Dockerfile names is made here, by debootstrap.
 
 # Storage by overlay mounts where this machine can make them; plain copies (vfs) of each step elsewhere, which
 # cost a gigabyte and a minute a step. What is built is kept, so that the next time only changes cost.
@@ -37,28 +36,13 @@ debian_base() {
   buildah_here rm "$container" >/dev/null
 }
 
-go_base() {
-  ! have_image localhost/golang:1.26-bookworm || return 0
-  local container
-  note "Go base image from $(go env GOROOT)"
-  container=$(buildah_here from --pull-never localhost/debian:bookworm-slim)
-  buildah_here run --isolation chroot --network host "$container" sh -c \
-    'apt-get -q update && apt-get -q -y install --no-install-recommends ca-certificates' >"$log_dir/go-base.log" 2>&1 ||
-    fail "ca-certificates could not be installed in the Go base image" "see $log_dir/go-base.log"
-  buildah_here add -q "$container" "$(go env GOROOT)" /usr/local/go >/dev/null
-  buildah_here config --env PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    --env GOPATH=/go --env GOTOOLCHAIN=local "$container"
-  buildah_here commit -q "$container" localhost/golang:1.26-bookworm >/dev/null
-  buildah_here rm "$container" >/dev/null
-}
-
 # One target of the Dockerfile, to an archive. What it compiles is kept for the next time.
 dockerfile_target() {
   local target=$1 name=$2 archive=$3
   mkdir -p "$cache_dir/image-ccache"
   quietly "Dockerfile, target $target" "$log_dir/dockerfile-$target.log" \
     buildah_here bud --pull-never --isolation chroot --network host --layers \
-    --volume "$cache_dir/image-ccache:/root/.cache/ccache" --volume "$(go env GOMODCACHE):/go/pkg/mod" \
+    --volume "$cache_dir/image-ccache:/root/.cache/ccache" \
     --target "$target" -t "$name" -f "$root/Dockerfile" "$root" ||
     fail "the Dockerfile does not build" "the reason is above"
   rm -f "$archive"
@@ -81,7 +65,6 @@ dockerfile_images() {
   note "storage: $driver, in $cache_dir/buildah-$driver"
   forget_old_steps
   debian_base
-  go_base
   dockerfile_target server localhost/fairlead:dockerfile "$image_dir/fairlead.dockerfile.tar"
   dockerfile_target operator localhost/fairlead-operator:dockerfile "$image_dir/fairlead-operator.dockerfile.tar"
 }

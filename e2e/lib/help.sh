@@ -14,8 +14,8 @@ verb_help() {
       interop [NAME]    other people's clients, and etcd beside us, case by case       5 min
       clients [LANGUAGE] [--reference]
                         programs with the clients of six languages; beside them etcd  15 min, 3 min
-      ctl               fairleadctl beside etcdctl, each verb in each format          2 min
-      conformance [--run REGEX] [--short] [--fresh] [--jobs N]
+      ctl               fairleadctl beside etcdctl and etcdutl, each verb and format  3 min
+      conformance [--run REGEX] [--short] [--fresh] [--jobs N] [--ctl ours] [--server etcd]
                         etcd's own black-box tests; the reference's result is kept  20 min, 10 min
       docs              only the commands that README.md shows                       1 min
       --sanitize asan   unit tests and seeds under Address- and UBSanitizer          60 min, 20 min

@@ -2,33 +2,31 @@
 
 # shellcheck source=build.sh
 . "$root/e2e/lib/build.sh"
-# shellcheck source=go.sh
-. "$root/e2e/lib/go.sh"
 # shellcheck source=../image/settings.sh
 . "$root/e2e/image/settings.sh"
 
 image_dir=$root/build/images
 
-# make_image KIND PROGRAM NAME SETTINGS...: only where the program is newer than the archive.
+# make_image KIND PROGRAM NAME SETTINGS...: only where a program is newer than the archive.
 make_image() {
   local kind=$1 program=$2 name=$3 archive
   shift 3
   archive=$image_dir/$(basename "$program").tar
   [ -x "$program" ] || fail "there is no $program, so there can be no $kind image" "./dev build makes it"
-  if [ "$archive" -nt "$program" ] && [ "$archive" -nt "$root/e2e/image/rootfs.sh" ] &&
+  if [ "$archive" -nt "$program" ] && { [ "$kind" != server ] || [ "$archive" -nt "$bin_dir/fairleadctl" ]; } &&
+    [ "$archive" -nt "$root/e2e/image/rootfs.sh" ] &&
     [ "$archive" -nt "$root/e2e/image/settings.sh" ] && [ "$archive" -nt "$root/e2e/image/mkimage.py" ]; then
     note "$name: $archive is up to date"
     return
   fi
-  "$root/e2e/image/rootfs.sh" "$kind" "$bin_dir" "$(etcd_bin_dir)/etcdctl" "$root/build/rootfs/$kind"
+  "$root/e2e/image/rootfs.sh" "$kind" "$bin_dir" "$root/build/rootfs/$kind"
   python3 "$root/e2e/image/mkimage.py" --name "$name" --root "$root/build/rootfs/$kind" --out "$archive" "$@"
   note "$name: $archive, $(($(stat -c %s "$archive") / 1000000)) MB"
 }
 
 make_images() {
   setup_run
-  build_programs fairlead fairlead-operator
-  go_programs etcd
+  build_programs fairlead fairleadctl fairlead-operator
   say "Images"
   mkdir -p "$image_dir"
   make_image server "$bin_dir/fairlead" "$server_image" "${server_settings[@]}"

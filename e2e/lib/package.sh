@@ -10,10 +10,8 @@ fairlead_version() { sed -n 's/.*kFairleadVersion = "\(.*\)".*/\1/p' "$root/serv
 # The package's time is the commit's, so that two builds of one commit agree.
 commit_time() { git -C "$root" log -1 --format=%ct 2>/dev/null || date +%s; }
 
-# The client tools, which are one program under two names. A checkout without it has none to pack.
+# The tools, which are one program under three names. A checkout without it has none to pack.
 have_ctl() { [ -x "$bin_dir/fairleadctl" ]; }
-# A name is given away only when the program has its verbs: hashkv is one that etcdutl alone has.
-have_utl() { have_ctl && (exec -a etcdutl "$bin_dir/fairleadctl" --help 2>/dev/null) | grep -Eq '^ +hashkv '; }
 build_packaged() {
   setup_packages "${packages_build[@]}" "${packages_package[@]}"
   build_programs fairlead
@@ -65,8 +63,8 @@ Maintainer: The Fairlead authors <root@localhost>
 Installed-Size: $(du -sk --exclude=DEBIAN "$tree" | cut -f1)
 Depends: $depends, adduser, init-system-helpers
 Description: replicated key-value store that speaks etcd's protocols
- Clients of etcd work unchanged. This package has the server and its systemd
- unit; settings are in /etc/default/fairlead, data is in /var/lib/fairlead.
+ Clients of etcd work unchanged. This package has the server, its systemd unit
+ and fairleadctl, which has etcdctl's and etcdutl's verbs; settings are in /etc/default/fairlead, data is in /var/lib/fairlead.
 CONTROL
   (cd "$tree" && find usr lib etc -type f -exec md5sum {} + | sort -k2 >DEBIAN/md5sums)
   SOURCE_DATE_EPOCH=$(commit_time) quietly "Debian package" "$log_dir/package-deb.log" \
@@ -106,13 +104,8 @@ make_archive() {
     more=("$tree/fairleadctl")
     ln -s fairleadctl "$tree/etcdctl"
     programs+=$'\n'"| \`fairleadctl\`, \`etcdctl\` | the client, under both names |"
-    if have_utl; then
-      ln -s fairleadctl "$tree/etcdutl"
-      programs+=$'\n'"| \`etcdutl\` | the same program with the verbs for files and data directories |"
-    else
-      missing=$'\n'"This archive has no \`etcdutl\` yet: use etcd's own for snapshots on disk."$'\n'
-      note "fairleadctl has no etcdutl's verbs in this checkout: the archive is without that name, and says so"
-    fi
+    ln -s fairleadctl "$tree/etcdutl"
+    programs+=$'\n'"| \`etcdutl\` | the same program with the verbs for files and data directories |"
   else
     missing=$'\n'"This archive has no client tools yet: use etcd's own \`etcdctl\`."$'\n'
     note "no client tools in this checkout: the archive has the server only, and says so"

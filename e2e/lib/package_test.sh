@@ -78,7 +78,13 @@ archive_unpacks() {
 archive_says_its_version() { inside $archive/etcd --version | grep -q "^Fairlead Version: $version$"; }
 archive_runs() {
   inside ln -s $archive/etcd /usr/local/bin/etcd || return 1 # as the README in it says
-  start_server archive archive_server /usr/local/bin/etcd && put_and_get from archive && stop_server
+  start_server archive archive_server /usr/local/bin/etcd && put_and_get from archive &&
+    tools_work /empty/a.db $archive/etcdutl && tools_work /empty/b.db $archive/etcdctl && stop_server
+}
+# tools_work SNAPSHOT COMMAND: the tool's verbs for files, on a snapshot of the server that runs.
+tools_work() {
+  client snapshot save "$tree$1" >/dev/null && inside "$2" snapshot status "$1" -w json | grep -q '"totalKey":[1-9]' &&
+    inside "$2" snapshot restore "$1" --data-dir "$1.data" 2>/dev/null && [ -f "$tree$1.data/manifest" ]
 }
 # Every name that the README of the archive lists is there and starts.
 archive_names() {
@@ -114,7 +120,8 @@ unit_is_valid() {
     ! grep fairlead.service "$log_dir/package-unit.log"
 }
 deb_runs() {
-  start_server installed installed_server && put_and_get from package && stop_server &&
+  start_server installed installed_server && put_and_get from package &&
+    tools_work /tmp/a.db fairleadctl && stop_server &&
     [ -d "$tree/var/lib/fairlead/data" ]
 }
 reinstall_keeps_settings() {

@@ -105,6 +105,7 @@ verb_test() {
     ctl)
       build_programs fairlead fairleadctl
       test_interop ctl_test
+      test_interop utl_test
       ;;
     conformance)
       shift

@@ -41,7 +41,7 @@ LAYERS = {
     "operator/main": [PLAN, CRD, KUBE, MEMBER],
     "operator/sim": [PLAN, CRD, KUBE, MEMBER, "operator/main", RAFT],
     "fuzz": [],
-    "ctl": [IMPORT, BOLT, STORAGE, IO, "proto"],
+    "ctl": [IMPORT, BOLT, STORAGE, IO, MVCC, "proto"],
     "bench": [NET, IO, "proto"],
     "e2e": [NET, IO, "proto"],
 }

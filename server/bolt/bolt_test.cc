@@ -5,7 +5,9 @@
 #include <random>
 
 #include "base/codec.h"
+#include "base/crc32c.h"
 #include "server/bolt/etcd.h"
+#include "server/bolt/inspect.h"
 #include "server/bolt/proto_wire.h"
 
 namespace fairlead::bolt {
@@ -271,6 +273,105 @@ TEST(BoltEtcd, ProtoOfAFileIsNotTrusted) {
   EXPECT_FALSE(parse_key_value("\x0b"));
   EXPECT_FALSE(parse_key_value("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"));
   EXPECT_FALSE(parse_key_value(std::string("\0\0", 2)));  // field number 0
+}
+
+Result<std::unique_ptr<Reader>> open_memory(std::string_view file) { return Reader::open(memory_source(file)); }
+
+TEST(Bolt, EveryPageIsUsedOrFree) {
+  std::string file = file_of({{"a", {{"k", std::string(3 * kPageBytes, 'x')}}}, {"b", {{"k", "v"}}}});
+  EXPECT_TRUE((*open_memory(file))->check().is_ok());
+  // One page more, which nothing uses and no list names.
+  Meta meta = (*open_memory(file))->meta();
+  file.resize(file.size() + kPageBytes);
+  ++meta.pages;
+  ++meta.txid;
+  store_meta(file.data() + (meta.txid % 2) * kPageBytes + kPageHeaderBytes, meta);
+  Status lost = (*open_memory(file))->check();
+  EXPECT_EQ(lost.message(), "database: page " + std::to_string(meta.pages - 1) + ": is neither used nor free");
+  // On the list it is free, a second time it is damage, and so is a page that is used.
+  char* list = file.data() + meta.freelist * kPageBytes;
+  auto set_list = [&](std::vector<PageId> pages) {
+    PageHeader header = load_page_header(list);
+    header.count = static_cast<uint16_t>(pages.size());
+    store_page_header(list, header);
+    for (size_t i = 0; i < pages.size(); ++i) store_fixed(list + kPageHeaderBytes + i * sizeof(PageId), pages[i]);
+  };
+  set_list({meta.pages - 1});
+  EXPECT_TRUE((*open_memory(file))->check().is_ok());
+  set_list({meta.pages - 1, meta.pages - 1});
+  EXPECT_FALSE((*open_memory(file))->check().is_ok());
+  set_list({meta.pages - 1, meta.root});
+  EXPECT_FALSE((*open_memory(file))->check().is_ok());
+  set_list({meta.pages});
+  EXPECT_FALSE((*open_memory(file))->check().is_ok());
+  // Without a list all that is not used is free.
+  meta.freelist = kNoFreelist;
+  store_meta(file.data() + (meta.txid % 2) * kPageBytes + kPageHeaderBytes, meta);
+  EXPECT_TRUE((*open_memory(file))->check().is_ok());
+}
+
+TEST(Bolt, TheLastItemAlone) {
+  auto last_of = [](const Content& content, std::string_view bucket) {
+    std::string file = file_of(content), out = "none";
+    Status s = (*open_memory(file))->for_last(bucket, [&](std::string_view key, std::string_view) -> Status {
+      out = key;
+      return {};
+    });
+    return s.is_ok() ? out : std::string(s.message());
+  };
+  EXPECT_EQ(last_of({{"a", {}}}, "a"), "none");
+  EXPECT_EQ(last_of({{"a", {}}}, "b"), "none");
+  Content deep;
+  for (int i = 0; i < 5000; ++i) deep["a"]["key-" + std::to_string(100000 + i)] = std::string(200, 'v');
+  EXPECT_EQ(last_of(deep, "a"), "key-104999");
+}
+
+std::string revision_key(int64_t main, bool tombstone = false) {
+  std::string out(kRevisionKeyBytesMax, '\0');
+  out.resize(store_revision_key(out.data(), {main, 0, tombstone}));
+  return out;
+}
+std::string value_of(const std::string& key) {
+  std::string out;
+  put_proto_bytes(out, 1, key);
+  return out;
+}
+
+// Values beside etcd's own tool are e2e/interop/utl_test.py's.
+TEST(Bolt, SummaryAndHash) {
+  Content c = {{"key", {}}, {"meta", {{"storageVersion", "3.7.0"}, {"finishedCompactRev", revision_key(3)}}}};
+  c["key"][revision_key(3)] = value_of("a");
+  c["key"][revision_key(4)] = value_of("b");
+  c["key"][revision_key(5, true)] = value_of("a");
+  std::string file = file_of(c);
+  auto reader = open_memory(file);
+  Result<Summary> s = summarize(**reader);
+  ASSERT_TRUE(s.is_ok());
+  EXPECT_EQ(s->revision, 5);
+  EXPECT_EQ(s->keys, 1u);
+  EXPECT_EQ(s->bytes, file.size());
+  EXPECT_EQ(s->version, "3.7.0");
+  uint32_t all = 0;
+  for (const auto& [name, items] : c) {
+    all = crc32c_extend(all, name);
+    for (const auto& [key, value] : items) all = crc32c_extend(crc32c_extend(all, key), value);
+  }
+  EXPECT_EQ(s->hash, all);
+
+  Result<KeyHash> at3 = hash_keys(**reader, 3), at5 = hash_keys(**reader, 0);
+  ASSERT_TRUE(at3.is_ok() && at5.is_ok());
+  EXPECT_EQ(at3->hash, crc32c_extend(crc32c_extend(crc32c("key"), revision_key(3)), value_of("a")));
+  EXPECT_EQ(at5->revision, 5);
+  EXPECT_EQ(at5->compact_revision, 3);
+  // At 5 the key `a` is gone, so what compaction kept of it for 3 does not count.
+  uint32_t without = crc32c_extend(crc32c_extend(crc32c("key"), revision_key(4)), value_of("b"));
+  EXPECT_EQ(at5->hash, crc32c_extend(crc32c_extend(without, revision_key(5, true)), value_of("a")));
+  EXPECT_FALSE(hash_keys(**reader, 2).is_ok());
+  EXPECT_FALSE(hash_keys(**reader, 6).is_ok());
+  c["key"]["short"] = "";
+  file = file_of(c);
+  EXPECT_FALSE(summarize(**open_memory(file)).is_ok());
+  EXPECT_FALSE(hash_keys(**open_memory(file), 0).is_ok());
 }
 
 }  // namespace

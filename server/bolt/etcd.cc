@@ -302,9 +302,14 @@ void write_buckets_after_key(Writer& writer, const EtcdState& s) {
   write_bucket(writer, "meta", meta_items(s));
 }
 
-Result<EtcdState> read_state(const Reader& reader) {
+Result<EtcdState> read_meta_bucket(const Reader& reader) {
   EtcdState s;
   RETURN_IF_ERROR(reader.for_each("meta", [&](auto key, auto value) { return read_meta(key, value, s); }));
+  return s;
+}
+
+Result<EtcdState> read_state(const Reader& reader) {
+  ASSIGN_OR_RETURN(EtcdState s, read_meta_bucket(reader));
   RETURN_IF_ERROR(reader.for_each("lease", [&](auto key, auto value) { return read_lease(key, value, s); }));
   RETURN_IF_ERROR(reader.for_each("alarm", [&](auto key, auto) { return read_alarm(key, s); }));
   RETURN_IF_ERROR(reader.for_each("auth", [&](std::string_view key, std::string_view value) -> Status {

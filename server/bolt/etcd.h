@@ -93,5 +93,7 @@ void write_buckets_after_key(Writer& writer, const EtcdState& state);
 
 // All but the bucket `key`. Unknown buckets and unknown keys of `meta` and `cluster` are left aside, as etcd does.
 Result<EtcdState> read_state(const Reader& reader);
+// The bucket `meta` alone.
+Result<EtcdState> read_meta_bucket(const Reader& reader);
 
 }  // namespace fairlead::bolt

@@ -28,6 +28,7 @@ constexpr size_t kMetaBytes = 64;
 constexpr size_t kBucketHeaderBytes = 16;
 constexpr uint32_t kBucketFlag = 1;         // of a leaf element: the value is a bucket
 constexpr uint16_t kElementsMax = 0xFFFE;   // of a page; the count has 16 bits and all ones is special
+constexpr uint16_t kFreelistLong = 0xFFFF;  // of the list's count: the first number is the count
 constexpr PageId kNoFreelist = ~PageId{0};  // the list of free pages is not written down
 constexpr PageId kFirstDataPage = 2;        // behind the two meta pages
 constexpr size_t kKeyBytesMax = 32768;      // bbolt's own limits

@@ -10,11 +10,12 @@ namespace {
 
 class FileSource final : public Source {
  public:
-  FileSource(std::unique_ptr<io::File> file, uint64_t size, std::string path)
-      : file_(std::move(file)), size_(size), path_(std::move(path)) {}
+  FileSource(std::unique_ptr<io::File> file, uint64_t size, std::string path, OnRead on_read)
+      : file_(std::move(file)), size_(size), path_(std::move(path)), on_read_(std::move(on_read)) {}
   uint64_t size() const override { return size_; }
   Status read(uint64_t offset, std::span<char> into) const override {
     ASSIGN_OR_RETURN(size_t got, file_->read_at(offset, into));
+    if (on_read_) on_read_(got);
     return got == into.size() ? Status() : data_loss(path_ + " ends before offset " + std::to_string(offset + got + 1));
   }
   std::string name() const override { return path_; }
@@ -23,6 +24,7 @@ class FileSource final : public Source {
   std::unique_ptr<io::File> file_;
   uint64_t size_;
   std::string path_;
+  OnRead on_read_;
 };
 
 class MemorySource final : public Source {
@@ -72,10 +74,10 @@ std::optional<Element> element(std::string_view node, bool leaf, size_t i) {
 
 }  // namespace
 
-Result<std::shared_ptr<const Source>> open_source(io::Disk& disk, const std::string& path) {
+Result<std::shared_ptr<const Source>> open_source(io::Disk& disk, const std::string& path, OnRead on_read) {
   ASSIGN_OR_RETURN(std::unique_ptr<io::File> file, disk.open(path, io::OpenMode::kRead));
   ASSIGN_OR_RETURN(uint64_t size, file->size());
-  return std::shared_ptr<const Source>(std::make_shared<FileSource>(std::move(file), size, path));
+  return std::shared_ptr<const Source>(std::make_shared<FileSource>(std::move(file), size, path, std::move(on_read)));
 }
 
 std::shared_ptr<const Source> memory_source(std::string_view bytes) { return std::make_shared<MemorySource>(bytes); }
@@ -157,22 +159,83 @@ Status Reader::for_each(std::string_view name, const Visit& f) const {
   return visit_page(walk, bucket->root, 0, {});
 }
 
+Status Reader::for_last(std::string_view name, const Visit& f) const {
+  const Bucket* bucket = find(name);
+  if (bucket == nullptr) return {};
+  std::string node = bucket->inline_page;
+  PageId page = bucket->root;
+  for (size_t depth = 0; depth < kDepthMax; ++depth) {
+    if (page != 0) RETURN_IF_ERROR(read_page(page, node));
+    if (node.size() < kPageHeaderBytes) return damaged(page, "is cut off");
+    PageHeader header = load_page_header(node.data());
+    const bool leaf = header.flags == kLeafPage;
+    if (!leaf && header.flags != kBranchPage) return damaged(page, "is neither leaf nor branch");
+    if (header.count == 0) return leaf ? Status() : damaged(page, "is a branch without children");
+    std::optional<Element> e = element(node, leaf, header.count - 1u);
+    if (!e) return damaged(page, "its last item lies outside of it");
+    if (leaf) return f(e->key, e->value);
+    page = e->child;
+  }
+  return damaged(page, "lies too deep");
+}
+
 // Page and overflow as one piece.
-Status Reader::read_node(Walk& walk, PageId page, std::string& out) const {
+Status Reader::read_page(PageId page, std::string& out) const {
   if (page < kFirstDataPage || page >= meta_.pages) return damaged(page, "is outside of the file");
-  if (walk.seen[page]) return damaged(page, "is part of the tree twice");
-  walk.seen[page] = true;
   char raw[kPageHeaderBytes];
   uint64_t offset = page * meta_.page_bytes;
   RETURN_IF_ERROR(source_->read(offset, raw));
   PageHeader header = load_page_header(raw);
   if (header.id != page) return damaged(page, "calls itself page " + std::to_string(header.id));
-  if (header.flags != kLeafPage && header.flags != kBranchPage) return damaged(page, "is neither leaf nor branch");
   if (header.overflow >= meta_.pages - page) return damaged(page, "goes on behind the end of the file");
   uint64_t bytes = (uint64_t{header.overflow} + 1) * meta_.page_bytes;
   if (bytes > kNodeBytesMax) return damaged(page, "has " + std::to_string(bytes) + " bytes, more than is supported");
   out.resize(bytes);
   return source_->read(offset, out);
+}
+
+Status Reader::mark(std::vector<bool>& seen, PageId page, size_t pages) const {
+  for (PageId p = page; p < page + pages; ++p) {
+    if (seen[p]) return damaged(p, "is part of the tree twice");
+    seen[p] = true;
+  }
+  return {};
+}
+
+Status Reader::read_node(Walk& walk, PageId page, std::string& out) const {
+  RETURN_IF_ERROR(read_page(page, out));
+  PageHeader header = load_page_header(out.data());
+  if (header.flags != kLeafPage && header.flags != kBranchPage) return damaged(page, "is neither leaf nor branch");
+  return mark(walk.seen, page, size_t{header.overflow} + 1);
+}
+
+Status Reader::check() const {
+  Visit visit = [](std::string_view, std::string_view) -> Status { return {}; };
+  Walk walk{visit, std::vector<bool>(meta_.pages), {}, false, true, visit};
+  RETURN_IF_ERROR(visit_page(walk, meta_.root, 0, {}));
+  walk.buckets_wanted = false;
+  for (const Bucket& bucket : buckets_) {
+    walk.any = false;
+    if (bucket.root != 0) RETURN_IF_ERROR(visit_page(walk, bucket.root, 0, {}));
+  }
+  if (meta_.freelist == kNoFreelist) return {};  // what is in no tree is free
+  std::string list;
+  RETURN_IF_ERROR(read_page(meta_.freelist, list));
+  PageHeader header = load_page_header(list.data());
+  if (header.flags != kFreelistPage) return damaged(meta_.freelist, "is not the list of free pages");
+  RETURN_IF_ERROR(mark(walk.seen, meta_.freelist, size_t{header.overflow} + 1));
+  fairlead::Reader in(std::string_view(list).substr(kPageHeaderBytes));
+  uint64_t count = header.count == kFreelistLong ? in.fixed<uint64_t>() : header.count;
+  for (uint64_t i = 0; i < count; ++i) {
+    PageId page = in.fixed<uint64_t>();
+    if (!in.ok()) return damaged(meta_.freelist, "lists more pages than it has room for");
+    if (page < kFirstDataPage || page >= meta_.pages) return damaged(page, "is free and outside of the file");
+    if (walk.seen[page]) return damaged(page, "is free, and used or free a second time");
+    walk.seen[page] = true;
+  }
+  for (PageId page = kFirstDataPage; page < meta_.pages; ++page)
+    if (!walk.seen[page]) return damaged(page, "is neither used nor free");
+  return {};
 }
 
 Status Reader::visit_page(Walk& walk, PageId page, size_t depth, std::string_view low) const {

@@ -1,6 +1,6 @@
 // Reads a bbolt file that nobody is writing: a snapshot, or a copy of a member's database. Trusts nothing: every
 // number, length and order is checked before it is used, a page is visited at most once, and what is wrong is kDataLoss
-// naming the page. Free pages are not looked at.
+// naming the page. Only check() looks at free pages.
 //
 // Memory: the pages on the way from the root to the current leaf, plus a bit for each page of the file. A page with its
 // overflow may have kNodeBytesMax. Threads: none of its own; all calls block.
@@ -31,7 +31,9 @@ class Source {
   virtual Status read(uint64_t offset, std::span<char> into) const = 0;  // all of it, or an error
   virtual std::string name() const = 0;                                  // for messages
 };
-Result<std::shared_ptr<const Source>> open_source(io::Disk& disk, const std::string& path);
+// Told about every read, for progress.
+using OnRead = std::function<void(uint64_t bytes)>;
+Result<std::shared_ptr<const Source>> open_source(io::Disk& disk, const std::string& path, OnRead on_read = nullptr);
 std::shared_ptr<const Source> memory_source(std::string_view bytes);  // must outlive it
 
 class Reader {
@@ -47,6 +49,12 @@ class Reader {
   using Visit = std::function<Status(std::string_view key, std::string_view value)>;
   Status for_each(std::string_view bucket, const Visit& f) const;
 
+  // The last item alone, if there is one.
+  Status for_last(std::string_view bucket, const Visit& f) const;
+
+  // Everything: all buckets share no page, and every other page is on the free list, once, if the file has one.
+  Status check() const;
+
  private:
   struct Bucket {
     std::string name;
@@ -58,6 +66,8 @@ class Reader {
   const Bucket* find(std::string_view name) const;
   Status damaged(PageId page, const std::string& what) const;
   Status load_buckets();
+  Status read_page(PageId page, std::string& out) const;
+  Status mark(std::vector<bool>& seen, PageId page, size_t pages) const;
   Status read_node(Walk& walk, PageId page, std::string& out) const;
   Status visit_page(Walk& walk, PageId page, size_t depth, std::string_view low) const;
   Status visit_leaf(Walk& walk, PageId page, std::string_view node) const;

@@ -13,6 +13,7 @@ namespace {
 constexpr size_t kRecordBytesMax = 256 << 20;
 constexpr size_t kEntriesMax = 1'000'000;
 constexpr size_t kSectorBytes = 512;
+constexpr uint32_t kVersionTest = 9900;  // DowngradeVersionTest, since 3.6
 constexpr size_t kFileBytesMax = size_t{4} << 30;
 
 enum RecordType : uint64_t { kMetadata = 1, kEntry = 2, kState = 3, kCrc = 4, kSnapshot = 5 };
@@ -138,6 +139,7 @@ class WalReader {
     bolt::ProtoReader content(request);
     for (bolt::ProtoField f; content.next(f);)
       if (f.lengthed && f.number > 1 && f.number != 100) entry.request = f.number;  // 1: id of old, 100: header
+    out_.version_test |= entry.request == kVersionTest;
     // An entry replaces what lies at its index and behind it.
     while (!out_.entries.empty() && out_.entries.back().index >= entry.index) out_.entries.pop_back();
     if (entry.index <= behind_) return true;

@@ -42,8 +42,9 @@ std::string numbers(std::string_view bytes) {
 }
 
 // The database of a snapshot file: without the hash at its end, which is right if it is to be looked at.
-Result<std::shared_ptr<const bolt::Source>> open_snapshot(io::Disk& disk, const std::string& path, bool skip_check) {
-  ASSIGN_OR_RETURN(std::shared_ptr<const bolt::Source> file, bolt::open_source(disk, path));
+Result<std::shared_ptr<const bolt::Source>> open_snapshot(io::Disk& disk, const std::string& path, bool skip_check,
+                                                          bolt::OnRead on_read) {
+  ASSIGN_OR_RETURN(std::shared_ptr<const bolt::Source> file, bolt::open_source(disk, path, std::move(on_read)));
   bool hashed = file->size() % kSectorBytes == kHashBytes;
   if (!hashed && !skip_check) return data_loss("snapshot missing hash but --skip-hash-check=false");
   if (!hashed) return file;
@@ -211,7 +212,7 @@ Result<Report> restore_snapshot(const io::World& world, const RestoreArgs& args)
   ASSIGN_OR_RETURN(Identity identity, new_identity(args));
   if (!absent_or_empty(*world.disk, args.data_dir))
     return failed_precondition("data-dir \"" + args.data_dir + "\" not empty or could not be read");
-  ASSIGN_OR_RETURN(auto source, open_snapshot(*world.disk, args.snapshot_path, args.skip_hash_check));
+  ASSIGN_OR_RETURN(auto source, open_snapshot(*world.disk, args.snapshot_path, args.skip_hash_check, args.on_read));
   ASSIGN_OR_RETURN(std::unique_ptr<bolt::Reader> reader, bolt::Reader::open(source));
   ASSIGN_OR_RETURN(bolt::EtcdState state, bolt::read_state(*reader));
   RETURN_IF_ERROR(check_state(state));

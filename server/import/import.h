@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "server/bolt/reader.h"
 #include "server/io/io.h"
 
 namespace fairlead::import {
@@ -42,6 +43,7 @@ struct RestoreArgs {
   bool skip_hash_check = false;
   uint64_t bump_revision = 0;  // with mark_compacted, or not at all
   bool mark_compacted = false;
+  bolt::OnRead on_read;  // for progress: the file is read twice at least
 };
 Result<Report> restore_snapshot(const io::World& world, const RestoreArgs& args);
 

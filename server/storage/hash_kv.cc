@@ -21,6 +21,7 @@ HashKvJob::HashKvJob(io::Disk& disk, std::string dir, Pin list, int64_t compact_
       list_(std::move(list)),
       compact_(compact_revision),
       revision_(revision),
+      rule_(compact_revision, revision),
       hash_(crc32c("key")) {
   CHECK(list_->shared.revision >= revision, "what is hashed is on disk");
 }
@@ -40,7 +41,7 @@ Status HashKvJob::open_directories() {
 }
 
 Status HashKvJob::group_keys(size_t bytes) {
-  if (compact_ < 1) {  // everything counts
+  if (!rule_.judges()) {  // everything counts
     grouped_ = true;
     return {};
   }
@@ -54,31 +55,13 @@ Status HashKvJob::group_keys(size_t bytes) {
       revisions.push_back(merge_->meta());
       RETURN_IF_ERROR(merge_->next());
     }
-    judge_key(revisions);
+    rule_.judge(revisions);
   }
-  if (merge_->at_end()) judged();
-  return {};
-}
-
-void HashKvJob::judge_key(const std::vector<mvcc::RecordMeta>& revisions) {
-  size_t newest = revisions.size();  // at or before the hashed revision
-  while (newest > 0 && revisions[newest - 1].position.main > revision_) --newest;
-  if (newest == 0) return;
-  const bool alive = !revisions[newest - 1].tombstone();
-  any_alive_ = any_alive_ || alive;
-  for (size_t i = 0; i < newest && revisions[i].position.main <= compact_; ++i) {
-    if (i + 1 == newest && alive) break;
-    const bool hidden = i + 1 < revisions.size() && revisions[i + 1].position.main <= compact_;
-    const bool gone = hidden || (revisions[i].tombstone() && revisions[i].position.main < compact_);
-    skipped_.push_back({place_of(revisions[i].position), gone});
-  }
-}
-
-void HashKvJob::judged() {
+  if (!merge_->at_end()) return {};
   merge_ = nullptr;
   grouped_ = true;
-  if (!any_alive_) std::erase_if(skipped_, [](const Skipped& s) { return !s.gone; });
-  std::sort(skipped_.begin(), skipped_.end());
+  rule_.settle();
+  return {};
 }
 
 // --- the hash itself
@@ -113,21 +96,19 @@ Status HashKvJob::add_block(const DeadList& dead, const Bytes& block) {
   for (std::string_view rest = block.view(); !rest.empty();) {
     ASSIGN_OR_RETURN(RecordFrame frame, record_frame(rest));
     if (frame.place.major > static_cast<uint64_t>(revision_)) return {};
-    if (!contains(dead, frame.place)) add_record(rest.substr(0, frame.size), frame.place);
+    if (!contains(dead, frame.place)) add_record(rest.substr(0, frame.size));
     rest.remove_prefix(frame.size);
   }
   return {};
 }
 
-void HashKvJob::add_record(std::string_view record, Place place) {
-  while (next_skipped_ < skipped_.size() && skipped_[next_skipped_].place < place) ++next_skipped_;
-  if (next_skipped_ < skipped_.size() && skipped_[next_skipped_].place == place) return;
+void HashKvJob::add_record(std::string_view record) {
   mvcc::KeyRecord r = mvcc::trusted_key_record(record);  // its block's checksum has just been checked
-  if (r.tombstone() && r.position.main == compact_) return;
+  if (!rule_.counts(r.position, r.tombstone())) return;
   scratch_.clear();
-  put_big_endian(scratch_, place.major);
+  put_big_endian(scratch_, static_cast<uint64_t>(r.position.main));
   scratch_.push_back('_');
-  put_big_endian(scratch_, place.minor);
+  put_big_endian(scratch_, static_cast<uint64_t>(r.position.sub));
   mvcc::KeyValue kv = mvcc::to_key_value(r);
   if (r.tombstone()) {
     scratch_.push_back('t');

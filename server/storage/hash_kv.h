@@ -1,9 +1,6 @@
 // etcd's HashKV over a pinned list of segments: the CRC-32C of the bucket name "key", then for each revision that
-// counts its 17 or 18 bytes of etcd's key and its KeyValue as Protocol Buffers write it, in order of revision. Equal on
-// members with the same history at the same compact revision C, and equal to etcd's own value.
-//
-// What counts, for revision R: all of (C, R]; of <= C only what is readable at R: no tombstone, and the newest of its
-// key. If no key is alive at R, etcd keeps of <= C what its compaction kept. A tombstone at C itself never counts.
+// counts (mvcc/hash_rule.h) its 17 or 18 bytes of etcd's key and its KeyValue as Protocol Buffers write it, in order of
+// revision. Equal on members with the same history at the same compact revision, and equal to etcd's own value.
 //
 // Two passes: the key directories tell what of <= C does not count; then the segments are read in order. Nothing is
 // held in memory but the places that do not count.
@@ -16,6 +13,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "server/mvcc/hash_rule.h"
 #include "server/storage/directory_merge.h"
 
 namespace fairlead::storage {
@@ -38,18 +36,11 @@ class HashKvJob {
   HashKv result() const { return {hash_, compact_, revision_}; }
 
  private:
-  struct Skipped {
-    Place place;
-    bool gone;  // compaction itself removes it
-    bool operator<(const Skipped& o) const { return place < o.place; }
-  };
   Status open_directories();
   Status group_keys(size_t bytes);
-  void judge_key(const std::vector<mvcc::RecordMeta>& revisions);
-  void judged();
   Status read_segments(size_t bytes);
   Status add_block(const DeadList& dead, const Bytes& block);
-  void add_record(std::string_view record, Place place);
+  void add_record(std::string_view record);
 
   io::Disk& disk_;
   const std::string dir_;
@@ -57,11 +48,9 @@ class HashKvJob {
   const int64_t compact_;
   const int64_t revision_;
   std::unique_ptr<DirectoryMerge> merge_;
+  mvcc::HashRule rule_;
   bool grouped_ = false;
-  bool any_alive_ = false;
   bool done_ = false;
-  std::vector<Skipped> skipped_;
-  size_t next_skipped_ = 0;
   size_t segment_ = 0;
   size_t block_ = 0;
   DeadList dead_;
