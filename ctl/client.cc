@@ -211,20 +211,21 @@ std::shared_ptr<grpc::Channel> Client::make_channel(const std::string& endpoint)
 
 // The first endpoint that is connected, or connects in time; all are tried at once.
 std::shared_ptr<grpc::Channel> Client::connected(Clock::time_point until) {
+  std::vector<grpc_connectivity_state> states(channels_.size());
   while (true) {
     for (size_t i = 0; i < channels_.size(); ++i) {
       size_t k = (at_ + i) % channels_.size();
-      if (channels_[k]->GetState(true) == GRPC_CHANNEL_READY) {
+      states[k] = channels_[k]->GetState(true);
+      if (states[k] == GRPC_CHANNEL_READY) {
         at_ = k;
         return channels_[k];
       }
     }
     if (Clock::now() >= until) return nullptr;
-    if (channels_.size() == 1) {
-      channels_[0]->WaitForStateChange(channels_[0]->GetState(false), until);
-    } else {
-      usleep(2000);
-    }
+    // Nothing of a channel goes on while nobody waits for it: by itself gRPC looks every five seconds only.
+    for (size_t k = 0; k < channels_.size(); ++k)
+      channels_[k]->WaitForStateChange(
+          states[k], channels_.size() == 1 ? until : std::min(until, Clock::now() + std::chrono::milliseconds(2)));
   }
 }
 
