@@ -28,7 +28,8 @@ namespace fairlead::api {
 // The level of etcd's API that is served; what clients and dashboards see.
 inline constexpr std::string_view kEtcdVersion = "3.7.1";
 inline constexpr std::string_view kFairleadVersion = "0.1.0";
-constexpr size_t kHashesToldMax = 10;  // as etcd
+constexpr size_t kGrpcOverheadBytes = 512 * 1024;  // as etcd: room beside --max-request-bytes
+constexpr size_t kHashesToldMax = 10;              // as etcd
 
 struct AuthOptions {
   std::string token = "simple";  // --auth-token

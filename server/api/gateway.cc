@@ -2,6 +2,7 @@
 
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/dynamic_message.h>
+#include <google/protobuf/io/coded_stream.h>
 
 #include <deque>
 #include <unordered_map>
@@ -17,6 +18,7 @@ namespace {
 using google::protobuf::Message;
 using google::protobuf::MethodDescriptor;
 
+constexpr int kReplyDepthMax = 3 * kNestingMax;  // two a txn in a txn, and what stands in the innermost
 constexpr io::Nanos kDrainPoll = 10 * io::kMillisecond;
 
 const std::unordered_map<std::string_view, std::string_view>& methods() {
@@ -231,13 +233,19 @@ class GatewayCall final : public net::ServerCall {
     std::unique_ptr<Message> message = new_message(method_.input_type());
     if (value) RETURN_IF_ERROR(from_json(*value, *message));
     out = Bytes::take(message->SerializeAsString());
+    if (out.size() > options_.message_bytes_max)
+      return {Code::kResourceExhausted, "grpc: received message larger than max (" + std::to_string(out.size()) +
+                                            " vs. " + std::to_string(options_.message_bytes_max) + ")"};
     return {};
   }
   std::string json(std::span<const Bytes> parts) const {
     std::string bytes;
     for (const Bytes& part : parts) bytes += part.view();
     std::unique_ptr<Message> message = new_message(method_.output_type());
-    if (!message->ParseFromString(bytes)) return "{}";
+    google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(bytes.data()),
+                                              static_cast<int>(bytes.size()));
+    in.SetRecursionLimit(kReplyDepthMax);
+    CHECK(message->ParseFromCodedStream(&in), "an answer of ours is a message");
     return to_json(*message);
   }
 

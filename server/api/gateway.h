@@ -14,7 +14,8 @@
 namespace fairlead::api {
 
 struct GatewayOptions {
-  bool legacy_errors = false;  // error bodies with the additional field "error", as etcd up to 3.5
+  bool legacy_errors = false;           // error bodies with the additional field "error", as etcd up to 3.5
+  size_t message_bytes_max = SIZE_MAX;  // of an encoded request; the Api sets what holds for gRPC
 };
 
 bool is_gateway_path(std::string_view path);

@@ -74,6 +74,7 @@ Api::Api(const io::World& world, node::Node& node, ApiOptions options)
       identities_(world, node),
       passwords_(world, options_.auth.bcrypt_cost),
       started_at_(world.loop->now()) {
+  options_.gateway.message_bytes_max = node.config().request_bytes_max + kGrpcOverheadBytes;
   watch_for_a_leader();
 }
 

@@ -16,7 +16,8 @@
 
 namespace fairlead::api {
 
-constexpr int kNestingMax = 100;  // Protocol Buffers' own limit
+// Txns in each other: above what --max-txn-ops allows unless that is raised, below what is damage in the log.
+constexpr int kNestingMax = 500;
 
 // What every reply begins with.
 struct Header {

@@ -1,6 +1,7 @@
 // The Cluster service, and MoveLeader.
 #include <charconv>
 
+#include "base/failpoint.h"
 #include "server/api/api.h"
 #include "server/api/proto_util.h"
 
@@ -55,6 +56,7 @@ Header Api::header(int64_t revision) const {
 }
 
 Status Api::served_here(std::string_view path) const {
+  FAILPOINT(afterIsMemberExist);
   if (!node_.is_learner()) return {};
   bool served = path == "/etcdserverpb.Maintenance/Status" || path == "/etcdserverpb.Maintenance/Snapshot" ||
                 path == "/etcdserverpb.KV/Range";  // which asks itself whether it is serializable

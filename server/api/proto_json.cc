@@ -71,7 +71,7 @@ class Scanner {
     return at_ < in_.size();
   }
   Status open(char c) {
-    if (open_.size() >= kJsonDepthMax) return invalid_argument("exceeded max depth");
+    if (open_.size() >= kJsonDepthMax) return bad_char(c, "exceeded max depth");
     open_.push_back(c);
     ++at_;
     return {};

@@ -13,11 +13,12 @@
 #include <string_view>
 
 #include "base/status.h"
+#include "server/api/kv_codec.h"
 
 namespace fairlead::api {
 
 constexpr size_t kJsonDepthMax = 10'000;
-constexpr int kJsonMessageDepthMax = 100;
+constexpr int kJsonMessageDepthMax = 2 * kNestingMax;  // a txn in a txn is two
 
 // Takes one JSON value, its syntax checked, off the front of `in`. Nothing: only white space is left.
 Result<std::optional<std::string_view>> take_json(std::string_view& in);

@@ -69,7 +69,7 @@ TEST(ProtoJson, NestingHasALimit) {
   };
   etcdserverpb::RangeRequest r;
   EXPECT_EQ(parse("{\"x\":" + nested(kJsonDepthMax - 1, "[", "]") + "}", r), "");
-  EXPECT_EQ(parse("{\"x\":" + nested(kJsonDepthMax, "[", "]") + "}", r), "exceeded max depth");
+  EXPECT_EQ(parse("{\"x\":" + nested(kJsonDepthMax, "[", "]") + "}", r), "invalid character '[' exceeded max depth");
   // Each level of a nested transaction is three messages: the transaction, its operation, the next transaction.
   auto txns = [](int levels) {
     std::string text;

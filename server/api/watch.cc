@@ -2,6 +2,7 @@
 #include <deque>
 
 #include "base/codec.h"
+#include "base/failpoint.h"
 #include "server/api/api.h"
 #include "server/api/proto_util.h"
 #include "server/mvcc/errors.h"
@@ -11,7 +12,6 @@ namespace {
 
 constexpr size_t kStreamQueueBytesMax = 4 << 20;   // above it the stream's watchers become cursors
 constexpr std::string_view kFirstKey("\0", 1);     // what an empty key means
-constexpr size_t kGrpcOverheadBytes = 512 * 1024;  // as etcd: room beside the request limit
 constexpr size_t kStreamDrainMarkBytes = 1 << 20;  // below it they go on
 
 char* store_field(char* p, int number, uint64_t value) {
@@ -96,6 +96,7 @@ class WatchCall final : public net::CallHandler, public node::WatchSink {
 
   // The heads of a batch share one allocation: with many watchers on a stream it is the dearest part of an event.
   void on_batch(const mvcc::WatchBatch& batch) override {
+    FAILPOINT(beforeSendWatchResponse);
     size_t bound = 0;
     for (const mvcc::WatchMessage& m : batch.messages) bound += watch_head_bound(api_.header(m.revision), m);
     BytesBuilder builder(bound);

@@ -22,11 +22,14 @@
 #include "server/net/server.h"
 #include "server/node/autocompact.h"
 #include "server/node/node.h"
+#include "server/peer/channel.h"
 
 namespace fairlead::server {
 namespace {
 
 constexpr size_t kValueCacheDefaultMax = 64 << 20;
+constexpr int64_t kRequestBytesMax = 100 << 20;
+static_assert(kRequestBytesMax < peer::kBodyBytesMax, "what is accepted from clients can be sent to members");
 constexpr io::Nanos kTrimInterval = 10 * io::kSecond;
 constexpr io::Nanos kDrainMax = 200 * io::kMillisecond;
 constexpr int kExitBadUsage = 2;  // as etcd
@@ -117,6 +120,8 @@ Result<node::Config> node_config(const Options& o) {
   c.quota_bytes = o.quota_backend_bytes;
   c.auto_disarm_delay = o.fairlead_auto_disarm_delay_ms * io::kMillisecond;
   c.txn_ops_max = static_cast<size_t>(o.max_txn_ops);
+  if (o.max_request_bytes < 0 || o.max_request_bytes > kRequestBytesMax)
+    return invalid_argument("--max-request-bytes must be from 0 to " + std::to_string(kRequestBytesMax));
   c.request_bytes_max = static_cast<size_t>(o.max_request_bytes);
   c.slow_apply = o.warning_apply_duration_ms * io::kMillisecond;
   c.watch_progress_interval = o.watch_progress_notify_interval_ms * io::kMillisecond;
@@ -166,7 +171,9 @@ api::ApiOptions api_options(const Options& o) {
 net::ServerOptions client_options(const Options& o) {
   net::ServerOptions s;
   s.measure_handling = o.metrics == "extensive";
-  s.message_bytes_max = static_cast<size_t>(o.max_request_bytes) + 512 * 1024;  // as etcd: room for the envelope
+  s.message_bytes_max = static_cast<size_t>(o.max_request_bytes) + api::kGrpcOverheadBytes;
+  s.http_body_bytes_max = 2 * s.message_bytes_max;  // as JSON, in base64
+  s.connection_partial_bytes_max = std::max(s.connection_partial_bytes_max, 4 * s.message_bytes_max);
   s.concurrent_streams_max =
       static_cast<uint32_t>(std::min<int64_t>(o.max_concurrent_streams, s.concurrent_streams_max));
   s.ping_min_interval = o.grpc_keepalive_min_time_ms * io::kMillisecond;

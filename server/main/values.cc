@@ -78,7 +78,7 @@ bool parse_duration_ms(std::string_view text, int64_t& out) {
         !unit("m", 60e3) && !unit("s", 1e3))
       return false;
   }
-  if (text.empty() || total > 9.2e12) return false;  // Go's durations end at 292 years
+  if (text.empty() || !(total <= 9.2e12)) return false;  // 292 years, as Go; no number ("nan") is none either
   out = static_cast<int64_t>(negative ? -total : total);
   return true;
 }

@@ -105,6 +105,21 @@ int64_t goaway_code(std::string_view received, std::string* text = nullptr) {
   return -1;
 }
 
+// The error code of the RST_STREAM for a stream, or -1.
+int64_t reset_code(std::string_view received, uint32_t stream) {
+  auto number_at = [&](size_t at, size_t bytes) {
+    uint32_t out = 0;
+    for (size_t i = 0; i < bytes; ++i) out = out << 8 | static_cast<uint8_t>(received[at + i]);
+    return out;
+  };
+  while (received.size() >= 9) {
+    size_t size = number_at(0, 3);
+    if (received[3] == kReset && number_at(5, 4) == stream && received.size() >= 13) return number_at(9, 4);
+    received.remove_prefix(std::min(received.size(), 9 + size));
+  }
+  return -1;
+}
+
 struct BadInput : testing::Test {
   BadInput() {
     world.loop = &loop;
@@ -437,6 +452,97 @@ TEST_F(BadInput, StreamsBeyondTheLimit) {
   others_are_served();
 }
 
+// As RFC 9113, 5.1.2 has it: the one stream is refused, and may be tried again.
+TEST_F(BadInput, OneStreamTooManyIsRefusedAlone) {
+  constexpr int64_t kRefusedStream = 7;
+  start({.concurrent_streams_max = 10});
+  RawPeer peer(dial());
+  peer.send(kHello);
+  loop.settle();
+  EXPECT_EQ(peer.received.substr(0, 15), std::string("\0\0\x18\4\0\0\0\0\0\0\3\0\0\0\x0a", 15)) << "the limit is told";
+  peer.send(frame(kSettings, kAck, 0, ""));
+  for (uint32_t i = 0; i < 10; ++i) peer.send(frame(kHeaders, kEndHeaders, 2 * i + 1, grpc_headers("/t.S/Hold")));
+  loop.settle();
+  EXPECT_EQ(server->stats().calls_open, 11u - 1);
+  peer.send(frame(kHeaders, kEndHeaders, 21, grpc_headers("/t.S/Echo")) + frame(kData, kEndStream, 21, message("x")));
+  loop.settle();
+  EXPECT_EQ(reset_code(peer.received, 21), kRefusedStream);
+  EXPECT_EQ(echoes, 0);
+  EXPECT_EQ(goaway_code(peer.received), -1);
+  EXPECT_EQ(server->stats().calls_open, 10u);
+  peer.send(frame(kReset, 0, 1, number(8)) + whole_call(23, "/t.S/Echo"));
+  loop.settle();
+  EXPECT_EQ(echoes, 1) << "there is room again";
+  EXPECT_EQ(server->stats().calls_open, 9u);
+  others_are_served();
+}
+
+TEST_F(BadInput, RefusedStreamsAreNotAnsweredForEver) {
+  start({.concurrent_streams_max = 1, .control_frames_per_second_max = 10, .control_frames_burst_max = 100});
+  RawPeer peer(dial());
+  peer.send(kHello);
+  uint32_t stream = 1;
+  for (; stream < 2000 && !peer.closed; stream += 2) {
+    peer.send(frame(kHeaders, kEndHeaders, stream, grpc_headers("/t.S/Hold")));
+    loop.settle();
+  }
+  EXPECT_EQ(goaway_code(peer.received), kEnhanceYourCalm);
+  EXPECT_LT(stream, 220u);
+  others_are_served();
+}
+
+// Each limit of a call to the byte: at it the call is served, one above it is not.
+TEST_F(BadInput, LimitsOfACallToTheByte) {
+  auto served = [&](std::string_view wire) {
+    int before = echoes;
+    RawPeer peer(dial());
+    peer.send(kHello + std::string(wire));
+    loop.settle();
+    EXPECT_EQ(goaway_code(peer.received), -1);
+    return echoes == before + 1;
+  };
+  start({.message_bytes_max = 1000, .header_bytes_max = 2000});
+  EXPECT_TRUE(served(whole_call(1, "/t.S/Echo", std::string(1000, 'm'))));
+  EXPECT_FALSE(served(whole_call(1, "/t.S/Echo", std::string(1001, 'm'))));
+  size_t size = 0;  // as RFC 9113, 6.5.2 counts it
+  for (auto [name, value] : {std::pair<std::string_view, std::string_view>{":method", "POST"},
+                             {":scheme", "http"},
+                             {":path", "/t.S/Echo"},
+                             {":authority", "x"},
+                             {"content-type", "application/grpc"},
+                             {"te", "trailers"},
+                             {"x-fill", ""}})
+    size += name.size() + value.size() + 32;
+  auto with_fill = [&](size_t bytes) {
+    std::string block = grpc_headers("/t.S/Echo") + hpack({{"x-fill", std::string(bytes, 'f')}});
+    return frame(kHeaders, kEndHeaders, 1, block) + frame(kData, kEndStream, 1, message("x"));
+  };
+  EXPECT_TRUE(served(with_fill(2000 - size)));
+  EXPECT_FALSE(served(with_fill(2001 - size)));
+  others_are_served();
+}
+
+// Each limit of time: a second before it the connection stands, a second behind it is gone.
+TEST_F(BadInput, LimitsOfTimeToTheSecond) {
+  start({.http_request_timeout = 20 * io::kSecond,
+         .http_idle_timeout = 40 * io::kSecond,
+         .first_bytes_timeout = 30 * io::kSecond});
+  struct Case {
+    std::string_view sent;
+    int seconds;
+  };
+  for (auto [sent, seconds] : {Case{"", 30}, Case{"PR", 30}, Case{"GET / HTTP/1.1\r\nX: ", 20},
+                               Case{"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 40}}) {
+    RawPeer peer(dial());
+    peer.send(sent);
+    loop.advance((seconds - 1) * io::kSecond);
+    EXPECT_FALSE(peer.closed) << sent;
+    loop.advance(5 * io::kSecond);  // looked at once a second, and two for its last words
+    EXPECT_TRUE(peer.closed) << sent;
+  }
+  others_are_served();
+}
+
 // Unfinished requests: many streams, each with half a message.
 TEST_F(BadInput, UnfinishedRequestsAreBounded) {
   start({.connection_partial_bytes_max = 1'000'000});
@@ -622,7 +728,12 @@ TEST_F(BadHttp, Refusals) {
   EXPECT_TRUE(ask("GET / HTTP/1.1\r\nbad header\r\n\r\n").starts_with("HTTP/1.1 400 "));
   EXPECT_TRUE(ask("GET / HTTP/1.1\r\nX: " + std::string(5000, 'x') + "\r\n\r\n").starts_with("HTTP/1.1 431 "));
   EXPECT_TRUE(ask("GET /" + std::string(5000, 'x')).starts_with("HTTP/1.1 431 "));
+  EXPECT_TRUE(
+      ask("POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\n" + std::string(1000, 'b')).starts_with("HTTP/1.1 200 "));
   EXPECT_TRUE(ask("POST / HTTP/1.1\r\nContent-Length: 1001\r\n\r\n").starts_with("HTTP/1.1 413 "));
+  const std::string head = "GET / HTTP/1.1\r\nX: ";
+  EXPECT_TRUE(ask(head + std::string(4096 - head.size() - 4, 'x') + "\r\n\r\n").starts_with("HTTP/1.1 200 "));
+  EXPECT_TRUE(ask(head + std::string(4097 - 4, 'x') + "\r\n\r\n").starts_with("HTTP/1.1 431 "));
   EXPECT_TRUE(ask("POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n").starts_with("HTTP/1.1 4"));
   EXPECT_TRUE(ask("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n").starts_with("HTTP/1.1 413 "));
   EXPECT_TRUE(ask("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n").starts_with("HTTP/1.1 400 "));

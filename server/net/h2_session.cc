@@ -12,6 +12,10 @@ namespace {
 
 constexpr int kPingStrikesMax = 2;                                   // as grpc-go
 constexpr io::Nanos kPingIntervalWithoutCalls = 7200 * io::kSecond;  // as grpc-go
+// nghttp2 ends the whole connection of a client that opens more streams than it was told; etcd, and RFC 9113 (5.1.2),
+// refuse the one stream. So nghttp2 does not know the limit: it stands in the frame that leaves.
+constexpr uint32_t kStreamsForNghttp2 = INT32_MAX;
+constexpr size_t kStreamsMaxOffset = 9 + 2;  // behind the head of the first frame and the number of its first setting
 constexpr uint8_t kOurPing[8] = {'f', 'a', 'i', 'r', 'l', 'e', 'a', 'd'};
 constexpr uint8_t kDrainPing[8] = {'d', 'r', 'a', 'i', 'n', 'i', 'n', 'g'};
 
@@ -36,7 +40,8 @@ struct H2Callbacks {
     H2Session& s = self(user);
     s.headers_call_ = nullptr;
     if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
-      s.open_call(frame->hd.stream_id);
+      s.calls_open_ < s.core_.options.concurrent_streams_max ? s.open_call(frame->hd.stream_id)
+                                                             : s.refuse_stream(frame->hd.stream_id);
     }
     return 0;
   }
@@ -175,7 +180,7 @@ H2Session::H2Session(Core& core, Connection& connection)
   CHECK(nghttp2_session_server_new3(&h2_, H2Callbacks::table(), this, H2Callbacks::options(), h2_memory()) == 0);
   const ServerOptions& o = core_.options;
   nghttp2_settings_entry settings[] = {
-      {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, o.concurrent_streams_max},
+      {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, kStreamsForNghttp2},  // must be the first: see say_streams_max()
       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, o.stream_window_bytes},
       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, static_cast<uint32_t>(o.header_bytes_max)},
       {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
@@ -207,10 +212,36 @@ bool H2Session::fill(OutQueue& out) {
       if (n < 0) closing_ = goaway_sent_ = true;
       break;
     }
-    out.append(std::string_view(reinterpret_cast<const char*>(data), static_cast<size_t>(n)));
+    std::string_view frames(reinterpret_cast<const char*>(data), static_cast<size_t>(n));
+    if (std::exchange(settings_said_, true))
+      out.append(frames);
+    else
+      out.append(with_streams_max(frames));
   }
   filling_ = nullptr;
   return fill_stopped_ || out.size() >= kFillBytes;
+}
+
+// The first bytes that leave are our SETTINGS frame.
+std::string H2Session::with_streams_max(std::string_view frames) const {
+  std::string out(frames);
+  CHECK(out.size() >= kStreamsMaxOffset + 4 && out[3] == NGHTTP2_SETTINGS, "a server begins with its settings");
+  for (int i = 0; i < 4; ++i)
+    out[kStreamsMaxOffset + static_cast<size_t>(i)] =
+        static_cast<char>(core_.options.concurrent_streams_max >> (24 - 8 * i));
+  return out;
+}
+
+// One more than the client may have open. Who goes on is not answered for ever.
+void H2Session::refuse_stream(int32_t stream_id) {
+  if (closing_) return;
+  const ServerOptions& o = core_.options;
+  if (!control_frames_.allow(core_.loop.now(), o.control_frames_per_second_max, o.control_frames_burst_max)) {
+    ++core_.stats.goaways_calm;
+    return go_away(NGHTTP2_ENHANCE_YOUR_CALM, "too_many_refused_streams");
+  }
+  nghttp2_submit_rst_stream(h2_, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_REFUSED_STREAM);
+  mark_dirty();
 }
 
 void H2Session::after_flush() {

@@ -134,6 +134,8 @@ class H2Session final : public Session {
 
  private:
   friend struct H2Callbacks;
+  void refuse_stream(int32_t stream_id);
+  std::string with_streams_max(std::string_view frames) const;
   void open_call(int32_t stream_id);
   void close_call(GrpcCall& call);
   GrpcCall* call_of(int32_t stream_id);
@@ -161,6 +163,7 @@ class H2Session final : public Session {
   bool ping_strikes_reset_ = true;
   io::Nanos ping_sent_ = 0;  // ours, unanswered
   bool draining_ = false, final_goaway_ = false, closing_ = false, goaway_sent_ = false;
+  bool settings_said_ = false;
 };
 
 }  // namespace fairlead::net

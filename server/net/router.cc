@@ -37,9 +37,10 @@ Router::Route* Router::find(std::string_view path) {
 }
 
 std::string Router::unknown_text(std::string_view path) const {
-  if (path.starts_with('/')) path.remove_prefix(1);
   size_t slash = path.rfind('/');
-  if (slash == std::string_view::npos) return "malformed method name: \"" + std::string(path) + "\"";
+  if (!path.starts_with('/') || slash == 0) return "malformed method name: \"" + std::string(path) + "\"";
+  path.remove_prefix(1);
+  --slash;
   std::string service(path.substr(0, slash)), method(path.substr(slash + 1));
   for (const auto& route : routes_) {
     if (route->service == service) return "unknown method " + method + " for service " + service;

@@ -1,5 +1,6 @@
 // Apply: committed entries in strict order. An entry that needs a value which is not in memory parks the queue while a
 // worker reads it; the loop goes on.
+#include "base/failpoint.h"
 #include "base/planted.h"
 #include "server/node/entry.h"
 #include "server/node/node.h"
@@ -54,6 +55,7 @@ bool Node::apply_entry(const raft::Entry& entry) {
     config = *std::move(decoded);
   }
   bool is_config = entry.type == raft::EntryType::kConfig;
+  is_config ? FAILPOINT(beforeApplyOneConfChange) : FAILPOINT(beforeApplyOneEntryNormal);
   Result<Envelope> envelope = decode_envelope(is_config ? config.context.view() : entry.data.view());
   CHECK(envelope.is_ok(), "a committed entry is malformed");
   CHECK(!is_config || envelope->kind == kEntryMembers, "a configuration comes with a change of the members");
@@ -126,11 +128,14 @@ bool Node::apply_command(const raft::Entry& entry, const mvcc::Identity* who, st
       return false;
     }
   }
+  bool compacts = std::holds_alternative<mvcc::CompactRequest>(*command);
+  if (compacts) FAILPOINT(compactBeforeCommitScheduledCompact);
   // A delete of very many keys goes on in the next turn; readers see the revision before until it is whole.
   if (!keyspace_->apply_some(*command, entry.index, apply_cold_, kTurnApplyKeys, result_)) {
     go_on_soon();
     return false;
   }
+  if (compacts) FAILPOINT(compactAfterCommitScheduledCompact);
   if (PLANTED(kApplyTwice) && store_->identity().start_counter > 1 && entry.index == store_->state().applied + 1 &&
       apply_cold_.empty())
     keyspace_->apply(*command, entry.index, apply_cold_, result_);

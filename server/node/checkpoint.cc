@@ -1,4 +1,5 @@
 // Checkpoints in the background, and the log's space back.
+#include "base/failpoint.h"
 #include "server/node/node.h"
 #include "server/node/snapshot.h"
 
@@ -31,9 +32,11 @@ void Node::maybe_checkpoint() {
   if (retry_) {
     args = *retry_;  // what was frozen then belongs to the index of then
   } else {
+    FAILPOINT(commitBeforePreCommitHook);
     args.applied = applied_;
     args.applied_term = applied_term_;
     args.config = encode_config();
+    FAILPOINT(commitAfterPreCommitHook);
     freeze_compacted_ = !keyspace_->compaction_pending();
     args.tail = std::make_shared<const mvcc::FrozenTail>(keyspace_->freeze());
   }
@@ -41,6 +44,7 @@ void Node::maybe_checkpoint() {
   retry_ = args;
   checkpoint_running_ = true;
   checkpoint_wanted_ = false;
+  FAILPOINT(beforeCommit);
   store_->checkpoint(args, [this, applied = args.applied, began = now, alive = alive_](Status status) {
     if (!*alive) return;
     stats_.checkpoint.observe(static_cast<double>(world_.loop->now() - began) / 1e9);
@@ -57,6 +61,7 @@ void Node::on_checkpoint(const Status& status, Index applied) {
     world_.log->error("a checkpoint failed; it will be tried again", {{"error", status.message()}});
     return;
   }
+  FAILPOINT(afterCommit);
   retry_.reset();
   ++stats_.checkpoints;
   keyspace_->flushed();
@@ -174,7 +179,9 @@ void Node::switch_to_snapshot(std::unique_ptr<mvcc::Keyspace> keyspace, const st
   for (const mvcc::Keyspace::LeaseInfo& lease : keyspace_->leases())
     lease_clock_.granted(lease.id, lease.ttl, now_ms());
   if (soft_.role == raft::Role::kLeader) lease_clock_.promote(now_ms());
+  FAILPOINT(raftBeforeApplySnap);
   raft_->installed_snapshot(state.applied, state.applied_term, config);
+  FAILPOINT(raftAfterApplySnap);
   drop_member_changes(raft_->last_index() + 1, state.applied);
   follow_members();
   install_told_ = false;

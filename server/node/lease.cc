@@ -1,5 +1,6 @@
 // Leases: granted and revoked through the log; their time is the leader's. Other members ask it.
 #include "base/codec.h"
+#include "base/failpoint.h"
 #include "server/node/node.h"
 
 namespace fairlead::node {
@@ -80,6 +81,7 @@ void Node::keep_alive_until(int64_t id, io::Nanos deadline, std::function<void(c
 void Node::keep_alive_here(int64_t id, std::function<void(const Status&, int64_t)> done) {
   linearizable([this, id, done = std::move(done)](const Status& status) {
     if (!status.is_ok()) return done(status, 0);
+    FAILPOINT(beforeCheckpointInLeaseRenew);
     mvcc::LeaseClock::Renewal renewal = lease_clock_.renew(id, now_ms());
     switch (renewal.state) {
       case mvcc::LeaseClock::Renewal::State::kRenewed:
@@ -122,6 +124,7 @@ void Node::time_to_live_here(int64_t id, bool keys, std::function<void(const Sta
   linearizable([this, id, keys, done = std::move(done)](const Status& status) {
     if (!status.is_ok()) return done(status, nullptr);
     if (!raft_->is_leader()) return done(err_leader_changed(), nullptr);
+    FAILPOINT(beforeLookupWhenLeaseTimeToLive);
     LeaseTimeToLive out;
     out.id = id;
     if (std::optional<mvcc::Keyspace::LeaseInfo> lease = keyspace_->lease(id)) {
@@ -207,12 +210,14 @@ void Node::on_app(MemberId from, std::string_view head) {
   if (!in.ok()) return;
   if (!raft_->is_leader()) return answer_app(from, kind, call, err_leader_changed(), {});
   if (kind == kAppKeepAlive) {
+    FAILPOINT(beforeServeHTTPLeaseRenew);
     keep_alive_here(id, [this, from, kind, call, alive = alive_](const Status& status, int64_t ttl) {
       std::string payload;
       put_varint(payload, zigzag(ttl));
       if (*alive) answer_app(from, kind, call, status, payload);
     });
   } else if (kind == kAppTimeToLive) {
+    FAILPOINT(beforeLookupWhenForwardLeaseTimeToLive);
     time_to_live_here(id, keys,
                       [this, from, kind, call, alive = alive_](const Status& status, const LeaseTimeToLive* ttl) {
                         if (*alive) answer_app(from, kind, call, status, ttl ? encode_ttl(*ttl) : std::string());

@@ -4,6 +4,7 @@
 
 #include "base/codec.h"
 #include "base/crc32c.h"
+#include "base/failpoint.h"
 #include "base/planted.h"
 #include "server/node/entry.h"
 #include "server/node/snapshot.h"
@@ -262,6 +263,7 @@ void Node::publish() {
     });
     return;
   }
+  FAILPOINT(beforePublishing);
   Member self = known->second;
   self.name = config_.name_given || self.name.empty() ? config_.name : self.name;
   self.client_urls = config_.advertise_client_urls;

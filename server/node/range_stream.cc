@@ -1,4 +1,5 @@
 // Ranges as streams (RangeStream): a reader of any size costs two chunks of memory, whatever its range.
+#include "base/failpoint.h"
 #include "server/node/node.h"
 #include "server/node/range_job.h"
 
@@ -63,6 +64,7 @@ void Node::stream_page(std::shared_ptr<RangeJob> job, mvcc::RangePage page) {
   // Rights may have changed since the last chunk.
   if (Status s = check_read(job->caller, job->request.key, job->request.range_end); !s.is_ok())
     return finish_range_job(std::move(job), s);
+  FAILPOINT(beforeRangeStreamChunk);
   bool goes_on = true;
   if (!page.kvs.items.empty()) {
     size_t bytes = bytes_of(page.kvs);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/codec.h"
+#include "base/failpoint.h"
 #include "server/node/node.h"
 
 namespace fairlead::node {
@@ -293,6 +294,7 @@ void SnapshotReceiver::install() {
     return;
   }
   raft::HardState hard{node_.raft_->term(), node_.raft_->vote()};
+  FAILPOINT(raftBeforeSaveSnap);
   node_.store_->install(std::move(files_), hard, node_.log_->durable_position(), [this, alive = alive_](Status status) {
     if (!*alive) return;
     if (!status.is_ok()) {
@@ -302,6 +304,7 @@ void SnapshotReceiver::install() {
       node_.apply_waits_ = false;
       return refuse(status.to_string());
     }
+    FAILPOINT(raftAfterSaveSnap);
     load(node_.store_->state());
   });
 }
@@ -310,6 +313,7 @@ void SnapshotReceiver::install() {
 void SnapshotReceiver::load(storage::StoreState state) {
   auto keyspace = std::make_shared<std::unique_ptr<mvcc::Keyspace>>();
   auto status = std::make_shared<Status>();
+  FAILPOINT(applyBeforeOpenSnapshot);
   node_.world_.workers->run(
       [node = &node_, keyspace, status] {
         *keyspace = std::make_unique<mvcc::Keyspace>(mvcc::KeyspaceOptions{node->config_.value_cache_bytes});
@@ -319,6 +323,7 @@ void SnapshotReceiver::load(storage::StoreState state) {
         if (!*alive) return;
         // The manifest is switched already: without its index this member cannot go on.
         if (!status->is_ok()) return node_.fatal(*status);
+        FAILPOINT(applyAfterOpenSnapshot);
         node_.switch_to_snapshot(std::move(*keyspace), state);
         manifest_.clear();
       });

@@ -1,6 +1,7 @@
 // The turn: what came in since the last one is proposed, written, sent, applied and answered, in batches.
 #include <algorithm>
 
+#include "base/failpoint.h"
 #include "server/node/node.h"
 
 namespace fairlead::node {
@@ -75,6 +76,8 @@ void Node::drain_ready() {
     raft::Ready ready = raft_->ready();
     if (ready.soft_state) on_soft_state(*ready.soft_state);
     if (ready.write_seq) submit_write(ready);
+    if (!ready.messages.empty())
+      raft_->is_leader() ? FAILPOINT(raftBeforeLeaderSend) : FAILPOINT(raftBeforeFollowerSend);
     for (const raft::Message& m : ready.messages) {
       if (transport_->send(m)) continue;
       // Never sent, so certainly not appended: these may go again.
@@ -91,6 +94,7 @@ void Node::drain_ready() {
     for (const raft::SnapshotRequest& request : ready.snapshots) send_snapshot(request.to);
     if (ready.transfer_aborted) finish_leader_moves(MemberId());
     if (ready.transfer_aborted && stopping_) finish_stop_soon();
+    FAILPOINT(raftBeforeAdvance);
   }
   stats_.proposals_committed = raft_->commit().value;
 }
@@ -101,6 +105,7 @@ void Node::submit_write(raft::Ready& ready) {
   if (ready.truncate_from) drop_member_changes(ready.truncate_from, Index());
   if (ready.log_reset) {
     install_seq_ = seq;
+    FAILPOINT(raftBeforeWALSaveSnaphot);
     log_->restart_at(ready.log_reset->index, ready.log_reset->term, ready.hard_state, seq);
     CHECK(ready.to_append.empty(), "a log that starts anew has no entries yet");
     return;
@@ -110,6 +115,7 @@ void Node::submit_write(raft::Ready& ready) {
       note_attributes(entry);
       note_member_change(entry);
     }
+  FAILPOINT(raftBeforeSave);
   if (ready.to_append.size() == 1) {
     const raft::Entries& run = ready.to_append.front();
     log_->append(ready.hard_state, {run.begin(), run.size()}, seq);
@@ -122,6 +128,7 @@ void Node::submit_write(raft::Ready& ready) {
 
 void Node::on_durable(raft::WriteSeq upto) {
   while (!writes_in_flight_.empty() && writes_in_flight_.front().first <= upto) writes_in_flight_.pop_front();
+  FAILPOINT(raftAfterSave);
   raft_->log_durable(upto);
   if (install_seq_.value == 0 || upto < install_seq_) return;
   install_seq_ = {};
@@ -129,6 +136,7 @@ void Node::on_durable(raft::WriteSeq upto) {
   store_->confirm_log(log_->durable_position(), [this, alive = alive_](Status status) {
     if (!*alive) return;
     if (!status.is_ok()) return fatal(status);
+    FAILPOINT(raftAfterWALRelease);
     acknowledge_snapshot();
   });
 }
@@ -169,12 +177,16 @@ bool Node::compact_some() {
   if (!keyspace_->compaction_pending()) return false;
   io::Nanos began = world_.loop->now_precise();
   if (compaction_since_ == 0) compaction_since_ = began;
+  FAILPOINT(compactBeforeCommitBatch);
   bool more = keyspace_->compact_slice(kTurnCompactKeys);
+  FAILPOINT(compactAfterCommitBatch);
   io::Nanos now = world_.loop->now_precise();
   stats_.compaction_slice_ms.observe(static_cast<double>(now - began) / 1e6);
   if (!more) {
+    FAILPOINT(compactBeforeSetFinishedCompact);
     stats_.compaction_ms.observe(static_cast<double>(now - std::exchange(compaction_since_, 0)) / 1e6);
     stats_.compaction_last_unix_s = world_.loop->wall_ms() / 1000;
+    FAILPOINT(compactAfterSetFinishedCompact);
   }
   return more;
 }

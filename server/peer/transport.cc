@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/codec.h"
+#include "base/failpoint.h"
 
 namespace fairlead::peer {
 
@@ -49,6 +50,7 @@ struct Transport::Peer final : ChannelHandler {
       ++stats.receive_failures;
       return c.close(invalid_argument("a message from a peer is malformed or not for this member"));
     }
+    if (FAILPOINT_FIRED(raftDropHeartbeat)) return;  // every message, as etcd's of this name does
     transport.callbacks_.on_message(std::move(*message));
   }
   void on_refused(Channel&, const Verdict& verdict) override { transport.callbacks_.on_refused(id, verdict); }

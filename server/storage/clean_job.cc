@@ -4,6 +4,7 @@
 #include <iterator>
 #include <utility>
 
+#include "base/failpoint.h"
 #include "base/planted.h"
 
 namespace fairlead::storage {
@@ -25,6 +26,8 @@ CleanJob::CleanJob(std::shared_ptr<Store::Core> core, Pin list, const std::vecto
 // --- copy
 
 Status CleanJob::copy(size_t bytes) {
+  if (bytes_read_ == 0) FAILPOINT(defragBeforeCopy);
+  RETURN_IF_ERROR(FAILPOINT_STATUS(defragdbFail));
   const uint64_t end = bytes_read_ + bytes;
   while (at_ < inputs_.size()) {
     Input& in = inputs_[at_];
@@ -81,6 +84,7 @@ Status CleanJob::copy_record(Input& in, std::string_view record, Place place) {
 }
 
 Status CleanJob::open_writer() {
+  RETURN_IF_ERROR(FAILPOINT_STATUS(defragOpenFileError));
   SegmentWriterArgs args;
   args.dir = core_->dir_;
   args.kind = kind_;
@@ -108,6 +112,7 @@ Status CleanJob::swap(Manifest manifest, const Pin& list) {
   RETURN_IF_ERROR(fatal(core_->world_.disk->sync_dir(core_->dir_)));
   manifest_.local.reason = ManifestReason::kClean;
   manifest_.local.next_file = core_->next_file_.load();
+  FAILPOINT(defragBeforeRename);
   return fatal(write_manifest(*core_->world_.disk, core_->dir_, manifest_));
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/crc32c.h"
+#include "base/failpoint.h"
 #include "server/storage/log_core.h"
 
 namespace fairlead::storage {
@@ -418,6 +419,7 @@ void Log::Core::write_batch(uint16_t flags, uint32_t entries, uint64_t body_byte
   s.written_bytes = h.end();
   f.submitted = world_.loop->now_precise();
   in_flight_ = f;
+  FAILPOINT(walBeforeSync);
   s.writer->write_durable(h.offset, std::move(buffer), h.size(),
                           [self = shared_from_this()](Status status) { self->written(std::move(status)); });
 }
@@ -448,6 +450,7 @@ void Log::Core::written(Status status) {
   in_flight_.reset();
   if (failed_) return;
   if (!status.is_ok()) return fail(std::move(status));
+  FAILPOINT(walAfterSync);
   last_activity_ = world_.loop->now();
   durable_batch_ = sequence_;
   declared_durable_ = f.declared;

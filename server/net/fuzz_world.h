@@ -1,0 +1,96 @@
+// For the fuzz targets of this folder: the real server over pipes in memory, on virtual time, one for the whole run; a
+// connection lives as long as an input. Whatever comes in, nothing of it may be left when the connection is gone.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/check.h"
+#include "server/net/server.h"
+#include "server/net/test_world.h"
+
+namespace fairlead::net::test {
+
+class FuzzServer {
+ public:
+  FuzzServer() {
+    world_.loop = &loop_;
+    router_.add_unary("/t.S/Echo", [](CallRef call, Bytes request) { call->reply(request); });
+    router_.add_unary("/t.S/Refuse", [](CallRef call, Bytes) { call->finish(Status(Code::kNotFound, "no \x01 key")); });
+    router_.add_unary("/t.S/Late", [this](CallRef call, Bytes request) {
+      loop_.add_timer(loop_.now() + io::kSecond, [call, request] { call->reply(request); });
+    });
+    router_.add_stream("/t.S/Hold", MethodKind::kBidi, [](ServerCall&) { return std::make_unique<CallHandler>(); });
+    router_.add_stream("/t.S/Busy", MethodKind::kBidi, [](ServerCall&) { return std::make_unique<Busy>(); });
+    router_.set_http([](HttpRequest request, HttpReplyPtr reply) { answer(std::move(request), std::move(reply)); });
+    ServerOptions options;  // small, so that an input reaches them
+    options.message_bytes_max = 2000;
+    options.concurrent_streams_max = 20;
+    options.header_bytes_max = 1000;
+    options.connection_queue_bytes_max = 20'000;
+    options.connection_partial_bytes_max = 8000;
+    options.resets_burst_max = 20;
+    options.control_frames_burst_max = 40;
+    options.http_header_bytes_max = 1000;
+    options.http_body_bytes_max = 2000;
+    options.http_pipeline_bytes_max = 1000;
+    server_.emplace(world_, options);
+  }
+
+  // Sends the pieces in turns of their own.
+  template <typename Pieces>
+  void run(const Pieces& pieces, size_t capacity = 64 * 1024, bool reads = true) {
+    auto [near, far] = make_pipe(loop_, capacity);
+    server_->serve(std::move(far), router_);
+    RawPeer peer(std::move(near));
+    if (!reads) peer.stop_reading();
+    for (std::string_view piece : pieces) {
+      peer.send(piece);
+      settle();
+    }
+    loop_.advance(2 * io::kSecond);
+    peer.half_close();
+    settle();
+    peer.hang_up();
+    loop_.advance(70 * io::kSecond);  // longer than any of the server's own limits of time for a lost client
+    CHECK(server_->stats().connections_open == 0, "a connection outlives its client");
+    CHECK(server_->stats().calls_open == 0, "a call outlives its connection");
+    CHECK(server_->stats().queued_bytes == 0, "bytes are queued for nobody");
+    CHECK(loop_.timers() <= kTimersOfServer, "timers are left behind");
+  }
+
+ private:
+  static constexpr size_t kTimersOfServer = 8;
+
+  struct Busy final : CallHandler {
+    void on_message(ServerCall& call, Bytes message) override {
+      call.send_message({message, message});
+      if (message.size() % 5 == 4) call.finish(Status(Code::kAborted, "enough"));
+      if (message.size() % 7 == 6) call.pause_input(true);
+    }
+    void on_half_close(ServerCall& call) override { call.finish(Status()); }
+    void on_drained(ServerCall& call) override { call.pause_input(false); }
+  };
+
+  static void answer(HttpRequest request, HttpReplyPtr reply) {
+    if (request.path == "/drop") return;
+    (void)request.query_values("x");
+    (void)request.header("host");
+    if (request.path != "/stream") return reply->send(HttpResponse::text(200, request.path + request.body));
+    reply->send_head({});
+    reply->send_chunk(Bytes::copy(request.body));
+    reply->end();
+  }
+
+  // An answer that makes the server turn for ever would be a finding too.
+  void settle() {
+    for (int turns = 0; loop_.turn(); ++turns) CHECK(turns < 10'000, "the loop does not come to rest");
+  }
+
+  TestLoop loop_;
+  io::World world_;
+  Router router_;
+  std::optional<Server> server_;
+};
+
+}  // namespace fairlead::net::test
