@@ -61,7 +61,7 @@ class Member:
         self.binary, self.work, self.name, self.flags, self.scheme = binary, pathlib.Path(work), name, list(flags), scheme
         self.port, self.peer_port = port or lasting_port(), lasting_port()
         self.address = f"127.0.0.1:{self.port}"
-        self.peer_url = f"http://127.0.0.1:{self.peer_port}"
+        self.peer_url = self.peer_listen = f"http://127.0.0.1:{self.peer_port}"
         # Health and metrics without TLS, for the lab.
         self.page_port = lasting_port()
         self.pages = f"http://127.0.0.1:{self.page_port}"
@@ -74,7 +74,7 @@ class Member:
             self.process = subprocess.Popen(
                 [self.binary, "--name", self.name, "--data-dir", str(self.work / f"{self.name}.data"),
                  "--listen-client-urls", url, "--advertise-client-urls", url,
-                 "--listen-peer-urls", self.peer_url, "--initial-advertise-peer-urls", self.peer_url,
+                 "--listen-peer-urls", self.peer_listen, "--initial-advertise-peer-urls", self.peer_url,
                  "--listen-metrics-urls", self.pages, "--initial-cluster", cluster, *self.flags],
                 stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment)
 

@@ -5,7 +5,7 @@
 . "$root/e2e/lib/go.sh"
 
 clients_dir=$root/e2e/clients
-client_languages=(go python cpp)
+client_languages=(go python rust node java cpp)
 
 # client_cache NAME FILE...: a folder of the cache whose name changes with the files and with $client_toolchain.
 client_cache() {
@@ -25,6 +25,7 @@ need_version() {
 }
 
 # setup_client_LANGUAGE: sets `client_command`, an array; and `client_variants` where there are several programs.
+# more_client_LANGUAGE, where there is one, runs further tests with options of lab.py, and ends with its score.
 setup_client_go() {
   go_own clients/go "$root/build/client-go"
   client_command=("$root/build/client-go")
@@ -54,10 +55,83 @@ setup_client_cpp() {
   client_command=("$bin_dir/fairlead-client-cases")
 }
 
+setup_client_node() {
+  local dir
+  need_version node 18.0 nodejs npm
+  command -v npm >/dev/null || setup_packages npm
+  client_toolchain=$(node --version) dir=$(client_cache node "$clients_dir/node/package-lock.json")
+  [ -d "$dir/node_modules" ] || {
+    rm -rf "$dir.new"
+    mkdir -p "$dir.new"
+    cp "$clients_dir"/node/package*.json "$dir.new"
+    quietly "Node: etcd3 (once)" "$log_dir/clients-node.log" npm --prefix "$dir.new" ci --ignore-scripts --no-audit --no-fund ||
+      fail "the packages for Node could not be installed" "the reason is above"
+    mv "$dir.new" "$dir"
+  }
+  client_command=(env "NODE_PATH=$dir/node_modules" node "$clients_dir/node/cases.js")
+}
+
+setup_client_java() {
+  local dir
+  need_version javac 17.0 openjdk-17-jdk-headless
+  client_toolchain=$(javac --version) dir=$(client_cache java "$clients_dir/java/pom.xml" "$clients_dir"/java/src/io/fairlead/clients/*.java)
+  [ -f "$dir/classpath" ] || {
+    need_version mvn 3.6 maven
+    quietly "Java: jetcd (once)" "$log_dir/clients-java.log" mvn --batch-mode --quiet --no-transfer-progress -f "$clients_dir/java/pom.xml" \
+      "-Dout=$dir" "-Dmdep.outputFile=$dir/.classpath.new" compile dependency:build-classpath ||
+      fail "the program in Java could not be built" "the reason is above"
+    mv "$dir/.classpath.new" "$dir/classpath"
+  }
+  client_command=(java -cp "$dir/classes:$(cat "$dir/classpath")" io.fairlead.clients.Cases)
+}
+
+setup_client_rust() {
+  # Debian's rustc is too old; rustc-web is the one that it builds browsers with.
+  need_version cargo 1.85 rustc-web cargo-web
+  command -v protoc >/dev/null || setup_packages protobuf-compiler
+  local manifest=$clients_dir/rust/Cargo.toml
+  client_toolchain=$(rustc --version) rust_dir=$(client_cache rust "$clients_dir/rust/Cargo.lock")
+  mkdir -p "$rust_dir"
+  export CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=0 # a sixth of the disk
+  quietly "Rust: etcd-client (minutes, once)" "$log_dir/clients-rust.log" \
+    cargo build --locked --manifest-path "$manifest" --target-dir "$rust_dir/target" ||
+    fail "the program in Rust could not be built" "the reason is above"
+  client_command=("$rust_dir/target/debug/fairlead-clients")
+  # The crate brings its tests along: built from a copy of its package, with the versions that it locks.
+  [ -d "$rust_dir/crate" ] || {
+    rm -rf "$rust_dir/crate.new"
+    cp -r "$(cargo metadata --locked --format-version 1 --manifest-path "$manifest" |
+      jq -r '.packages[] | select(.name == "etcd-client").manifest_path | rtrimstr("/Cargo.toml")')" "$rust_dir/crate.new"
+    mv "$rust_dir/crate.new" "$rust_dir/crate"
+  }
+  quietly "Rust: the crate's own tests (minutes, once)" "$log_dir/clients-rust-crate.log" rust_crate_tests ||
+    fail "the tests of etcd-client could not be built" "the reason is above"
+}
+rust_crate_tests() {
+  cargo test --no-run --locked --features tls --manifest-path "$rust_dir/crate/Cargo.toml" --target-dir "$rust_dir/target" \
+    --message-format json >"$rust_dir/built.json"
+}
+more_client_rust() {
+  local programs
+  mapfile -t programs < <(jq -r 'select(.executable and .target.kind == ["test"]).executable' "$rust_dir/built.json")
+  [ ${#programs[@]} -gt 0 ] || fail "etcd-client has no tests"
+  python3 -B "$clients_dir/rust/crate_tests.py" "$@" "${programs[@]}"
+}
+
+# scored LOG COMMAND...: shows what it prints, and adds its score.
+scored() {
+  local log=$1
+  shift
+  "$@" 2>&1 | tee "$log" | sed -u '/^[0-9]* passed, [0-9]* failed$/d' || true
+  add_score "$log"
+}
+
 # run_client LANGUAGE [--reference]
 run_client() {
   local language=$1 variant name log
   shift
+  export FAIRLEAD_BIN=$bin_dir ETCD_BIN
+  ETCD_BIN=$(etcd_bin_dir)
   client_command=() client_variants=()
   say "Clients: $language"
   "setup_client_$language"
@@ -66,10 +140,12 @@ run_client() {
     name=$language
     [ -z "$variant" ] || name=$(basename "$variant" | sed "s/^cases_\(.*\)\..*/$language, \1/")
     log="$log_dir/clients/$name.log"
-    ETCD_BIN=$(etcd_bin_dir) FAIRLEAD_BIN=$bin_dir python3 -B "$clients_dir/lab.py" "$@" --logs "$log_dir/clients/$name" \
-      "$name" "${client_command[@]}" ${variant:+"$variant"} 2>&1 | tee "$log" | sed -u '/^[0-9]* passed, [0-9]* failed$/d' || true
-    add_score "$log"
+    scored "$log" python3 -B "$clients_dir/lab.py" "$@" --logs "$log_dir/clients/$name" "$name" \
+      "${client_command[@]}" ${variant:+"$variant"}
   done
+  if declare -F "more_client_$language" >/dev/null; then
+    scored "$log_dir/clients/$language-more.log" "more_client_$language" "$@" --logs "$log_dir/clients/$language-more"
+  fi
 }
 
 # test_clients [LANGUAGE...] [--reference]
@@ -82,7 +158,7 @@ test_clients() {
         languages+=("$word") ;;
     esac
   done
-  setup_packages openssl
+  setup_packages openssl jq iproute2
   go_programs etcd
   [ ${#languages[@]} -gt 0 ] || languages=("${client_languages[@]}")
   for word in "${languages[@]}"; do run_client "$word" "${options[@]}"; done
