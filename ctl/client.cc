@@ -20,6 +20,9 @@ namespace {
 
 using Clock = std::chrono::system_clock;
 
+constexpr useconds_t kRetryPauseMicros = 25'000;
+constexpr std::chrono::milliseconds kConnectSlice{2};
+
 std::string read_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   if (!in) fail(kExitBadArgs, "open " + path + ": no such file or directory");
@@ -53,14 +56,6 @@ Endpoint parse_endpoint(const std::string& text) {
   e.host = rest.starts_with('[') ? rest.substr(1, rest.find(']') - 1) : rest.substr(0, rest.rfind(':'));
   e.target = "dns:///" + rest;
   return e;
-}
-
-// A kind of call that is sent to nobody when the connection breaks first.
-bool not_sent(const grpc::Status& status) {
-  return status.error_code() == grpc::StatusCode::UNAVAILABLE &&
-         (status.error_message().find("failed to connect") != std::string::npos ||
-          status.error_message().find("Connection refused") != std::string::npos ||
-          status.error_message().find("empty address list") != std::string::npos);
 }
 
 const char* code_name(grpc::StatusCode code) {
@@ -167,22 +162,24 @@ ClientOptions client_options(Context& context) {
 
 Client::Client(ClientOptions options) : options_(std::move(options)) {
   if (options_.endpoints.empty()) fail(kExitBadArgs, "etcdclient: no available endpoints");
-  for (const std::string& endpoint : options_.endpoints) channels_.push_back(make_channel(endpoint));
+  for (const std::string& endpoint : options_.endpoints) channels_.push_back(open_channel(options_, endpoint));
   if (!options_.user.empty()) log_in();
 }
 
-std::shared_ptr<grpc::Channel> Client::make_channel(const std::string& endpoint) {
+std::shared_ptr<grpc::Channel> open_channel(const ClientOptions& options, const std::string& endpoint,
+                                            bool own_connection) {
   Endpoint e = parse_endpoint(endpoint);
-  const TlsOptions& tls = options_.tls;
+  const TlsOptions& tls = options.tls;
   grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(options_.reply_bytes_max > 0 ? options_.reply_bytes_max : -1);
-  arguments.SetMaxSendMessageSize(options_.request_bytes_max > 0 ? options_.request_bytes_max : 2 * 1024 * 1024);
+  arguments.SetMaxReceiveMessageSize(options.reply_bytes_max > 0 ? options.reply_bytes_max : -1);
+  arguments.SetMaxSendMessageSize(options.request_bytes_max > 0 ? options.request_bytes_max : 2 * 1024 * 1024);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS,
-                   static_cast<int>(std::max<int64_t>(options_.keepalive_time_nanos / 1'000'000, 10'000)));
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(options_.keepalive_timeout_nanos / 1'000'000));
+                   static_cast<int>(std::max<int64_t>(options.keepalive_time_nanos / 1'000'000, 10'000)));
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(options.keepalive_timeout_nanos / 1'000'000));
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  if (own_connection) arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
   bool secure = e.secure || (!e.plain && (tls.given() || !tls.insecure_transport));
   if (secure && tls.skip_verify) {
@@ -209,35 +206,47 @@ std::shared_ptr<grpc::Channel> Client::make_channel(const std::string& endpoint)
   return grpc::CreateCustomChannel(e.target, credentials, arguments);
 }
 
-// The first endpoint that is connected, or connects in time; all are tried at once.
-std::shared_ptr<grpc::Channel> Client::connected(Clock::time_point until) {
-  std::vector<grpc_connectivity_state> states(channels_.size());
-  while (true) {
-    for (size_t i = 0; i < channels_.size(); ++i) {
-      size_t k = (at_ + i) % channels_.size();
-      states[k] = channels_[k]->GetState(true);
-      if (states[k] == GRPC_CHANNEL_READY) {
-        at_ = k;
-        return channels_[k];
-      }
+// gRPC puts the address of the connection that it chose into the call before it writes to it; until then the call's
+// peer is the name that was asked for. (For a Unix socket both are the same: there only gRPC's own words tell.)
+bool never_sent(const grpc::Status& status, const grpc::ClientContext& context, const std::string& endpoint) {
+  if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return false;
+  std::string target = parse_endpoint(endpoint).target;
+  if (context.peer() != target) return false;
+  return !target.starts_with("unix:") || status.error_message().starts_with("failed to connect to all addresses");
+}
+
+// All endpoints are tried at once; those that are connected take turns. gRPC goes on with a connection only while
+// somebody waits for it: so each is waited for, a little at a time.
+int Client::connected(Clock::time_point until) {
+  size_t count = channels_.size();
+  for (size_t turn = 0;; ++turn) {
+    int found = -1;
+    for (size_t i = 0; i < count; ++i) {
+      size_t k = (next_ + i) % count;
+      if (channels_[k]->GetState(true) == GRPC_CHANNEL_READY && found < 0) found = static_cast<int>(k);
     }
-    if (Clock::now() >= until) return nullptr;
-    // Nothing of a channel goes on while nobody waits for it: by itself gRPC looks every five seconds only.
-    for (size_t k = 0; k < channels_.size(); ++k)
-      channels_[k]->WaitForStateChange(
-          states[k], channels_.size() == 1 ? until : std::min(until, Clock::now() + std::chrono::milliseconds(2)));
+    if (found >= 0) {
+      next_ = (static_cast<size_t>(found) + 1) % count;
+      return found;
+    }
+    auto now = Clock::now();
+    if (now >= until) return -1;
+    grpc::Channel& one = *channels_[turn % count];
+    grpc_connectivity_state state = one.GetState(false);
+    if (state != GRPC_CHANNEL_READY)
+      one.WaitForStateChange(state, count == 1 ? until : std::min(until, now + kConnectSlice));
   }
 }
 
 std::shared_ptr<grpc::Channel> Client::connected_channel() {
-  return connected(Clock::now() + std::chrono::nanoseconds(options_.dial_timeout_nanos));
+  int at = connected(Clock::now() + std::chrono::nanoseconds(options_.dial_timeout_nanos));
+  return at < 0 ? nullptr : channels_[static_cast<size_t>(at)];
 }
 
 void Client::prepare(grpc::ClientContext& context, bool timed, bool require_leader) {
   if (timed && options_.command_timeout_nanos > 0)
     context.set_deadline(Clock::now() + std::chrono::nanoseconds(options_.command_timeout_nanos));
-  const std::string& token = options_.token.empty() ? token_ : options_.token;
-  if (!token.empty()) context.AddMetadata("token", token);
+  if (!token().empty()) context.AddMetadata("token", token());
   context.AddMetadata("client-api-version", "3.7");
   if (require_leader) context.AddMetadata("hasleader", "true");
 }
@@ -248,12 +257,12 @@ grpc::Status Client::attempt(const Attempt& call, bool idempotent, bool timed) {
                    : Clock::time_point::max();
   bool renewed = false;
   while (true) {
-    std::shared_ptr<grpc::Channel> channel = connected(until);
-    if (!channel) return {grpc::StatusCode::DEADLINE_EXCEEDED, "context deadline exceeded"};
+    int at = connected(until);
+    if (at < 0) return {grpc::StatusCode::DEADLINE_EXCEEDED, "context deadline exceeded"};
     grpc::ClientContext context;
     prepare(context, false);
     if (until != Clock::time_point::max()) context.set_deadline(until);
-    grpc::Status status = call(channel, &context);
+    grpc::Status status = call(channels_[static_cast<size_t>(at)], &context);
     if (status.ok() || Clock::now() >= until) return status;
     // A token may have run out, or rights have changed since it was given.
     if (!renewed && !options_.user.empty() &&
@@ -262,9 +271,9 @@ grpc::Status Client::attempt(const Attempt& call, bool idempotent, bool timed) {
       log_in();
       continue;
     }
-    if (status.error_code() != grpc::StatusCode::UNAVAILABLE || (!idempotent && !not_sent(status))) return status;
-    at_ = (at_ + 1) % channels_.size();
-    usleep(25'000);
+    if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return status;
+    if (!idempotent && !never_sent(status, context, options_.endpoints[static_cast<size_t>(at)])) return status;
+    usleep(kRetryPauseMicros);
   }
 }
 

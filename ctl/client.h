@@ -1,8 +1,8 @@
 // The connection to a cluster: one gRPC channel per endpoint, tokens, deadlines, and a retry that is safe.
 //
-// A call goes to the first endpoint that connects, beginning with the one that answered last. A read that fails with
-// Unavailable is tried at the next endpoint until the deadline; a write only while it cannot have been sent, because
-// nobody knows what became of one that was.
+// Calls go round the endpoints that are connected. A read that fails with Unavailable is tried at the next one until
+// the deadline. A write is tried again only when it was surely not applied: when gRPC never found a connection to send
+// it on. Of one that was sent nobody knows what became, whatever the error says (clientv3's rule: at most once).
 //
 // Threads: any; a Client is used by one at a time but for streams, which may each have a thread.
 #pragma once
@@ -53,12 +53,21 @@ std::string ask_password(const std::string& prompt);
 std::string error_text(const grpc::Status& status);
 bool is_etcd_error(const grpc::Status& status, std::string_view text);
 
+// A channel to one endpoint, with TLS as the options and the endpoint's scheme say. With `own_connection` it shares no
+// connection with other channels of this process.
+std::shared_ptr<grpc::Channel> open_channel(const ClientOptions& options, const std::string& endpoint,
+                                            bool own_connection = false);
+// Whether nobody can have seen the request of this call, which ended with `status`.
+bool never_sent(const grpc::Status& status, const grpc::ClientContext& context, const std::string& endpoint);
+
 class Client {
  public:
   explicit Client(ClientOptions options);  // logs in where there is a user; ends the program if that fails
 
   const ClientOptions& options() const { return options_; }
   const std::vector<std::string>& endpoints() const { return options_.endpoints; }
+  // What log_in() got, or --auth-jwt-token.
+  const std::string& token() const { return options_.token.empty() ? token_ : options_.token; }
 
   // Stub: pb::KV, pb::Lease, ...; call: &pb::KV::Stub::Range. Without a deadline when `timed` is false.
   template <typename Service, typename Request, typename Reply>
@@ -78,13 +87,13 @@ class Client {
  private:
   using Attempt = std::function<grpc::Status(const std::shared_ptr<grpc::Channel>&, grpc::ClientContext*)>;
   grpc::Status attempt(const Attempt& call, bool idempotent, bool timed);
-  std::shared_ptr<grpc::Channel> make_channel(const std::string& endpoint);
-  std::shared_ptr<grpc::Channel> connected(std::chrono::system_clock::time_point until);
+  // Which endpoint's turn it is, of those that are connected or connect in time; -1 where none does.
+  int connected(std::chrono::system_clock::time_point until);
   void log_in();
 
   ClientOptions options_;
   std::vector<std::shared_ptr<grpc::Channel>> channels_;
-  size_t at_ = 0;
+  size_t next_ = 0;  // whose turn it is
   std::string token_;
 };
 

@@ -58,6 +58,7 @@ void add_etcdctl(Command& root) {
   add_auth_verbs(root);
   add_lock_verbs(root);
   add_mirror_verb(root);
+  add_check_verbs(root);
   add_completion_verb(root);
   root.add("version", "Prints the version of etcdctl",
            [](Context&) { printf("etcdctl version: %s\nAPI version: %s\n", kEtcdctlVersion, kApiVersion); });
@@ -83,9 +84,12 @@ void add_etcdutl(Command& root) {
            [](Context&) { printf("etcdutl version: %s\nAPI version: %s\n", kEtcdctlVersion, kApiVersion); });
 }
 
-// Both tools' verbs. `defrag` is the one that both have with another meaning: --data-dir tells them apart.
+// Both tools' verbs, and ours. `defrag` is the one that both have with another meaning: --data-dir tells them apart.
 void add_both(Command& root) {
   add_etcdctl(root);
+  add_status_verb(root);
+  add_top_verb(root);
+  add_doctor_verb(root);
   add_hashkv_verb(root, add_timeout);
   add_migrate_verb(root, add_timeout);
   Command& defrag = *root.child("defrag");

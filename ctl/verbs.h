@@ -21,6 +21,10 @@ void add_endpoint_verbs(Command& root);  // endpoint, defrag, alarm, move-leader
 void add_auth_verbs(Command& root);      // auth, user, role
 void add_lock_verbs(Command& root);      // lock, elect
 void add_mirror_verb(Command& root);
+void add_check_verbs(Command& root);
+void add_status_verb(Command& root);
+void add_top_verb(Command& root);
+void add_doctor_verb(Command& root);
 void add_completion_verb(Command& root);
 
 // For files and data directories: etcdutl's. What else such a verb needs under the program's name is given to `dress`.

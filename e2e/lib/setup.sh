@@ -13,7 +13,7 @@ packages_check=(clang-format-14 clang-tidy-14 shellcheck)
 packages_package=(dpkg-dev patchelf binutils)
 packages_run=(
   containerd runc containernetworking-plugins iproute2 iptables nftables openssl procps jq
-  prometheus etcd-client debootstrap buildah dnsmasq-base python3-hpack
+  prometheus etcd-client debootstrap buildah dnsmasq-base python3-hpack zsh fish faketime
 )
 
 missing_packages() {

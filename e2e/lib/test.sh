@@ -42,7 +42,7 @@ test_sim() {
 # Every e2e/interop/*_test.sh and *_test.py: each starts its own servers and ends with its score.
 test_interop() {
   say "Interop: other people's clients, and etcd $etcd_version beside us"
-  setup_packages dnsmasq-base openssl jq python3-hpack
+  setup_packages dnsmasq-base openssl jq python3-hpack zsh fish faketime
   go_programs etcd
   go_own interop/goclient "$root/build/interop-goclient"
   local script log
@@ -63,7 +63,7 @@ test_docs() {
   local log=$log_dir/docs.log
   (cd "$root/e2e/docs" && python3 -B blocks_test.py) >"$log_dir/docs-test.log" 2>&1 && case_passed "the check of documents finds what it should" ||
     case_failed "the check of documents (see $log_dir/docs-test.log)"
-  python3 -B "$root/e2e/docs/blocks.py" "$root/README.md" "$root/docs/security.md" 2>&1 | tee "$log" | sed '/^[0-9]* passed, [0-9]* failed$/d' || true
+  python3 -B "$root/e2e/docs/blocks.py" "$root/README.md" "$root/docs/security.md" "$root/docs/fairleadctl.md" 2>&1 | tee "$log" | sed '/^[0-9]* passed, [0-9]* failed$/d' || true
   add_score "$log"
   "$root/e2e/docs/load_test.sh" 2>&1 | tee "$log" | sed '/^[0-9]* passed, [0-9]* failed$/d' || true
   add_score "$log"

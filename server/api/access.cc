@@ -24,6 +24,7 @@ const std::unordered_map<std::string_view, Access>& table() {
       {"/etcdserverpb.Lease/LeaseTimeToLive", kAnyUser},
       {"/etcdserverpb.Lease/LeaseLeases", kAnyUser},
       {"/fairleadpb.Probe/Write", kAnyUser},
+      {"/fairleadpb.Top/Look", kAdmin},
       {"/etcdserverpb.Cluster/MemberAdd", kAdmin},
       {"/etcdserverpb.Cluster/MemberRemove", kAdmin},
       {"/etcdserverpb.Cluster/MemberUpdate", kAdmin},

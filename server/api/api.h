@@ -15,6 +15,7 @@
 #include "base/histogram.h"
 #include "server/api/access.h"
 #include "server/api/gateway.h"
+#include "server/api/hot_keys.h"
 #include "server/api/identity.h"
 #include "server/api/kv_codec.h"
 #include "server/api/passwords.h"
@@ -22,6 +23,10 @@
 #include "server/net/router.h"
 #include "server/net/server.h"
 #include "server/node/node.h"
+
+namespace fairleadpb {
+class SlowWatch;
+}
 
 namespace fairlead::api {
 
@@ -100,6 +105,10 @@ class Api {
   // Snapshots on their way to clients.
   size_t snapshots_open() const { return snapshots_open_; }
   void snapshot_opened(int by) { snapshots_open_ += static_cast<size_t>(by); }
+  // What `top` shows (top.cc): keys that are asked for, streams of watches that are open.
+  HotKeys& hot_keys() { return hot_keys_; }
+  void watch_opened(mvcc::StreamId stream, const net::ServerCall& call) { watch_calls_.emplace(stream, &call); }
+  void watch_closed(mvcc::StreamId stream) { watch_calls_.erase(stream); }
 
   // --- who asks (access.h)
   // The caller's identity; nobody while authentication is off or where none was shown. Unauthenticated "invalid auth
@@ -131,6 +140,7 @@ class Api {
   void add_cluster(net::Router& router);
   void add_maintenance(net::Router& router);
   void add_probe(net::Router& router);
+  void add_top(net::Router& router);
   void add_lock(net::Router& router);
   void add_election(net::Router& router);
   void add_health(net::Router& router);
@@ -161,6 +171,8 @@ class Api {
   void txn(net::CallRef call, const Bytes& request);
   void compact(net::CallRef call, const Bytes& request);
   void reply_when_compacted(net::CallRef call);
+
+  std::vector<fairleadpb::SlowWatch> slow_watches();
 
   void reply_downgrade(const net::CallRef& call);
   void downgrade_enabled(const net::HttpRequest& request, net::HttpReplyPtr reply);
@@ -208,6 +220,8 @@ class Api {
   std::vector<TlsSide> tls_sides_;
   std::deque<storage::HashKv> hashes_told_;  // to clients, newest last
   size_t snapshots_open_ = 0;
+  HotKeys hot_keys_;
+  std::map<mvcc::StreamId, const net::ServerCall*> watch_calls_;
   uint64_t health_success_ = 0;
   uint64_t health_failures_ = 0;
   struct CheckCount {

@@ -73,6 +73,7 @@ Api::Api(const io::World& world, node::Node& node, ApiOptions options)
       options_(std::move(options)),
       identities_(world, node),
       passwords_(world, options_.auth.bcrypt_cost),
+      hot_keys_(*world.loop),
       started_at_(world.loop->now()) {
   options_.gateway.message_bytes_max = node.config().request_bytes_max + kGrpcOverheadBytes;
   watch_for_a_leader();
@@ -89,6 +90,7 @@ void Api::add_client_routes(net::Router& router) {
   add_lease(router);
   add_cluster(router);
   add_probe(router);
+  add_top(router);
   add_maintenance(router);
   add_lock(router);
   add_election(router);

@@ -12,6 +12,20 @@ constexpr size_t kStreamQueueMax = 4 << 20;  // unread bytes of a range stream b
 constexpr size_t kStreamDrainMark = 1 << 20;
 constexpr size_t kPiecesFromKeys = 16;
 
+// What a transaction is about, for the hot keys.
+std::string_view first_key(const mvcc::TxnRequest& txn) {
+  if (!txn.compares.empty()) return txn.compares[0].key;
+  if (txn.success.empty()) return {};
+  return std::visit(
+      [](const auto& op) -> std::string_view {
+        if constexpr (requires { op.key; })
+          return op.key;
+        else
+          return {};
+      },
+      txn.success[0].op);
+}
+
 // KV.RangeStream (etcd 3.7): messages with field 1 = a RangeResponse; the last carries header, more and count.
 class RangeStreamCall final : public net::CallHandler, public node::RangeSink {
  public:
@@ -32,6 +46,7 @@ class RangeStreamCall final : public net::CallHandler, public node::RangeSink {
     if (request.sort_target != mvcc::SortTarget::kValue) request.sort_target = mvcc::SortTarget::kKey;
     api_.with_caller(call.ref(), [this, in, request](const Result<node::Caller>& who) {
       if (!who.is_ok()) return call_->finish(who.status());
+      api_.hot_keys().saw_read(request.key);
       id_ = api_.node().open_range(*who, in, request, this);
     });
   }
@@ -110,6 +125,7 @@ void Api::range(net::CallRef call, const Bytes& in) {
   if (Status s = mvcc::check(request); !s.is_ok()) return call->finish(s);
   Result<node::Caller> who = caller(call);
   if (!who.is_ok()) return call->finish(who.status());
+  hot_keys_.saw_read(request.key);
   if (std::optional<Status> status = node_.range_now(*who, request, point_read_)) {
     if (!status->is_ok()) return call->finish(*status);
     Bytes reply = encode_range_response(header(point_read_.revision), point_read_);
@@ -135,6 +151,7 @@ void Api::put(net::CallRef call, const Bytes& in) {
   if (Status s = mvcc::check(request); !s.is_ok()) return call->finish(s);
   Result<node::Caller> who = caller(call);
   if (!who.is_ok()) return call->finish(who.status());
+  hot_keys_.saw_write(request.key);
   node_.propose(*who, request, [this, call](const Status& status, const mvcc::ApplyResult* result) {
     if (!status.is_ok()) return call->finish(status);
     call->reply(encode_put_response(header(result->revision), std::get<mvcc::PutResult>(result->reply)));
@@ -147,6 +164,7 @@ void Api::delete_range(net::CallRef call, const Bytes& in) {
   if (Status s = mvcc::check(request); !s.is_ok()) return call->finish(s);
   Result<node::Caller> who = caller(call);
   if (!who.is_ok()) return call->finish(who.status());
+  hot_keys_.saw_write(request.key);
   node_.propose(*who, request, [this, call](const Status& status, const mvcc::ApplyResult* result) {
     if (!status.is_ok()) return call->finish(status);
     call->reply(
@@ -162,12 +180,14 @@ void Api::txn(net::CallRef call, const Bytes& in) {
   Result<node::Caller> who = caller(call);
   if (!who.is_ok()) return call->finish(who.status());
   if (mvcc::is_read_only(request)) {
+    hot_keys_.saw_read(first_key(request));
     return node_.read_txn(*who, in, std::move(request),
                           [this, call](const Status& status, const mvcc::TxnResult* result) {
                             if (!status.is_ok()) return call->finish(status);
                             call->reply(encode_txn_response(header(result->revision), *result));
                           });
   }
+  hot_keys_.saw_write(first_key(request));
   node_.propose(*who, std::move(request), [this, call](const Status& status, const mvcc::ApplyResult* result) {
     if (!status.is_ok()) return call->finish(status);
     call->reply(encode_txn_response(header(result->revision), std::get<mvcc::TxnResult>(result->reply)));

@@ -293,6 +293,9 @@ std::string Api::metrics_text() {
                {{"name", f.name}, {"stage", f.stage}});
   page.gauge("fairlead_turn_longest_seconds", "The longest turn of the loop since the last scrape.",
              static_cast<double>(node_.take_turn_longest_ns()) / 1e9);
+  page.gauge("fairlead_unix_time_seconds", "This member's clock, in Unix time, when the page was made.",
+             static_cast<double>(world_.loop->wall_ms()) / 1e3);
+  page.gauge("fairlead_build_info", "Which Fairlead is running.", 1, {{"version", std::string(kFairleadVersion)}});
   page.gauge("fairlead_uptime_seconds", "Seconds since this process began to serve.",
              static_cast<double>(world_.loop->now() - started_at_) / 1e9);
   add_process_metrics(page);

@@ -134,6 +134,8 @@ void add_process_metrics(Page& page) {
   page.gauge("process_open_fds", "Number of open file descriptors.", number(p.files_open));
   page.gauge("process_max_fds", "Maximum number of open file descriptors.", number(p.files_max));
   page.gauge("process_resident_memory_bytes", "Resident memory size in bytes.", number(p.resident_bytes));
+  page.gauge("fairlead_memory_limit_bytes", "Memory that the control group, or the machine, has for this process.",
+             number(p.memory_max_bytes));
   page.gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", number(p.virtual_bytes));
   page.gauge("process_virtual_memory_max_bytes", "Maximum amount of virtual memory available in bytes.",
              number(p.virtual_bytes_max));

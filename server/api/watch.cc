@@ -43,6 +43,7 @@ class WatchCall final : public net::CallHandler, public node::WatchSink {
  public:
   WatchCall(Api& api, net::ServerCall& call) : api_(api), call_(&call), stream_(api.node().open_watch(this)) {
     call.set_drain_mark(kStreamDrainMarkBytes);
+    api.watch_opened(stream_, call);
   }
   ~WatchCall() override {
     *alive_ = false;
@@ -195,7 +196,9 @@ class WatchCall final : public net::CallHandler, public node::WatchSink {
   }
 
   void leave() {
-    if (std::exchange(open_, false)) api_.node().close_watch(stream_);
+    if (!std::exchange(open_, false)) return;
+    api_.watch_closed(stream_);
+    api_.node().close_watch(stream_);
   }
 
   Api& api_;

@@ -760,4 +760,30 @@ WatchStats WatchHub::stats() const {
   return {impl_->watchers, impl_->not_live, impl_->streams.size(), impl_->events_total, impl_->pending_events};
 }
 
+std::vector<WatchLag> WatchHub::lags(size_t watchers_max) const {
+  std::vector<WatchLag> out;
+  size_t looked_at = 0;
+  for (const auto& [id, s] : impl_->streams) {
+    if (s->not_live == 0) continue;
+    WatchLag lag;
+    lag.stream = id;
+    lag.ready = s->ready;
+    lag.watchers = s->watchers.size();
+    lag.cursors = s->not_live;
+    const Watcher* farthest = nullptr;
+    for (const auto& [watch_id, w] : s->watchers) {
+      if (looked_at >= watchers_max) break;
+      ++looked_at;
+      if (w->state != State::kLive && (!farthest || w->cursor < farthest->cursor)) farthest = w.get();
+    }
+    if (!farthest) break;
+    lag.watch_id = farthest->id;
+    lag.key = farthest->key;
+    lag.range_end = farthest->open ? std::string(1, '\0') : farthest->end;
+    lag.next_revision = farthest->cursor.main;
+    out.push_back(std::move(lag));
+  }
+  return out;
+}
+
 }  // namespace fairlead::mvcc

@@ -90,6 +90,16 @@ struct WatchStats {
   uint64_t pending_events = 0;
 };
 
+// How far a stream with cursors is behind: of its farthest one.
+struct WatchLag {
+  StreamId stream = 0;
+  bool ready = true;  // false: its reader takes nothing more for now
+  size_t watchers = 0, cursors = 0;
+  int64_t watch_id = 0;
+  std::string key, range_end;  // range_end as in WatchCreateRequest
+  int64_t next_revision = 0;   // that it has not seen
+};
+
 class WatchHub {
  public:
   explicit WatchHub(const Keyspace* keyspace, const WatchLimits& limits = {});
@@ -137,6 +147,8 @@ class WatchHub {
   void feed_failed(uint64_t read);
 
   WatchStats stats() const;
+  // Streams that have cursors, in the order of their ids; no more than about `watchers_max` watchers are looked at.
+  std::vector<WatchLag> lags(size_t watchers_max) const;
 
  private:
   struct Impl;

@@ -301,6 +301,29 @@ TEST(Watch, AFullStreamIsNotBufferedAndLosesNothing) {
   EXPECT_EQ(w.said(), "0@504 a=last");
 }
 
+TEST(Watch, WhoIsBehindIsNamed) {
+  Watched w;
+  w.watch("b", "c");
+  w.watch("a");
+  EXPECT_TRUE(w.hub.lags(100).empty());
+  w.hub.set_ready(w.stream, false);
+  w.apply(put("a", "1"));
+  w.apply(put("b", "2"));
+  std::vector<WatchLag> lags = w.hub.lags(100);
+  ASSERT_EQ(lags.size(), 1u);
+  EXPECT_EQ(lags[0].stream, w.stream);
+  EXPECT_FALSE(lags[0].ready);
+  EXPECT_EQ(lags[0].watchers, 2u);
+  EXPECT_EQ(lags[0].cursors, 2u);
+  EXPECT_EQ(lags[0].key, "a") << "the farthest behind";
+  EXPECT_EQ(lags[0].range_end, "");
+  EXPECT_EQ(lags[0].next_revision, 2);
+  EXPECT_TRUE(w.hub.lags(0).empty());
+  w.hub.set_ready(w.stream, true);
+  w.catch_up();
+  EXPECT_TRUE(w.hub.lags(100).empty());
+}
+
 TEST(Watch, BytesQueuedForAStreamAreBounded) {
   Watched w({}, {.stream_bytes_max = 1000});
   w.watch("a", "b");

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 
 namespace fairlead::io {
 
@@ -61,6 +62,25 @@ void read_network(ProcessStats& out) {
   fclose(f);
 }
 
+// The first number of a file; 0 where there is none ("max").
+uint64_t read_number(const char* path) {
+  unsigned long long value = 0;
+  if (FILE* f = fopen(path, "r")) {
+    if (fscanf(f, "%llu", &value) != 1) value = 0;
+    fclose(f);
+  }
+  return value;
+}
+
+// A container sees its own control group at the root (version 2, then version 1).
+uint64_t read_memory_max() {
+  auto page_bytes = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  uint64_t machine = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * page_bytes;
+  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"})
+    if (uint64_t limit = read_number(path); limit > 0 && limit < machine) return limit;
+  return machine;
+}
+
 }  // namespace
 
 ProcessStats process_stats() {
@@ -84,6 +104,7 @@ ProcessStats process_stats() {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) == 0) out.files_max = limit.rlim_cur;
   if (getrlimit(RLIMIT_AS, &limit) == 0) out.virtual_bytes_max = limit.rlim_cur;
+  out.memory_max_bytes = read_memory_max();
   out.files_open = count_files();
   static const double start = start_of_process();
   out.start_unix_seconds = start;

@@ -12,6 +12,7 @@ struct ProcessStats {
   uint64_t virtual_bytes_max = 0;  // UINT64_MAX: no limit
   uint64_t files_open = 0;
   uint64_t files_max = 0;                                       // open descriptors allowed
+  uint64_t memory_max_bytes = 0;                                // of the control group, or the machine's memory
   double start_unix_seconds = 0;                                // of the process
   uint64_t network_received_bytes = 0, network_sent_bytes = 0;  // of all interfaces of the process's network
 };
