@@ -62,7 +62,8 @@ void judge_answers(const Survey& s, Findings& out) {
   if (s.members.empty())
     out.push_back({"members", Level::kFail, "", "no member could be asked", "see above; then try again"});
   else if (fine == s.members.size())
-    out.push_back({"members", Level::kOk, "", "all " + count(fine, "member answers", "members answer"), ""});
+    out.push_back({"members", Level::kOk, "",
+                   fine == 1 ? "the one member answers" : "all " + std::to_string(fine) + " members answer", ""});
 }
 
 void judge_quorum(const Survey& s, Findings& out) {
