@@ -24,6 +24,9 @@ enum class PlantedBug : uint8_t {
   kCleanerDropsTombstone,  // the cleaner leaves tombstones out that no dead list names
   kCleanerTakesLive,       // the cleaner leaves out a record that no dead list names
   kRightsIgnored,          // a command in a user's name is applied without being judged
+  kRepeatedProposal,       // a proposal that is in the log twice is applied twice
+  kLeaseRestKept,          // a renewal leaves the checkpointed rest of its lease in force
+  kRemovedCounts,          // a member that was removed stays, and is let in
 };
 
 struct PlantedName {
@@ -42,6 +45,9 @@ constexpr PlantedName kPlantedNames[] = {
     {PlantedBug::kCleanerDropsTombstone, "cleaner_drops_tombstone"},
     {PlantedBug::kCleanerTakesLive, "cleaner_takes_live"},
     {PlantedBug::kRightsIgnored, "rights_ignored"},
+    {PlantedBug::kRepeatedProposal, "repeated_proposal"},
+    {PlantedBug::kLeaseRestKept, "lease_rest_kept"},
+    {PlantedBug::kRemovedCounts, "removed_counts"},
 };
 
 #ifdef FAIRLEAD_PLANTED

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # members_test.sh: members that come and go, by the original etcdctl: each command against etcd and against our server,
 # equal in output and exit code; then what is ours: growing to five and back to one under load, and refusals.
-# Needs FAIRLEAD_BIN (folder with fairlead) and ETCD_BIN (folder with etcd and etcdctl).
+# Needs FAIRLEAD_BIN (folder with fairlead), ETCD_BIN (folder with etcd, etcdctl and etcdutl) and GOCLIENT (a program).
 # One line a case; the last line is "N passed, N failed".
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -69,6 +69,27 @@ run() {
 named() { [ -n "$(id_of "$1")" ]; }
 by_name() { "$@" | jq -c '.members |= sort_by(.name)'; }
 
+# A learner hands a whole snapshot out: etcdutl reads it, and the keys in it are the members'.
+learner_snapshot() {
+  on 0 put in-the-snapshot 1 && eventually on_learner in-the-snapshot || return 1
+  on 2 snapshot save "$work/learner-$1.db" >/dev/null 2>&1 || return 1
+  "$ETCD_BIN/etcdutl" hashkv "$work/learner-$1.db"
+}
+on_learner() { [ -n "$(on 2 get "$1" --consistency=s)" ]; }
+
+# Who asks for a leader is told when there is none; a transaction of nothing asks nobody.
+without_leader() {
+  local client
+  "$GOCLIENT" -require-leader "http://127.0.0.1:${client_port[0]}" >"$work/leaderless" 2>&1 &
+  client=$!
+  pids+=("$client")
+  wait_for 60 "a watch" grep -q watching "$work/leaderless" || return 1
+  stop_server "${member[1]}" KILL || true
+  wait_for 60 "the end of the watch" ended "$client" || return 1
+  cat "$work/leaderless"
+  printf '\n\n\n' | on 0 txn
+}
+
 # The same steps on both.
 steps() {
   local label=$1 binary=$2 i
@@ -104,6 +125,7 @@ for m in sorted(json.load(open(sys.argv[1])), key=lambda m: "name" not in m): pr
   run learner_list on 2 member list
   run learner_lease on 2 lease grant 10
   run learner_watch on 2 watch x
+  run learner_snapshot learner_snapshot "$label"
   run learner_move on 0 move-leader "$(id_of 2)"
   eventually promote_once 1 "$(id_of 2)" >/dev/null 2>&1 || return 1
   run promote_again on 0 member promote "$(id_of 2)"
@@ -122,6 +144,7 @@ for m in sorted(json.load(open(sys.argv[1])), key=lambda m: "name" not in m): pr
   i=0
   wait "${member[2]}" || i=$?
   run removed_exit echo "exit code $i"
+  run without_leader without_leader
   for i in 0 1; do stop_server "${member[$i]}" TERM || true; done
 }
 

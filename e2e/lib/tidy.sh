@@ -50,6 +50,18 @@ check_flags() {
   fi
 }
 
+check_rules() {
+  local code=0
+  (cd "$root/e2e/tidy" && python3 -B rules_test.py) >"$log_dir/rules-test.log" 2>&1 || code=$?
+  case_result $code "the check of rules finds what it should"
+  if python3 -B "$root/e2e/tidy/rules.py" >"$log_dir/rules.log" 2>&1; then
+    case_passed "every rule of the API has a test ($(tail -n 1 "$log_dir/rules.log"))"
+  else
+    sed 's/^/   | /' "$log_dir/rules.log"
+    case_failed "every rule of the API has a test"
+  fi
+}
+
 check_scripts() {
   if (cd "$root" && git ls-files -co --exclude-standard -- dev .ci/run '*.sh' | xargs shellcheck -s bash -S warning -e SC2154,SC2034,SC2119,SC2120) \
     >"$log_dir/shellcheck.log" 2>&1; then
@@ -76,6 +88,7 @@ verb_tidy() {
   configure release
   check_layers
   check_flags
+  check_rules
   check_purity "raft, mvcc" server/raft server/mvcc base
   check_purity plan operator/plan base
   check_scripts

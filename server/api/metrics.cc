@@ -111,6 +111,8 @@ void add_leases(Page& page, const node::Stats& s) {
 
 void add_alarms(Page& page, const node::Node& node) {
   const node::Stats& s = node.stats();
+  page.counter("fairlead_proposals_repeated_total", "Proposals found in the log once more, or too late, and left out.",
+               static_cast<double>(s.proposals_repeated));
   page.counter("fairlead_hash_checks_total", "Comparisons of the members' data, led by this member.",
                static_cast<double>(s.hash_checks));
   page.counter("fairlead_hash_mismatches_total", "Comparisons that found a difference.",

@@ -30,8 +30,11 @@ Status bad_key(std::string_view key, std::string_view what) {
 
 }  // namespace
 
-DirectoryWriter::DirectoryWriter(const io::World& world, std::string dir, const bolt::Reader& from)
-    : world_(world), dir_(std::move(dir)), from_(from) {}
+DirectoryWriter::DirectoryWriter(const io::World& world, std::string dir, const bolt::Reader& from, std::string log_dir)
+    : world_(world),
+      dir_(std::move(dir)),
+      log_dir_(log_dir.empty() ? dir_ + "/log" : std::move(log_dir)),
+      from_(from) {}
 
 Result<Report> DirectoryWriter::write(const Identity& identity, const bolt::EtcdState& state, uint64_t bump) {
   for (const bolt::EtcdLease& lease : state.leases) leases_.insert(lease.id);
@@ -186,8 +189,7 @@ Status DirectoryWriter::remove_segments() {
 
 // One batch without entries: the log begins behind the applied index (docs/formats/log.md).
 Status DirectoryWriter::write_log(const Identity& identity, uint64_t log_id) {
-  const std::string log_dir = dir_ + "/log";
-  RETURN_IF_ERROR(world_.disk->make_dirs(log_dir));
+  RETURN_IF_ERROR(world_.disk->make_dirs(log_dir_));
   storage::BatchHeader h;
   h.flags = storage::kLogFirst | storage::kLogFresh | storage::kLogRestart;
   h.log_id = log_id;
@@ -203,10 +205,10 @@ Status DirectoryWriter::write_log(const Identity& identity, uint64_t log_id) {
   storage::encode_batch_header(block.data(), h);
   ASSIGN_OR_RETURN(
       std::unique_ptr<io::File> file,
-      world_.disk->open(log_dir + "/" + storage::log_segment_name(log_id, kLogSegment), io::OpenMode::kCreate));
+      world_.disk->open(log_dir_ + "/" + storage::log_segment_name(log_id, kLogSegment), io::OpenMode::kCreate));
   RETURN_IF_ERROR(file->write_at(0, block));
   RETURN_IF_ERROR(file->sync());
-  return world_.disk->sync_dir(log_dir);
+  return world_.disk->sync_dir(log_dir_);
 }
 
 }  // namespace fairlead::import

@@ -31,7 +31,8 @@ struct Identity {
 
 class DirectoryWriter {
  public:
-  DirectoryWriter(const io::World& world, std::string dir, const bolt::Reader& from);
+  // log_dir: empty: dir/log.
+  DirectoryWriter(const io::World& world, std::string dir, const bolt::Reader& from, std::string log_dir = {});
 
   // `bump`: so much is added to the revision, and everything below is compacted; 0: nothing of that.
   Result<Report> write(const Identity& identity, const bolt::EtcdState& state, uint64_t bump);
@@ -48,6 +49,7 @@ class DirectoryWriter {
 
   io::World world_;
   std::string dir_;
+  std::string log_dir_;
   const bolt::Reader& from_;
   Report report_;
   std::set<int64_t> leases_;

@@ -6,6 +6,7 @@
 #include "server/import/directory.h"
 #include "server/import/etcd_wal.h"
 #include "server/node/version.h"
+#include "server/storage/log_format.h"
 #include "server/storage/segment_format.h"
 
 namespace fairlead::import {
@@ -175,16 +176,17 @@ Status take_rest(const EtcdWal& wal, Identity& identity) {
 
 // The mark says that files of ours without a manifest are those of an import that was cut short, which nobody has used.
 // Without it they are a member's data that lost its manifest: not ours to remove.
-Status begin_import(io::Disk& disk, const std::string& dir) {
-  const std::string mark = dir + "/" + std::string(kMark), log = dir + "/log";
+Status begin_import(io::Disk& disk, const std::string& dir, const std::string& log) {
+  const std::string mark = dir + "/" + std::string(kMark);
   ASSIGN_OR_RETURN(std::vector<std::string> names, disk.list(dir));
   std::erase_if(names, [](const std::string& name) { return !name.starts_with("seg-"); });
-  std::vector<std::string> log_names;
+  std::vector<std::string> logs;
   if (disk.exists(log)) {
-    ASSIGN_OR_RETURN(log_names, disk.list(log));
+    ASSIGN_OR_RETURN(logs, disk.list(log));
   }
+  std::erase_if(logs, [](const std::string& name) { return !storage::parse_log_file_name(name); });  // etcd's own
   if (!disk.exists(mark)) {
-    if (!names.empty() || !log_names.empty())
+    if (!names.empty() || !logs.empty())
       return data_loss(dir +
                        " holds files of a Fairlead member without their manifest: restore the directory as a whole");
     ASSIGN_OR_RETURN(std::unique_ptr<io::File> file, disk.open(mark, io::OpenMode::kCreate));
@@ -192,13 +194,13 @@ Status begin_import(io::Disk& disk, const std::string& dir) {
     return disk.sync_dir(dir);
   }
   for (const std::string& name : names) RETURN_IF_ERROR(disk.remove(dir + "/" + name));
-  for (const std::string& name : log_names) RETURN_IF_ERROR(disk.remove(log + "/" + name));
+  for (const std::string& name : logs) RETURN_IF_ERROR(disk.remove(log + "/" + name));
   return {};
 }
 
 // An import that failed leaves etcd's files alone behind. Where that cannot be done either, the mark stays.
-void undo_import(io::Disk& disk, const std::string& dir) {
-  if (disk.exists(dir + "/manifest") || !begin_import(disk, dir).is_ok()) return;
+void undo_import(io::Disk& disk, const std::string& dir, const std::string& log) {
+  if (disk.exists(dir + "/manifest") || !begin_import(disk, dir, log).is_ok()) return;
   if (disk.exists(dir + "/manifest.tmp")) (void)disk.remove(dir + "/manifest.tmp");
   if (disk.exists(dir + "/log")) (void)disk.remove(dir + "/log");  // an empty one does no harm
   (void)disk.remove(dir + "/" + std::string(kMark));
@@ -227,20 +229,22 @@ bool is_etcd_directory(io::Disk& disk, const std::string& dir) {
   return disk.exists(dir + "/member/snap/db") && !disk.exists(dir + "/manifest");
 }
 
-Result<Report> import_directory(const io::World& world, const std::string& dir) {
+Result<Report> import_directory(const io::World& world, const std::string& dir, const std::string& wal_dir) {
+  const std::string log = wal_dir.empty() ? dir + "/log" : wal_dir;
   const std::string database = dir + "/member/snap/db";
   ASSIGN_OR_RETURN(std::unique_ptr<io::File> lock, world.disk->lock(database));  // bbolt's own
   ASSIGN_OR_RETURN(auto source, bolt::open_source(*world.disk, database));
   ASSIGN_OR_RETURN(std::unique_ptr<bolt::Reader> reader, bolt::Reader::open(source));
   ASSIGN_OR_RETURN(bolt::EtcdState state, bolt::read_state(*reader));
   RETURN_IF_ERROR(check_state(state));
-  ASSIGN_OR_RETURN(EtcdWal wal, read_wal(*world.disk, dir + "/member/wal", state.consistent_index));
+  ASSIGN_OR_RETURN(EtcdWal wal,
+                   read_wal(*world.disk, wal_dir.empty() ? dir + "/member/wal" : wal_dir, state.consistent_index));
   ASSIGN_OR_RETURN(Identity identity, same_identity(state, wal));
   RETURN_IF_ERROR(take_rest(wal, identity));
-  RETURN_IF_ERROR(begin_import(*world.disk, dir));
-  Result<Report> report = DirectoryWriter(world, dir, *reader).write(identity, state, 0);
+  RETURN_IF_ERROR(begin_import(*world.disk, dir, log));
+  Result<Report> report = DirectoryWriter(world, dir, *reader, log).write(identity, state, 0);
   if (!report.is_ok()) {
-    undo_import(*world.disk, dir);
+    undo_import(*world.disk, dir, log);
     return report;
   }
   RETURN_IF_ERROR(world.disk->remove(dir + "/" + std::string(kMark)));

@@ -50,9 +50,10 @@ Result<Report> restore_snapshot(const io::World& world, const RestoreArgs& args)
 // Whether `dir` holds an etcd member's data and none of ours.
 bool is_etcd_directory(io::Disk& disk, const std::string& dir);
 
-// etcd's directory `dir` (dir/member stays as it is): our files come beside it, for the same member of the same
+// etcd's directory `dir`, its log in `wal_dir` (empty: dir/member/wal; then ours comes to dir/log, else to wal_dir too)
+// (dir/member stays as it is): our files come beside it, for the same member of the same
 // cluster. Refused while an etcd uses it, and when its log holds entries that its database does not: their first one is
 // named.
-Result<Report> import_directory(const io::World& world, const std::string& dir);
+Result<Report> import_directory(const io::World& world, const std::string& dir, const std::string& wal_dir = {});
 
 }  // namespace fairlead::import

@@ -1,8 +1,9 @@
 // The one table of flags: the command line, the environment, the config file, --help and docs/flags.md come from it.
 //
 // States. A flag `works`; or it is `not needed`: accepted, and one warning at start says what takes its place (at most
-// kNotNeededMax of these); or it is `refused`, because obeying it would be unsafe; or it is `missing`: etcd has it,
-// this version does not yet, so any value but its default is an error. Nothing is ignored in silence.
+// kNotNeededMax of these); or it is `refused`, because obeying it would be unsafe or it stands for something that is
+// not here; or it is `missing`: etcd has it, this version does not yet, so any value but its default is an error.
+// Nothing is ignored in silence.
 #pragma once
 
 #include <cstddef>

@@ -72,7 +72,8 @@ std::string flags_markdown() {
       "Each flag is\nalso an environment variable: `--data-dir` is `ETCD_DATA_DIR`. A flag *works*; or is *not "
       "needed*: "
       "accepted, and one\nwarning at start says what takes its place; or is *refused*, because obeying it would be "
-      "unsafe; or is *missing*: any\nvalue but its default is an error.\n";
+      "unsafe or it would\nstand for something that is not here; or is *missing*: any value but its default is an "
+      "error.\n";
   std::string_view group;
   for (const Flag& flag : all_flags()) {
     if (group != flag.group) {
@@ -92,6 +93,20 @@ std::string flags_markdown() {
   out += "\n## Names of etcd 3.5\n\n| name | now |\n|---|---|\n";
   for (const RenamedFlag& renamed : renamed_flags())
     out += "| `--" + std::string(renamed.old_name) + "` | `--" + renamed.new_name + "` |\n";
+  out +=
+      "\n## Where we differ from etcd 3.7\n\n"
+      "- A flag wins over its variable where they differ, with a warning. etcd ends the start, which makes variables\n"
+      "  useless as the defaults of an image.\n"
+      "- `--force-new-cluster` keeps all of the log, also what the member does not know to be committed: a client may\n"
+      "  have been answered ([why](decisions/0009-a-member-that-goes-on-alone.md)). etcd drops that.\n"
+      "- `--snapshot-catchup-entries` entries are kept while the log stays below 512 MiB.\n"
+      "- `--wal-dir` has a lock of its own, and data without its log is refused by name. A directory of etcd's whose "
+      "log is\n"
+      "  there is taken over, and our log comes beside it.\n"
+      "- With `LeaseCheckpoint`, a renewal also takes back a checkpoint that is still on its way; what is recorded is "
+      "always on\n"
+      "  disk, as with etcd from cluster version 3.6 on.\n"
+      "- `--log-outputs=systemd/journal` is refused: systemd takes stderr into its journal.\n";
   return out;
 }
 

@@ -100,6 +100,10 @@ Result<node::Config> node_config(const Options& o) {
   c.name = o.name;
   c.name_given = o.given.contains("name");
   c.data_dir = o.data_dir;
+  c.log_dir = o.wal_dir;
+  c.force_alone = o.force_new_cluster;
+  c.catchup_entries = static_cast<uint64_t>(o.snapshot_catchup_entries);
+  c.downgrade_check_interval = o.downgrade_check_time_ms * io::kMillisecond;
   ASSIGN_OR_RETURN(c.advertise_client_urls, split_urls("advertise-client-urls", o.advertise_client_urls));
   if (!o.initial_cluster.empty()) {
     ASSIGN_OR_RETURN(c.initial_cluster, parse_initial_cluster(o.initial_cluster));
@@ -116,6 +120,8 @@ Result<node::Config> node_config(const Options& o) {
   c.compact_hash_check = gate_enabled(o.feature_gates, "CompactHashCheck");
   c.compact_hash_check_interval = o.compact_hash_check_time_ms * io::kMillisecond;
   c.initial_corrupt_check = gate_enabled(o.feature_gates, "InitialCorruptCheck");
+  c.lease_checkpoint = gate_enabled(o.feature_gates, "LeaseCheckpoint");
+  c.lease_checkpoint_interval = o.fairlead_lease_checkpoint_interval_ms * io::kMillisecond;
   c.free_space_floor_bytes = static_cast<uint64_t>(o.fairlead_free_space_floor_bytes);
   c.quota_bytes = o.quota_backend_bytes;
   c.auto_disarm_delay = o.fairlead_auto_disarm_delay_ms * io::kMillisecond;
@@ -197,7 +203,7 @@ class Member {
     tls_net_ = std::make_unique<net::TlsNet>(*w_.loop, *w_.net, [this] { return tls_->dial(); });
     w_.net = tls_net_.get();
     ASSIGN_OR_RETURN(node::Config config, node_config(options_));
-    RETURN_IF_ERROR(import_data(config.data_dir));
+    RETURN_IF_ERROR(import_data(config.data_dir, config.log_dir));
     bootstrap_ = std::make_unique<Bootstrap>(w_, options_);
     Status outcome;
     inside_start_ = true;
@@ -221,10 +227,10 @@ class Member {
 
  private:
   // A directory that etcd has left behind becomes ours, beside etcd's own files.
-  Status import_data(const std::string& dir) {
+  Status import_data(const std::string& dir, const std::string& wal_dir) {
     if (!import::is_etcd_directory(*w_.disk, dir)) return {};
     w_.log->info("importing etcd's data", {{"data-dir", dir}});
-    ASSIGN_OR_RETURN(import::Report report, import::import_directory(w_, dir));
+    ASSIGN_OR_RETURN(import::Report report, import::import_directory(w_, dir, wal_dir));
     w_.log->info("imported etcd's data; its own files stay as they are", {{"data-dir", dir},
                                                                           {"revision", report.revision},
                                                                           {"records", report.records},
@@ -420,6 +426,7 @@ int main_checked(const std::vector<std::string>& args) {
   if (!log_io.is_ok() || !log_level.is_ok())
     return fail(log_io.is_ok() ? log_level.status() : log_io.status(), kExitBadUsage);
   world_options.log_io = *log_io;
+  world_options.reuse_port = options->socket_reuse_port;
   world_options.logger.level = *log_level;
   world_options.logger.sink = *log_sink;
   world_options.logger.console = options->log_format == "console";

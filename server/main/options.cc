@@ -245,6 +245,7 @@ Status complete_options(Options& o) {
     o.warnings.push_back("--metrics is neither basic nor extensive, so it is basic: " + o.metrics);
   if (o.name.empty()) return failed_precondition("--name must not be empty");
   if (o.data_dir.empty()) o.data_dir = o.name + ".etcd";
+  if (o.wal_dir == o.data_dir) return failed_precondition("--wal-dir must not be the data directory itself");
   if (o.heartbeat_interval_ms == 0) return failed_precondition("--heartbeat-interval must be >0 (set to 0ms)");
   if (o.election_timeout_ms == 0) return failed_precondition("--election-timeout must be >0 (set to 0ms)");
   if (o.election_timeout_ms < 5 * o.heartbeat_interval_ms)

@@ -22,6 +22,7 @@ struct Options {
   // member
   std::string name = "default";
   std::string data_dir;  // empty: "<name>.etcd"
+  std::string wal_dir;   // empty: in the data directory
   std::string listen_peer_urls = "http://localhost:2380";
   std::string listen_client_urls = "http://localhost:2379";
   std::string listen_client_http_urls;  // then listen_client_urls serve gRPC alone
@@ -40,6 +41,10 @@ struct Options {
   int64_t grpc_keepalive_timeout_ms = 20'000;
   int64_t watch_progress_notify_interval_ms = 600'000;
   int64_t warning_apply_duration_ms = 100;
+  int64_t snapshot_catchup_entries = 5000;
+  int64_t downgrade_check_time_ms = 5000;
+  bool socket_reuse_port = false;
+  bool force_new_cluster = false;
   bool enable_grpc_gateway = true;
   std::string cors = "*";
   std::string host_whitelist = "*";
@@ -93,6 +98,7 @@ struct Options {
       R"({"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false})";
   // ours
   int64_t fairlead_auto_disarm_delay_ms = 60'000;
+  int64_t fairlead_lease_checkpoint_interval_ms = 300'000;
   int64_t fairlead_free_space_floor_bytes = 64 << 20;
   std::string fairlead_log_io = "auto";
   int64_t fairlead_memory_limit_bytes = 0;  // 0: half of the cgroup's limit, or of the machine

@@ -99,6 +99,23 @@ TEST(Options, RefusedFlagsAreErrors) {
   EXPECT_TRUE(parse_options({"--unsafe-no-fsync=false"}, no_environment()).is_ok());
   EXPECT_NE(parse_options({"--unsafe-no-fsync"}, no_environment()).status().message().find("is refused: what is "),
             std::string::npos);
+  for (const Flag& flag : all_flags()) {
+    if (flag.state != FlagState::kRefused) continue;
+    std::string name = "--" + std::string(flag.name);
+    EXPECT_TRUE(parse_options({name + "=" + default_text(flag)}, no_environment()).is_ok()) << name;
+    std::string other = name + (flag.kind == Kind::kBool ? "=true" : "=on");
+    EXPECT_NE(parse_options({other}, no_environment()).status().message().find("is refused: " + std::string(flag.note)),
+              std::string::npos)
+        << other;
+  }
+}
+
+TEST(Options, TheLogIsNotInTheDataDirectoryItself) {
+  auto o = parse_options({"--data-dir=d", "--wal-dir=d"}, no_environment());
+  ASSERT_TRUE(o.is_ok());
+  EXPECT_NE(complete_options(*o).message().find("--wal-dir must not be the data directory itself"), std::string::npos);
+  o = parse_options({"--data-dir=d", "--wal-dir=w"}, no_environment());
+  EXPECT_TRUE(complete_options(*o).is_ok());
 }
 
 TEST(Options, LogFlags) {

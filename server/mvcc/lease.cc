@@ -1,6 +1,9 @@
 #include "server/mvcc/lease.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "base/planted.h"
 
 namespace fairlead::mvcc {
 
@@ -14,47 +17,66 @@ void LeaseClock::schedule(int64_t id, Lease& lease, int64_t expiry_ms) {
   if (in_force_) queue_.insert({expiry_ms, id});
 }
 
+// As etcd: a lease that has no more than the interval left is not worth one.
+void LeaseClock::plan_checkpoint(int64_t id, Lease& lease, int64_t now_ms) {
+  if (lease.checkpoint_at_ms != 0) checkpoints_.erase({std::exchange(lease.checkpoint_at_ms, 0), id});
+  if (!in_force_ || checkpoint_interval_ms_ == 0 || lease.full_ttl() * 1000 <= checkpoint_interval_ms_) return;
+  lease.checkpoint_at_ms = now_ms + checkpoint_interval_ms_;
+  checkpoints_.insert({lease.checkpoint_at_ms, id});
+}
+
 void LeaseClock::granted(int64_t id, int64_t ttl, int64_t now_ms) {
   Lease& lease = leases_[id];
   lease.ttl = ttl;
-  lease.checkpoint_at_ms = now_ms;
   schedule(id, lease, now_ms + ttl * 1000);
+  plan_checkpoint(id, lease, now_ms);
 }
 
 void LeaseClock::revoked(int64_t id) {
   auto it = leases_.find(id);
   if (it == leases_.end()) return;
   queue_.erase({it->second.expiry_ms, id});
+  checkpoints_.erase({it->second.checkpoint_at_ms, id});
   leases_.erase(it);
 }
 
-void LeaseClock::checkpointed(int64_t id, int64_t remaining_ttl) {
+void LeaseClock::checkpointed(int64_t id, int64_t remaining_ttl, int64_t now_ms) {
   auto it = leases_.find(id);
-  if (it != leases_.end()) it->second.checkpointed_ttl = remaining_ttl;
+  if (it == leases_.end()) return;
+  it->second.checkpointed_ttl = remaining_ttl;
+  it->second.checkpointing = false;
+  plan_checkpoint(id, it->second, now_ms);
+}
+
+void LeaseClock::checkpoint_failed(int64_t id) {
+  if (auto it = leases_.find(id); it != leases_.end()) it->second.checkpointing = false;
 }
 
 void LeaseClock::clear() {
   leases_.clear();
   queue_.clear();
+  checkpoints_.clear();
   in_force_ = false;
 }
 
-void LeaseClock::promote(int64_t now_ms) {
-  queue_.clear();
+void LeaseClock::promote(int64_t now_ms, int64_t extend_ms) {
+  demote();
   in_force_ = true;
   for (auto& [id, lease] : leases_) {
-    int64_t ttl = lease.checkpointed_ttl > 0 ? std::min(lease.checkpointed_ttl, lease.ttl) : lease.ttl;
-    lease.revoking = false;
-    lease.checkpoint_at_ms = now_ms;
-    lease.expiry_ms = now_ms + ttl * 1000;
+    lease.expiry_ms = now_ms + lease.full_ttl() * 1000 + extend_ms;
     queue_.insert({lease.expiry_ms, id});
+    plan_checkpoint(id, lease, now_ms);
   }
 }
 
 void LeaseClock::demote() {
   in_force_ = false;
   queue_.clear();
-  for (auto& [id, lease] : leases_) lease.revoking = false;
+  checkpoints_.clear();
+  for (auto& [id, lease] : leases_) {
+    lease.revoking = lease.checkpointing = false;
+    lease.checkpoint_at_ms = 0;
+  }
 }
 
 LeaseClock::Renewal LeaseClock::renew(int64_t id, int64_t now_ms) {
@@ -63,9 +85,10 @@ LeaseClock::Renewal LeaseClock::renew(int64_t id, int64_t now_ms) {
   if (it == leases_.end()) return {Renewal::State::kNotFound, 0};
   Lease& lease = it->second;
   if (lease.revoking) return {Renewal::State::kRevoking, 0};
-  lease.checkpointed_ttl = 0;
-  lease.checkpoint_at_ms = now_ms;
+  if ((lease.checkpointed_ttl > 0 || lease.checkpointing) && !PLANTED(kLeaseRestKept))
+    return {Renewal::State::kCheckpointed, 0};
   schedule(id, lease, now_ms + lease.ttl * 1000);
+  plan_checkpoint(id, lease, now_ms);
   return {Renewal::State::kRenewed, lease.ttl};
 }
 
@@ -110,15 +133,18 @@ std::vector<int64_t> LeaseClock::by_expiry() const {
   return ids;
 }
 
-std::vector<std::pair<int64_t, int64_t>> LeaseClock::to_checkpoint(int64_t now_ms, int64_t interval_ms, size_t max) {
+std::vector<std::pair<int64_t, int64_t>> LeaseClock::to_checkpoint(int64_t now_ms, size_t max) {
   std::vector<std::pair<int64_t, int64_t>> out;
-  if (!in_force_) return out;
-  for (auto& [id, lease] : leases_) {
-    if (out.size() == max) break;
-    if (lease.revoking || now_ms - lease.checkpoint_at_ms < interval_ms) continue;
-    int64_t left = std::max<int64_t>(0, lease.expiry_ms - now_ms) / 1000;
-    if (left == 0) continue;
-    lease.checkpoint_at_ms = now_ms;
+  while (out.size() < max && !checkpoints_.empty() && checkpoints_.begin()->first <= now_ms) {
+    int64_t id = checkpoints_.begin()->second;
+    checkpoints_.erase(checkpoints_.begin());
+    Lease& lease = leases_.at(id);
+    lease.checkpoint_at_ms = 0;
+    int64_t left = (lease.expiry_ms - now_ms + 999) / 1000;
+    if (lease.revoking || left <= 0) continue;
+    plan_checkpoint(id, lease, now_ms);  // should this one fail
+    if (left >= lease.ttl) continue;
+    lease.checkpointing = true;
     out.emplace_back(id, left);
   }
   return out;

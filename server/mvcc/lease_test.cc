@@ -89,18 +89,66 @@ TEST(LeaseClock, ListsBySoonestEnd) {
 TEST(LeaseClock, ACheckpointedRestIsWhatTheNextLeaderStartsFromUntilARenewal) {
   LeaseClock c;
   c.granted(1, 600, 0);
-  c.checkpointed(1, 100);
+  c.checkpointed(1, 100, 0);
   c.promote(1'000'000);
   EXPECT_EQ(c.remaining_ttl(1, 1'000'000), 100);
-  EXPECT_TRUE(c.to_checkpoint(1'000'000, 300'000, 10).empty());
-  auto list = c.to_checkpoint(1'000'000 + 50'000, 50'000, 10);
-  ASSERT_EQ(list.size(), 1u);
-  EXPECT_EQ(list[0], (std::pair<int64_t, int64_t>{1, 50}));
-  EXPECT_TRUE(c.to_checkpoint(1'000'000 + 50'000, 50'000, 10).empty());
-  c.renew(1, 1'060'000);
+  // A renewal takes the rest back first, where all will know.
+  EXPECT_EQ(c.renew(1, 1'060'000).state, State::kCheckpointed);
+  EXPECT_EQ(c.remaining_ttl(1, 1'060'000), 40);
+  c.checkpointed(1, 0, 1'060'000);
+  EXPECT_EQ(c.renew(1, 1'060'000).ttl, 600);
   c.demote();
   c.promote(2'000'000);
   EXPECT_EQ(c.remaining_ttl(1, 2'000'000), 600);
+}
+
+using Rests = std::vector<std::pair<int64_t, int64_t>>;
+
+TEST(LeaseClock, WhatRunsLongerThanTheIntervalIsCheckpointedAgainAndAgain) {
+  LeaseClock c;
+  c.set_checkpoint_interval(50'000);
+  c.granted(1, 120, 0);  // not in force: nothing is planned
+  EXPECT_TRUE(c.to_checkpoint(1'000'000, 10).empty());
+  c.promote(0);
+  c.granted(2, 50, 0);  // too short
+  c.granted(3, 120, 0);
+  EXPECT_TRUE(c.to_checkpoint(49'999, 10).empty());
+  EXPECT_EQ(c.to_checkpoint(50'001, 1), (Rests{{1, 70}}));  // rounded up
+  EXPECT_EQ(c.to_checkpoint(50'001, 10), (Rests{{3, 70}}));
+  EXPECT_TRUE(c.to_checkpoint(50'001, 10).empty());
+  c.checkpointed(1, 70, 51'000);
+  c.checkpointed(3, 70, 51'000);
+  c.checkpoint_failed(3);
+  EXPECT_TRUE(c.to_checkpoint(100'999, 10).empty());
+  EXPECT_EQ(c.to_checkpoint(101'000, 10), (Rests{{1, 19}, {3, 19}}));
+  c.checkpointed(1, 19, 101'000);  // no more than the interval is left: that was the last one
+  EXPECT_TRUE(c.to_checkpoint(119'000, 10).empty());
+  EXPECT_EQ(c.due(120'000), (Ids{2, 1, 3}));
+}
+
+// A checkpoint that is on its way may be applied behind a renewal: then the next leader would end the lease too early.
+TEST(LeaseClock, ARenewalWaitsForACheckpointThatIsOnItsWay) {
+  LeaseClock c;
+  c.set_checkpoint_interval(50'000);
+  c.promote(0);
+  c.granted(1, 120, 0);
+  ASSERT_EQ(c.to_checkpoint(50'000, 10).size(), 1u);
+  EXPECT_EQ(c.renew(1, 50'001).state, State::kCheckpointed);
+  c.checkpoint_failed(1);
+  EXPECT_EQ(c.renew(1, 50'002).state, State::kRenewed);
+  EXPECT_TRUE(c.to_checkpoint(100'001, 10).empty()) << "a renewal starts the interval anew";
+  EXPECT_EQ(c.to_checkpoint(100'002, 10), (Rests{{1, 70}}));
+  c.demote();
+  c.promote(100'002, 1'000);
+  EXPECT_EQ(c.renew(1, 100'003).state, State::kRenewed) << "what an earlier leader had on its way is decided by now";
+}
+
+TEST(LeaseClock, ANewLeaderAddsTheTimeWithoutOne) {
+  LeaseClock c;
+  c.granted(1, 10, 0);
+  c.promote(5'000, 1'000);
+  EXPECT_TRUE(c.due(15'999).empty());
+  EXPECT_EQ(c.due(16'000), Ids{1});
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 // Apply: committed entries in strict order. An entry that needs a value which is not in memory parks the queue while a
 // worker reads it; the loop goes on.
+#include <algorithm>
+
 #include "base/failpoint.h"
 #include "base/planted.h"
 #include "server/node/entry.h"
@@ -59,36 +61,62 @@ bool Node::apply_entry(const raft::Entry& entry) {
   Result<Envelope> envelope = decode_envelope(is_config ? config.context.view() : entry.data.view());
   CHECK(envelope.is_ok(), "a committed entry is malformed");
   CHECK(!is_config || envelope->kind == kEntryMembers, "a configuration comes with a change of the members");
-  bool mine = envelope->proposer == member_id();
+  // Changes of the members do not go through proposals: the leader checks each before it appends it.
+  if (envelope->kind == kEntryMembers) {
+    apply_members(*envelope, entry.index, is_config ? &config.config : nullptr);
+    return true;
+  }
   operation_ = operation_of(envelope->kind, envelope->payload);
-  switch (envelope->kind) {
+  if (!applies_first(*envelope)) {
+    drop_repeated(*envelope);
+    return true;
+  }
+  if (!apply_envelope(entry, *envelope)) return false;
+  requests_.note(envelope->proposer, envelope->request);
+  return true;
+}
+
+// The log may hold a proposal more than once (requests.h). What a member that is gone has left behind does not count:
+// what of it was applied is forgotten.
+bool Node::applies_first(const Envelope& envelope) const {
+  if (PLANTED(kRepeatedProposal)) return true;
+  if (requests_.knows(envelope.proposer)) return requests_.fresh(envelope.proposer, envelope.request);
+  return !std::binary_search(removed_.begin(), removed_.end(), envelope.proposer);
+}
+
+// Who still waits for it learns nothing more: it came too late, or its first copy came with a snapshot.
+void Node::drop_repeated(const Envelope& envelope) {
+  ++stats_.proposals_repeated;
+  if (envelope.proposer == member_id()) fail_pending(envelope.request, err_timeout());
+}
+
+bool Node::apply_envelope(const raft::Entry& entry, const Envelope& envelope) {
+  bool mine = envelope.proposer == member_id();
+  switch (envelope.kind) {
     case kEntryCommand: {
       mvcc::Identity nobody;
-      return apply_command(entry, &nobody, envelope->payload, envelope->request, mine);
+      return apply_command(entry, &nobody, envelope.payload, envelope.request, mine);
     }
     case kEntryAs:
-      return apply_as(entry, envelope->payload, envelope->request, mine);
+      return apply_as(entry, envelope.payload, envelope.request, mine);
     case kEntryAuth:
-      apply_auth(entry, envelope->payload, envelope->request, mine);
+      apply_auth(entry, envelope.payload, envelope.request, mine);
       return true;
     case kEntryAlarm:
-      apply_alarm(entry, envelope->payload);
-      if (mine) answer(envelope->request, Status(), nullptr);
+      apply_alarm(entry, envelope.payload);
+      if (mine) answer(envelope.request, Status(), nullptr);
       return true;
     case kEntryAttributes:
-      apply_attributes(envelope->payload);
+      apply_attributes(envelope.payload);
       ++batch_operations_[operation_][true];
-      if (mine) answer(envelope->request, Status(), nullptr);
+      if (mine) answer(envelope.request, Status(), nullptr);
       return true;
     case kEntryVersion:
-      apply_version(entry, envelope->payload);
-      if (mine) answer(envelope->request, Status(), nullptr);
+      apply_version(entry, envelope.payload);
+      if (mine) answer(envelope.request, Status(), nullptr);
       return true;
     case kEntryProbe:
-      if (mine) answer(envelope->request, Status(), nullptr);
-      return true;
-    case kEntryMembers:
-      apply_members(*envelope, entry.index, is_config ? &config.config : nullptr);
+      if (mine) answer(envelope.request, Status(), nullptr);
       return true;
     default:
       CHECK(
@@ -195,7 +223,7 @@ void Node::mirror_leases(const mvcc::Command& command, const mvcc::ApplyResult& 
     lease_clock_.revoked(revoke->id);
     ++stats_.leases_revoked;
   } else if (const auto* checkpoint = std::get_if<mvcc::LeaseCheckpointRequest>(&command)) {
-    for (const auto& item : checkpoint->items) lease_clock_.checkpointed(item.id, item.remaining_ttl);
+    for (const auto& item : checkpoint->items) lease_clock_.checkpointed(item.id, item.remaining_ttl, now_ms());
   }
 }
 

@@ -84,6 +84,8 @@ void Node::release_log(Index applied) {
     start = slowest + 1;
   // A member that is being sent a snapshot goes on from its end: without the entries behind that it would need another.
   bool room = log_->bytes_total() <= kSnapshotLogFactorMax * (config_.checkpoint_log_bytes + config_.log_keep_bytes);
+  uint64_t kept = std::min(config_.catchup_entries, applied.value);
+  if (room) start = std::min(start, applied + 1 - kept);
   for (const auto& [to, sender] : senders_)
     if (room && !sender->over()) start = std::min(start, sender->applied() + 1);
   if (start <= log_->first_index()) return;
@@ -175,10 +177,8 @@ void Node::switch_to_snapshot(std::unique_ptr<mvcc::Keyspace> keyspace, const st
   if (Status s = load_version(); !s.is_ok()) return fatal(s);
   log_floor_ = applied_;
   stats_.proposals_applied = applied_.value;
-  lease_clock_.clear();
-  for (const mvcc::Keyspace::LeaseInfo& lease : keyspace_->leases())
-    lease_clock_.granted(lease.id, lease.ttl, now_ms());
-  if (soft_.role == raft::Role::kLeader) lease_clock_.promote(now_ms());
+  load_leases();
+  if (soft_.role == raft::Role::kLeader) lead_leases();
   FAILPOINT(raftBeforeApplySnap);
   raft_->installed_snapshot(state.applied, state.applied_term, config);
   FAILPOINT(raftAfterApplySnap);

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "base/codec.h"
+#include "base/planted.h"
 #include "server/node/entry.h"
 #include "server/node/node.h"
 
@@ -43,6 +44,8 @@ std::string_view change_name(MemberChange::Kind kind) {
       return "updated a member's peer URLs";
     case MemberChange::Kind::kPromote:
       return "promoted a member";
+    case MemberChange::Kind::kAlone:
+      return "removed all other members";
   }
   return "?";
 }
@@ -153,7 +156,7 @@ void Node::on_change_asked(MemberId from, uint64_t call, std::string_view payloa
   auto request = in.fixed<uint64_t>();
   io::Nanos left = static_cast<io::Nanos>(std::min<uint64_t>(in.varint(), config_.request_timeout()));
   Result<MemberChange> change = decode_change(in.lengthed());
-  if (!in.ok() || !change.is_ok()) return;
+  if (!in.ok() || !change.is_ok() || change->kind == MemberChange::Kind::kAlone) return;
   if (!raft_->is_leader()) return answer_app(from, kAppMemberChange, call, Status(), outcome(kAgain));
   take_change(from, request, *std::move(change), world_.loop->now() + left, call);
 }
@@ -330,7 +333,7 @@ void Node::follow_members() {
   for (const auto& [id, member] : all)
     if (id != member_id()) transport_->set_peer(id, addresses_of(member.peer_urls));
   for (MemberId id : transport_->peers())
-    if (!all.contains(id)) transport_->remove_peer(id);
+    if (!all.contains(id) && !PLANTED(kRemovedCounts)) transport_->remove_peer(id);
 }
 
 void Node::apply_members(const Envelope& envelope, Index index, const raft::Configuration* config) {
@@ -338,6 +341,7 @@ void Node::apply_members(const Envelope& envelope, Index index, const raft::Conf
   CHECK(change.is_ok(), "a committed member change is malformed");
   CHECK(check_change(members_, removed_, *change, SIZE_MAX).is_ok(), "a change is checked before it is appended");
   apply_change({members_, removed_, change_log_}, *change);
+  for (MemberId id : removed_) requests_.forget(id);
   CHECK(!config || *config == configuration_of(members_), "Raft's members are the members");
   world_.log->info(change_name(change->kind),
                    {{"member-id", hex(change->id.value)}, {"members", members_.size()}, {"index", index.value}});
@@ -361,7 +365,8 @@ void Node::told_of_removal(const std::string& why) {
 
 // What this member still has to say goes out first: as leader, that its removal is committed and who leads next.
 void Node::leave_if_removed() {
-  if (leaving_ || !std::binary_search(removed_.begin(), removed_.end(), member_id())) return;
+  if (leaving_ || PLANTED(kRemovedCounts)) return;
+  if (!std::binary_search(removed_.begin(), removed_.end(), member_id())) return;
   leaving_ = true;
   world_.log->warn("this member was removed from the cluster: it stops, and its data cannot be used again");
   world_.loop->add_timer(world_.loop->now() + config_.election_timeout, [this, alive = alive_] {

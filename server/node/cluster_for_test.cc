@@ -49,6 +49,7 @@ Config TestCluster::config_of(size_t member) {
     c.initial_cluster["m" + std::to_string(m + 1)] = {"http://" + address(m) + ":2380"};
   c.log_first_segment_bytes = 64 << 10;
   c.log_segment_bytes = 256 << 10;
+  c.catchup_entries = 0;
   c.disturb_messages = [this, member](raft::Message message, const Config::Deliver& deliver) {
     if (members_[member].disturb) return members_[member].disturb(std::move(message), deliver);
     deliver(std::move(message));

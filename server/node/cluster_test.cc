@@ -1,6 +1,8 @@
 // Members that come and go, on simulated machines.
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "server/node/cluster_for_test.h"
 
 namespace fairlead::node {
@@ -305,6 +307,120 @@ TEST(Cluster, LeadershipIsMovedOrRefused) {
   cluster.isolate(1, true);
   EXPECT_EQ(move(2, cluster.node(1).member_id()).message(),
             "etcdserver: request timed out, leader transfer took too long");
+}
+
+// A member that goes on alone: what --force-new-cluster does.
+class Forced : public ::testing::Test {
+ protected:
+  void go_on_alone(size_t member) {
+    force[member] = true;
+    cluster.start(member);
+    ASSERT_TRUE(cluster.wait([&] { return cluster.running(member) && cluster.node(member).published(); }));
+  }
+  void expect_alone(size_t member) {
+    const Node& n = cluster.node(member);
+    EXPECT_EQ(n.members().size(), 1u);
+    EXPECT_TRUE(n.members().contains(n.member_id()));
+    EXPECT_EQ(n.removed_members().size(), 2u);
+    EXPECT_EQ(n.raft().config(), configuration_of(n.members()));
+    EXPECT_TRUE(n.is_leader());
+  }
+  std::array<bool, 3> force{};
+  TestCluster cluster{3, [this](size_t m, Config& c) { c.force_alone = force[m]; }};
+};
+
+TEST_F(Forced, TheSurvivorKeepsAllThatWasAcknowledged) {
+  cluster.form();
+  ASSERT_TRUE(cluster.make_leader(1));
+  cluster.isolate(2, true);
+  // Acknowledged by 0 and 1; 0 ends at once and may not know that it is committed.
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(cluster.put(1, "k" + std::to_string(i), "v").is_ok());
+  ClusterId before = cluster.node(0).cluster_id();
+  for (size_t m : {0, 1, 2}) cluster.kill(m);
+  go_on_alone(0);
+  expect_alone(0);
+  EXPECT_EQ(cluster.node(0).cluster_id(), before);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(cluster.get_local(0, "k" + std::to_string(i)), "v") << i;
+  EXPECT_TRUE(cluster.put(0, "after", "1").is_ok());
+  // It stays so without the flag, and with it nothing more happens.
+  for (bool again : {false, true}) {
+    cluster.kill(0);
+    force[0] = again;
+    cluster.start(0);
+    ASSERT_TRUE(cluster.wait([&] { return cluster.running(0) && cluster.node(0).published(); }));
+    expect_alone(0);
+    EXPECT_EQ(cluster.get_local(0, "after"), "1");
+  }
+}
+
+TEST_F(Forced, TheOthersAreToldThatTheyAreOut) {
+  cluster.form();
+  ASSERT_TRUE(cluster.put(0, "k", "v").is_ok());
+  for (size_t m : {0, 1, 2}) cluster.kill(m);
+  go_on_alone(0);
+  cluster.isolate(2, true);
+  cluster.start(1);
+  ASSERT_TRUE(cluster.wait([&] { return !cluster.fatal(1).empty(); }, 60 * kSecond));
+  EXPECT_NE(cluster.fatal(1).find("removed"), std::string::npos) << cluster.fatal(1);
+  EXPECT_TRUE(cluster.put(0, "k", "w").is_ok());
+  expect_alone(0);
+}
+
+// A change that was under way is settled by the forced one behind it.
+TEST_F(Forced, AnAdditionThatNobodyCouldCommitIsGone) {
+  cluster.form();
+  ASSERT_TRUE(cluster.make_leader(0));
+  cluster.run_for(6 * kSecond);
+  for (size_t m : {1, 2}) cluster.kill(m);
+  bool answered = false;
+  cluster.in_turn(0, [&](Node& n) {
+    MemberChange c;
+    c.peer_urls = {"http://10.0.0.9:2380"};
+    n.change_members(c, 0, [&](const Status&, const MemberChange*) { answered = true; });
+  });
+  ASSERT_TRUE(cluster.wait([&] { return answered; }));
+  cluster.kill(0);
+  go_on_alone(0);
+  EXPECT_EQ(cluster.node(0).members().size(), 1u);
+  EXPECT_TRUE(cluster.put(0, "k", "v").is_ok());
+}
+
+// The level of a program is what its cluster may go back to (--downgrade-check-time looks whether it has).
+TEST(Cluster, ADowngradeIsOverWhenAllHaveArrived) {
+  for (io::Nanos interval : {io::Nanos{0}, 2 * kSecond}) {
+    bool old_program = false;
+    TestCluster cluster(3, [&](size_t, Config& c) {
+      c.level = old_program ? ApiLevel{3, 6} : ApiLevel{3, 7};
+      c.downgrade_check_interval = interval;
+    });
+    cluster.form();
+    auto all = [&](auto condition) {
+      return cluster.wait([&] {
+        for (size_t m : {0, 1, 2})
+          if (!cluster.running(m) || !condition(cluster.node(m).cluster_version())) return false;
+        return true;
+      });
+    };
+    ASSERT_TRUE(all([](const ClusterVersion& v) { return v.version == "3.7.0"; }));
+    cluster.in_turn(0, [](Node& n) {
+      n.change_version({VersionChange::Kind::kEnableDowngrade, "3.6.0"}, [](const Status&) {});
+    });
+    ASSERT_TRUE(all([](const ClusterVersion& v) { return v.version == "3.6.0" && v.downgrade_enabled(); }));
+    old_program = true;
+    // The older program must find the version in a checkpoint, as after an orderly stop.
+    for (size_t m : {0, 1, 2}) cluster.in_turn(m, [](Node& n) { n.checkpoint_now(); });
+    cluster.run_for(kSecond);
+    for (size_t m : {0, 1, 2}) cluster.kill(m);
+    for (size_t m : {0, 1, 2}) cluster.start(m);
+    cluster.wait_for_leader();
+    if (interval > 0) {
+      EXPECT_TRUE(all([](const ClusterVersion& v) { return !v.downgrade_enabled(); }));
+    } else {
+      cluster.run_for(30 * kSecond);
+      EXPECT_TRUE(all([](const ClusterVersion& v) { return v.downgrade_enabled(); }));
+    }
+    EXPECT_TRUE(all([](const ClusterVersion& v) { return v.version == "3.6.0"; }));
+  }
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "server/io/io.h"
 #include "server/node/membership.h"
+#include "server/node/version.h"
 #include "server/raft/types.h"
 #include "server/storage/clean_plan.h"
 
@@ -19,6 +20,7 @@ struct Config {
   std::string name = "default";
   bool name_given = false;  // not the default: then it is published, also where the directory had another one
   std::string data_dir;
+  std::string log_dir;  // --wal-dir; empty: in the data directory
   std::vector<std::string> peer_listen_addresses;
   std::vector<std::string> advertise_client_urls;
 
@@ -27,6 +29,9 @@ struct Config {
   std::string initial_cluster_token = "etcd-cluster";
   bool token_given = false;
   bool initial_cluster_new = true;  // --initial-cluster-state
+  // --force-new-cluster: this member goes on alone with what it has; all others are removed. For a directory that has a
+  // cluster already.
+  bool force_alone = false;
   // What a running cluster said when it was asked; for the first start of a member that was added to it.
   struct Join {
     ClusterId cluster;
@@ -43,6 +48,8 @@ struct Config {
 
   size_t txn_ops_max = 128;
   size_t request_bytes_max = 1536 * 1024;
+  io::Nanos downgrade_check_interval = 5 * io::kSecond;  // 0: a downgrade is never found to be over
+  ApiLevel level = kOwnLevel;                            // tests: of another program
   io::Nanos slow_apply = 100 * io::kMillisecond;
   io::Nanos watch_progress_interval = 600 * io::kSecond;
 
@@ -61,11 +68,16 @@ struct Config {
   io::Nanos corrupt_check_interval = 0;  // --corrupt-check-time; 0: never
   bool compact_hash_check = false;       // gate CompactHashCheck
   io::Nanos compact_hash_check_interval = 60 * io::kSecond;
-  bool initial_corrupt_check = false;              // gate InitialCorruptCheck
+  bool initial_corrupt_check = false;  // gate InitialCorruptCheck
+  bool lease_checkpoint = false;       // gate LeaseCheckpoint: rests of leases go through the log
+  io::Nanos lease_checkpoint_interval = 300 * io::kSecond;
   io::Nanos auto_disarm_delay = 60 * io::kSecond;  // NOSPACE ends after so long below 90 %; 0: by hand only
   size_t log_first_segment_bytes = 1 << 20;
   size_t log_segment_bytes = 64 << 20;
   size_t log_keep_bytes = 64 << 20;  // of released entries kept for followers that lag a little
+  // --snapshot-catchup-entries: so many entries before a checkpoint stay in the log, as long as it does not grow too
+  // large for that.
+  uint64_t catchup_entries = 5000;
 
   // The simulator's only: sees each message of a peer before Raft does, and may hand it in late, twice, or not at all.
   using Deliver = std::function<void(raft::Message)>;

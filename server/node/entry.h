@@ -15,14 +15,14 @@
 namespace fairlead::node {
 
 enum EntryKind : uint8_t {
-  kEntryCommand = 1,          // payload: mvcc::encode_command
-  kEntryAttributes = 2,       // payload: encode_member of the proposer
-  kEntryAs = 3,               // a command in the name of a user: user, auth revision, then as kEntryCommand
-  kEntryAuth = 4,             // a change of users, roles or the auth setting
-  kEntryAlarm = 5,            // raises or clears an alarm
-  kEntryVersion = 6,          // cluster version, downgrade
-  kEntryProbe = 7,            // changes nothing: proves that the cluster takes writes
-  kEntryLeaseCheckpoint = 8,  // what is left of leases
+  kEntryCommand = 1,     // payload: mvcc::encode_command
+  kEntryAttributes = 2,  // payload: encode_member of the proposer
+  kEntryAs = 3,          // a command in the name of a user: user, auth revision, then as kEntryCommand
+  kEntryAuth = 4,        // a change of users, roles or the auth setting
+  kEntryAlarm = 5,       // raises or clears an alarm
+  kEntryVersion = 6,     // cluster version, downgrade
+  kEntryProbe = 7,       // changes nothing: proves that the cluster takes writes
+  // 8 is not used: what is left of leases is a command
   // A change of the members (encode_change). Where it changes who votes or learns, the envelope is the context of a
   // Raft configuration entry; else it is an entry like any other.
   kEntryMembers = 9,

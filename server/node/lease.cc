@@ -1,4 +1,6 @@
 // Leases: granted and revoked through the log; their time is the leader's. Other members ask it.
+#include <algorithm>
+
 #include "base/codec.h"
 #include "base/failpoint.h"
 #include "server/node/node.h"
@@ -11,6 +13,8 @@ constexpr size_t kRevokesPerTick = mvcc::kRevokesDueMax / 2;
 constexpr io::Nanos kRevokingRetry = 50 * io::kMillisecond;
 constexpr io::Nanos kLeaderRetry = 50 * io::kMillisecond;
 constexpr size_t kAppCallsMax = 100'000;
+constexpr size_t kRestsPerEntryMax = 1000;  // etcd's; one entry a tick
+constexpr size_t kRestBytesMax = 32;        // of one, encoded
 
 constexpr bool is_reply(uint8_t kind) { return kind % 2 == 0; }
 
@@ -49,6 +53,40 @@ void Node::lease_tick() {
                       // a while.
                       if (!status.is_ok() && status != err_timeout()) lease_clock_.revoke_failed(id, now_ms());
                     });
+  }
+  checkpoint_leases(lease_clock_.to_checkpoint(
+                        now_ms(), std::clamp(config_.request_bytes_max / kRestBytesMax, size_t{1}, kRestsPerEntryMax)),
+                    {});
+}
+
+// Rests of leases, through the log; 0 takes one back.
+void Node::checkpoint_leases(const std::vector<std::pair<int64_t, int64_t>>& rests, Done done) {
+  if (rests.empty()) return;
+  mvcc::LeaseCheckpointRequest request;
+  std::vector<int64_t> ids;
+  for (const auto& [id, left] : rests) {
+    request.items.push_back({id, left});
+    ids.push_back(id);
+  }
+  propose_command(Caller::cluster(), request, true,
+                  [this, ids = std::move(ids), done = std::move(done)](const Status& status, const mvcc::ApplyResult*) {
+                    // Of unknown outcome, renewals go on taking it back.
+                    if (!status.is_ok() && status != err_timeout())
+                      for (int64_t id : ids) lease_clock_.checkpoint_failed(id);
+                    if (done) done(status);
+                  });
+}
+
+// Promises made since the last leader's checkpoint came through the log, so nothing of them is lost.
+void Node::lead_leases() { lease_clock_.promote(now_ms(), config_.election_timeout / io::kMillisecond); }
+
+void Node::load_leases() {
+  lease_clock_.clear();
+  lease_clock_.set_checkpoint_interval(config_.lease_checkpoint ? config_.lease_checkpoint_interval / io::kMillisecond
+                                                                : 0);
+  for (const mvcc::Keyspace::LeaseInfo& lease : keyspace_->leases()) {
+    lease_clock_.granted(lease.id, lease.ttl, now_ms());
+    lease_clock_.checkpointed(lease.id, lease.remaining_ttl, now_ms());
   }
 }
 
@@ -91,6 +129,11 @@ void Node::keep_alive_here(int64_t id, std::function<void(const Status&, int64_t
         return done(Status(), 0);
       case mvcc::LeaseClock::Renewal::State::kNotLeader:
         return done(err_leader_changed(), 0);
+      case mvcc::LeaseClock::Renewal::State::kCheckpointed:
+        return checkpoint_leases({{id, 0}}, [this, id, done](const Status& taken_back) {
+          if (!taken_back.is_ok()) return done(taken_back, 0);
+          keep_alive_here(id, done);
+        });
       case mvcc::LeaseClock::Renewal::State::kRevoking:
         break;
     }

@@ -133,7 +133,7 @@ Result<MemberChange> decode_change(std::string_view bytes) {
   c.kind = static_cast<Kind>(kind);
   c.id = MemberId(in.fixed<uint64_t>());
   uint64_t urls = in.varint();
-  if (!in.ok() || kind < 1 || kind > 4 || urls > kPeerUrlsMax) return data_loss("a member change is damaged");
+  if (!in.ok() || kind < 1 || kind > 5 || urls > kPeerUrlsMax) return data_loss("a member change is damaged");
   for (uint64_t i = 0; i < urls; ++i) c.peer_urls.emplace_back(in.lengthed());
   c.is_learner = in.fixed<uint8_t>() != 0;
   c.request_id = in.lengthed();
@@ -182,6 +182,7 @@ Status check_change(const MemberMap& members, const std::vector<MemberId>& remov
   if (change.kind == Kind::kPromote) return it->second.is_learner ? Status() : err_not_a_learner();
   if (change.kind == Kind::kUpdate)
     return urls_taken(members, change.id, change.peer_urls) ? err_peer_urls_exist() : Status();
+  if (change.kind == Kind::kAlone) return {};
   // Somebody must be left to vote, whatever the flags say.
   bool last_voter = !it->second.is_learner && configuration_of(members).voters.size() == 1;
   return last_voter ? err_not_enough_started() : Status();
@@ -205,6 +206,7 @@ Status check_quorum_kept(const MemberMap& members, const MemberChange& change, c
     case Kind::kPromote:
       return check_promote(members, connections);
     case Kind::kUpdate:
+    case Kind::kAlone:
       break;
   }
   return {};
@@ -230,6 +232,16 @@ void apply_change(Membership m, const MemberChange& change) {
     case Kind::kPromote:
       m.members.at(change.id).is_learner = false;
       break;
+    case Kind::kAlone: {
+      Member self = m.members.at(change.id);
+      self.is_learner = false;
+      for (const auto& [id, member] : m.members)
+        if (id != change.id) m.removed.push_back(id);
+      std::sort(m.removed.begin(), m.removed.end());
+      m.members.clear();
+      m.members.emplace(change.id, std::move(self));
+      break;
+    }
   }
   m.log.fence = std::max(m.log.fence, change.fence);
   if (change.request_id.empty()) return;

@@ -10,7 +10,7 @@ namespace fairlead::node {
 namespace {
 
 constexpr uint8_t kMemberFormat = 1;
-constexpr uint8_t kConfigFormat = 2;  // 1: without a log of changes
+constexpr uint8_t kConfigFormat = 3;  // 1: without a log of changes; 2: without applied requests
 constexpr size_t kUrlsMax = 64;
 
 void put_list(std::string& out, const std::vector<std::string>& list) {
@@ -64,7 +64,8 @@ Result<Member> decode_member(std::string_view bytes) {
 }
 
 std::string encode_cluster_config(const raft::Configuration& raft, const MemberMap& members,
-                                  const std::vector<MemberId>& removed, const ChangeLog& changes) {
+                                  const std::vector<MemberId>& removed, const ChangeLog& changes,
+                                  const AppliedRequests& requests) {
   std::string out;
   put_fixed<uint8_t>(out, kConfigFormat);
   std::string raft_config;
@@ -81,6 +82,7 @@ std::string encode_cluster_config(const raft::Configuration& raft, const MemberM
     put_fixed<uint8_t>(out, static_cast<uint8_t>(done.kind));
     put_fixed(out, done.member.value);
   }
+  requests.encode(out);
   return out;
 }
 
@@ -104,6 +106,9 @@ Result<ClusterConfig> decode_cluster_config(std::string_view bytes) {
       done.kind = static_cast<ChangeKind>(in.fixed<uint8_t>());
       done.member = MemberId(in.fixed<uint64_t>());
     }
+  }
+  if (in.ok() && format >= 3) {
+    ASSIGN_OR_RETURN(out.requests, AppliedRequests::decode(in));
   }
   if (!in.ok()) return data_loss("the manifest's configuration is malformed");
   return out;

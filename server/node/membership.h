@@ -10,6 +10,7 @@
 
 #include "base/ids.h"
 #include "base/status.h"
+#include "server/node/requests.h"
 #include "server/raft/types.h"
 
 namespace fairlead::node {
@@ -46,7 +47,8 @@ uint64_t sha1_prefix(std::string_view bytes);
 using MemberMap = std::map<MemberId, Member>;
 
 // What changes of the members leave behind beside the members (member_change.h). Replicated.
-enum class ChangeKind : uint8_t { kAdd = 1, kRemove = 2, kUpdate = 3, kPromote = 4 };
+// kAlone: one member stays, as a voter, and all others are removed. By --force-new-cluster only: nobody can ask for it.
+enum class ChangeKind : uint8_t { kAdd = 1, kRemove = 2, kUpdate = 3, kPromote = 4, kAlone = 5 };
 struct ChangeLog {
   struct Done {
     std::string request_id;
@@ -59,15 +61,18 @@ struct ChangeLog {
   bool operator==(const ChangeLog&) const = default;
 };
 
-// The part of the replicated state that is not the keyspace's: who belongs to the cluster. Goes with every manifest.
+// The part of the replicated state that is not the keyspace's: who belongs to the cluster, and what of their proposals
+// is applied. Goes with every manifest.
 struct ClusterConfig {
   raft::Configuration raft;
   MemberMap members;
   std::vector<MemberId> removed;  // tombstones, sorted
   ChangeLog changes;
+  AppliedRequests requests;
 };
 std::string encode_cluster_config(const raft::Configuration& raft, const MemberMap& members,
-                                  const std::vector<MemberId>& removed, const ChangeLog& changes = {});
+                                  const std::vector<MemberId>& removed, const ChangeLog& changes = {},
+                                  const AppliedRequests& requests = {});
 Result<ClusterConfig> decode_cluster_config(std::string_view bytes);
 
 // name -> peer URLs of --initial-cluster, turned into members without attributes. Refuses two members with equal URLs.

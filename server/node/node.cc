@@ -133,6 +133,7 @@ Status Node::check_identity(const storage::Identity& identity) {
 Status Node::recover() {
   storage::OpenArgs args;
   args.dir = config_.data_dir;
+  args.log_dir = config_.log_dir;
   args.options.log.first_segment_bytes = config_.log_first_segment_bytes;
   args.options.log.segment_bytes = config_.log_segment_bytes;
   args.options.log.cache_bytes_max = config_.recent_entries_bytes;
@@ -159,8 +160,7 @@ Status Node::recover() {
   applied_ = state.applied;
   applied_term_ = state.applied_term;
   log_floor_ = opened.log.start - 1;
-  for (const mvcc::Keyspace::LeaseInfo& lease : keyspace_->leases())
-    lease_clock_.granted(lease.id, lease.ttl, now_ms());
+  load_leases();
 
   raft::Options options;
   options.id = store_->identity().member;
@@ -182,6 +182,9 @@ Status Node::recover() {
     if (entry.index > applied_) note_member_change(entry);
   }
   restored.entries = std::move(opened.log.entries);
+  if (config_.force_alone && known) {
+    ASSIGN_OR_RETURN(restored.take_over, go_on_alone());
+  }
   raft_ = std::make_unique<raft::Raft>(options, std::move(restored));
   request_base_ = store_->identity().start_counter << 40;
   make_cleaner();
@@ -198,17 +201,44 @@ Status Node::recover() {
   return {};
 }
 
+// The change that makes this member its cluster; empty if it is already. All that is in its log counts, also what may
+// not have been committed: what was acknowledged may be among it. (etcd drops what it does not know to be committed.)
+Result<Bytes> Node::go_on_alone() {
+  if (joining_)
+    return failed_precondition("--force-new-cluster: the data directory " + config_.data_dir +
+                               " has joined a cluster and received nothing of its data yet");
+  for (const auto& [index, change] : members_pending_)
+    if (change.kind == MemberChange::Kind::kRemove && change.id == store_->identity().member)
+      return failed_precondition("--force-new-cluster: the log of " + config_.data_dir + " removes this member");
+  MemberMap all = members_to_come();
+  auto self = all.find(store_->identity().member);
+  if (self == all.end())
+    return failed_precondition("--force-new-cluster: " + config_.data_dir + " does not know its own member");
+  if (all.size() == 1 && !self->second.is_learner) return Bytes();
+  for (const auto& [id, member] : all)
+    if (id != self->first) told_removed_.insert(id);
+  forced_alone_ = true;
+  world_.log->warn("forced to go on alone: every other member is removed", {{"members-removed", all.size() - 1}});
+  MemberChange change;
+  change.kind = MemberChange::Kind::kAlone;
+  change.id = self->first;
+  std::string entry;
+  append_envelope(entry, kEntryMembers, self->first, 0);
+  entry += encode_change(change);
+  return Bytes::take(std::move(entry));
+}
+
 Status Node::load_keyspace(mvcc::Keyspace& keyspace) {
   std::unique_ptr<mvcc::BulkLoader> loader = keyspace.load(store_->state().revision, store_->state().compact_revision);
   RETURN_IF_ERROR(store_->load(*loader));
   return loader->finish();
 }
 
-// The part of the replicated state that is not the keyspace's: who belongs to the cluster.
+// The part of the replicated state that is not the keyspace's.
 std::string Node::encode_config() const {
   // As of what is applied: Raft itself may be a change ahead.
   raft::Configuration config = joining_ ? raft::Configuration() : configuration_of(members_);
-  return encode_cluster_config(config, members_, removed_, change_log_);
+  return encode_cluster_config(config, members_, removed_, change_log_, requests_);
 }
 
 Status Node::decode_config(std::string_view bytes, raft::Configuration& config) {
@@ -217,6 +247,7 @@ Status Node::decode_config(std::string_view bytes, raft::Configuration& config) 
   members_ = std::move(decoded.members);
   removed_ = std::move(decoded.removed);
   change_log_ = std::move(decoded.changes);
+  requests_ = std::move(decoded.requests);
   joining_ = config.voters.empty();
   return {};
 }
@@ -247,7 +278,7 @@ void Node::start() {
     progress_timer_ = world_.loop->add_timer(world_.loop->now() + config_.watch_progress_interval, *progress);
   }
   start_hash_checks();
-  if (config_.initial_corrupt_check && members_.size() > 1 && applied_.value > 0)
+  if (config_.initial_corrupt_check && !forced_alone_ && members_.size() > 1 && applied_.value > 0)
     initial_hash_check(world_.loop->now() + config_.request_timeout());
   else
     publish();
@@ -341,7 +372,9 @@ peer::Verdict Node::judge(const peer::Hello& theirs) {
   if (theirs.cluster != cluster_id())
     return {Refusal::kCluster, "this is cluster " + hex(cluster_id().value) + ", not " + hex(theirs.cluster.value) +
                                    ": check --initial-cluster, its token and the peer URLs"};
+  if (PLANTED(kRemovedCounts) && std::binary_search(removed_.begin(), removed_.end(), theirs.from)) return {};
   for (MemberId id : theirs.removed) {
+    if (PLANTED(kRemovedCounts)) break;
     if (id == member_id()) {
       told_of_removal("peer " + hex(theirs.from.value) +
                       " says that the member has been permanently removed from the cluster: its data directory cannot "

@@ -42,6 +42,7 @@
 #include "server/node/member_change.h"
 #include "server/node/membership.h"
 #include "server/node/public_snapshot.h"
+#include "server/node/requests.h"
 #include "server/node/stats.h"
 #include "server/node/tokens.h"
 #include "server/node/version.h"
@@ -306,6 +307,7 @@ class Node {
   Status first_start_args(storage::OpenArgs& args);
   Status join_args(storage::OpenArgs& args);
   Status check_identity(const storage::Identity& identity);
+  Result<Bytes> go_on_alone();
   Status load_keyspace(mvcc::Keyspace& keyspace);
   void make_transport();
   peer::Hello own_hello(MemberId to, peer::ChannelKind kind) const;
@@ -381,6 +383,9 @@ class Node {
   // apply.cc
   void apply_committed();
   bool apply_entry(const raft::Entry& entry);  // false: parked
+  bool apply_envelope(const raft::Entry& entry, const Envelope& envelope);
+  bool applies_first(const Envelope& envelope) const;
+  void drop_repeated(const Envelope& envelope);
   // who: in whose name; null: the cluster's own.
   bool apply_command(const raft::Entry& entry, const mvcc::Identity* who, std::string_view payload, uint64_t request,
                      bool mine);
@@ -426,6 +431,9 @@ class Node {
 
   // lease.cc
   void lease_tick();
+  void lead_leases();
+  void load_leases();
+  void checkpoint_leases(const std::vector<std::pair<int64_t, int64_t>>& rests, Done done);
   void keep_alive_here(int64_t id, std::function<void(const Status&, int64_t)> done);
   void time_to_live_here(int64_t id, bool keys, std::function<void(const Status&, const LeaseTimeToLive*)> done);
   void on_app(MemberId from, std::string_view head);
@@ -502,7 +510,8 @@ class Node {
   ChangeLog change_log_;
   std::map<Index, MemberChange> members_pending_;  // in the own log, not applied: by index of their entries
   std::set<MemberId> told_removed_;                // tombstones heard of from others before they are applied here
-  bool joining_ = false;                           // no state yet: it comes with a snapshot
+  bool forced_alone_ = false;
+  bool joining_ = false;  // no state yet: it comes with a snapshot
   bool leaving_ = false;
   std::function<void()> on_removed_;
   std::map<uint64_t, MemberCall> member_calls_;  // by request id
@@ -544,6 +553,7 @@ class Node {
   std::function<void()> on_published_;
 
   // apply
+  AppliedRequests requests_;
   std::deque<raft::Entries> to_apply_;
   size_t to_apply_offset_ = 0;  // in the front run
   Index applied_;
@@ -610,6 +620,7 @@ class Node {
   std::vector<ApiLevel> versions_seen_;
   bool version_proposed_ = false;
   io::Nanos version_check_at_ = 0;
+  io::Nanos downgrade_check_at_ = 0;
 
   // checkpoints and snapshots
   struct PinWait {

@@ -49,9 +49,9 @@ Status Node::load_version() {
 // etcd's rule: a program that is older than what the cluster has agreed on must not serve its data.
 Status Node::check_version() const {
   std::optional<ApiLevel> level = cluster_version_.level();
-  if (!level || *level <= kOwnLevel) return {};
+  if (!level || *level <= config_.level) return {};
   return failed_precondition("invalid downgrade; server version is lower than determined cluster version: this is " +
-                             to_short(kOwnLevel) + ", the cluster runs at " + to_short(*level));
+                             to_short(config_.level) + ", the cluster runs at " + to_short(*level));
 }
 
 void Node::note_version() {
@@ -87,9 +87,15 @@ void Node::apply_version(const raft::Entry& entry, std::string_view payload) {
 void Node::decide_version() {
   if (!raft_->is_leader() || stopping_ || version_proposed_) return;
   io::Nanos now = world_.loop->now();
-  if (!cluster_version_.version.empty() && now < version_check_at_) return;
-  version_check_at_ = now + kVersionInterval;
-  std::optional<VersionChange> change = next_version_change(cluster_version_, kOwnLevel);
+  std::optional<VersionChange> change;
+  if (config_.downgrade_check_interval > 0 && now >= downgrade_check_at_) {
+    downgrade_check_at_ = now + config_.downgrade_check_interval;
+    change = end_of_downgrade(cluster_version_, config_.level);
+  }
+  if (!change && (cluster_version_.version.empty() || now >= version_check_at_)) {
+    version_check_at_ = now + kVersionInterval;
+    change = next_version_change(cluster_version_, config_.level);
+  }
   if (!change) return;
   version_proposed_ = true;
   change_version(*change, [this, alive = alive_](const Status&) {

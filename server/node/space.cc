@@ -1,6 +1,7 @@
-// The disk's free space, looked at every few seconds. Below a floor this member raises NOSPACE for itself: before the
-// log or a checkpoint fails, while there is room for deletes, compaction and cleaning. A ballast file, made in advance,
-// is given up then, so that those have room for certain. The alarm ends by itself when twice the floor is free again.
+// The disk's free space (of two, if the log has its own: that with less), looked at every few seconds. Below a floor
+// this member raises NOSPACE for itself: before the log or a checkpoint fails, while there is room for deletes,
+// compaction and cleaning. A ballast file, made in advance, is given up then, so that those have room for certain. The
+// alarm ends by itself when twice the floor is free again.
 #include <memory>
 #include <string>
 
@@ -18,8 +19,11 @@ struct SpaceLook {
 };
 
 // On a worker.
-void look_at_space(io::Disk& disk, const std::string& dir, uint64_t floor, uint64_t ballast_bytes, SpaceLook& out) {
+void look_at_space(io::Disk& disk, const std::string& dir, const std::string& log_dir, uint64_t floor,
+                   uint64_t ballast_bytes, SpaceLook& out) {
   Result<uint64_t> free_bytes = disk.free_bytes(dir);
+  Result<uint64_t> log_free_bytes = log_dir.empty() ? free_bytes : disk.free_bytes(log_dir);
+  if (!log_free_bytes.is_ok() || (free_bytes.is_ok() && *log_free_bytes < *free_bytes)) free_bytes = log_free_bytes;
   out.status = free_bytes.status();
   if (!free_bytes.is_ok()) return;
   out.free_bytes = *free_bytes;
@@ -41,16 +45,18 @@ void Node::watch_space() {
   space_timer_ = world_.loop->add_timer(world_.loop->now() + config_.space_look_interval, [this] {
     space_timer_ = 0;
     auto look = std::make_shared<SpaceLook>();
-    world_.workers->run([look, disk = world_.disk, dir = config_.data_dir, floor = config_.free_space_floor_bytes,
-                         ballast = config_.ballast_bytes] { look_at_space(*disk, dir, floor, ballast, *look); },
-                        [this, look, alive = alive_] {
-                          if (!*alive) return;
-                          if (look->released)
-                            world_.log->warn("the disk is almost full: the ballast file was given up",
-                                             {{"data-dir", config_.data_dir}});
-                          if (look->status.is_ok()) take_free_space(look->free_bytes);
-                          watch_space();
-                        });
+    world_.workers->run(
+        [look, disk = world_.disk, dir = config_.data_dir, log_dir = config_.log_dir,
+         floor = config_.free_space_floor_bytes,
+         ballast = config_.ballast_bytes] { look_at_space(*disk, dir, log_dir, floor, ballast, *look); },
+        [this, look, alive = alive_] {
+          if (!*alive) return;
+          if (look->released)
+            world_.log->warn("the disk is almost full: the ballast file was given up",
+                             {{"data-dir", config_.data_dir}});
+          if (look->status.is_ok()) take_free_space(look->free_bytes);
+          watch_space();
+        });
   });
 }
 

@@ -67,6 +67,7 @@ struct Stats {
   uint64_t proposals_failed = 0;     // dropped, refused or timed out
   uint64_t proposals_committed = 0;  // highest index known committed
   uint64_t proposals_applied = 0;    // highest index applied
+  uint64_t proposals_repeated = 0;   // entries that were in the log before, or came too late, and were left out
   uint64_t leader_changes_seen = 0;
   uint64_t elections_won = 0;
   uint64_t read_indexes_failed = 0;

@@ -156,7 +156,7 @@ void Node::on_soft_state(const raft::SoftState& state) {
   if (other_leader && state.leader.value != 0) finish_leader_moves(state.leader);
   if (leads && !led) {
     ++stats_.elections_won;
-    lease_clock_.promote(now_ms());
+    lead_leases();
   } else if (!leads && led) {
     lease_clock_.demote();
     if (stopping_) finish_stop_soon();

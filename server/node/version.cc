@@ -97,13 +97,17 @@ std::optional<VersionChange> next_version_change(const ClusterVersion& v, ApiLev
   if (!now) return VersionChange{VersionChange::Kind::kSet, to_version(members)};
   if (v.downgrade_enabled()) {
     ApiLevel target = *parse_level(v.downgrade_target);
-    if (members == target) return VersionChange{VersionChange::Kind::kCancelDowngrade, {}};  // all have arrived
     if (target == *now || target != one_below(*now) || target != one_below(members)) return std::nullopt;
     return VersionChange{VersionChange::Kind::kSet, to_version(target)};
   }
   if (now->major == members.major && *now < members)
     return VersionChange{VersionChange::Kind::kSet, to_version(members)};
   return std::nullopt;
+}
+
+std::optional<VersionChange> end_of_downgrade(const ClusterVersion& v, ApiLevel members) {
+  if (!v.downgrade_enabled() || members != *parse_level(v.downgrade_target)) return std::nullopt;
+  return VersionChange{VersionChange::Kind::kCancelDowngrade, {}};
 }
 
 Status check_downgrade(const ClusterVersion& v, ApiLevel target) {

@@ -49,8 +49,10 @@ std::string encode_version_change(const VersionChange& change);
 Result<VersionChange> decode_version_change(std::string_view in);
 void apply_version_change(const VersionChange& change, ClusterVersion& v);
 
-// What the leader proposes next, if anything, when all members speak `members`.
+// What the leader proposes next, if anything, when all members speak `members`. That a downgrade is over, because all
+// have arrived, it looks for at an interval of its own.
 std::optional<VersionChange> next_version_change(const ClusterVersion& v, ApiLevel members);
+std::optional<VersionChange> end_of_downgrade(const ClusterVersion& v, ApiLevel members);
 // Whether a downgrade to `target` may begin.
 Status check_downgrade(const ClusterVersion& v, ApiLevel target);
 

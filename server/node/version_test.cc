@@ -55,9 +55,12 @@ TEST(Version, DownAndUpAgain) {
 
 TEST(Version, MembersThatHaveArrivedEndTheDowngrade) {
   ClusterVersion v{"3.6.0", true, "3.6.0"};
-  auto change = next_version_change(v, {3, 6});
+  auto change = end_of_downgrade(v, {3, 6});
   ASSERT_TRUE(change);
   EXPECT_EQ(change->kind, VersionChange::Kind::kCancelDowngrade);
+  EXPECT_FALSE(end_of_downgrade(v, {3, 7}));
+  EXPECT_FALSE(end_of_downgrade({"3.6.0", true, ""}, {3, 6}));
+  EXPECT_FALSE(next_version_change(v, {3, 6}));
   EXPECT_FALSE(next_version_change({"4.0.0", false, ""}, {3, 7}));  // never another major one
 }
 

@@ -55,7 +55,7 @@ void TestCluster::add(MemberId id, const Configuration& config, bool needs_snaps
   start(id);
 }
 
-void TestCluster::start(MemberId id) {
+void TestCluster::start(MemberId id, Bytes take_over) {
   TestMember& m = member(id);
   Options o = options;
   o.id = id;
@@ -68,7 +68,8 @@ void TestCluster::start(MemberId id) {
                     m.disk.log_start,
                     m.disk.log_start_term,
                     m.disk.log,
-                    m.needs_snapshot && !m.disk.checkpoint};
+                    m.needs_snapshot && !m.disk.checkpoint,
+                    std::move(take_over)};
   m.applied.resize(m.disk.checkpoint.value);
   m.applied_config = m.disk.checkpoint_config;
   m.raft = std::make_unique<Raft>(o, std::move(restored));

@@ -81,7 +81,7 @@ class TestCluster {
   // Adds and starts a member with an empty disk.
   // With an empty configuration it joins: it takes a snapshot first, if needs_snapshot.
   void add(MemberId id, const Configuration& config, bool needs_snapshot = false);
-  void start(MemberId id);
+  void start(MemberId id, Bytes take_over = {});
   void crash(MemberId id);
   bool is_up(MemberId id) { return member(id).raft != nullptr; }
   TestMember& member(MemberId id) { return *members_.at(id); }

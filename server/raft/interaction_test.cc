@@ -22,6 +22,7 @@
 //   read ID                  transfer A B                  stalled ID
 //   add-voter A ID, add-learner A ID, promote A ID, remove A ID
 //   cut A B, isolate A, heal                               the network; link A B, unlink A B: what the transports
+//   take-over ID                         starts it: it goes on alone, for good
 //   report crash ID, start ID       checkpoint ID                 compact ID INDEX rewind ID INDEX          (down) its
 //   disk goes back in time: log cut behind INDEX status [ID...]           progress A                    log ID
 #include <gtest/gtest.h>
@@ -233,6 +234,8 @@ class Script {
       cluster_.crash(a);
     else if (w[0] == "start")
       cluster_.start(a);
+    else if (w[0] == "take-over")
+      cluster_.start(a, Bytes::literal("alone"));
     else if (w[0] == "checkpoint")
       cluster_.checkpoint(a);
     else if (w[0] == "compact")

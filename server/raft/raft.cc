@@ -61,8 +61,16 @@ Raft::Raft(const Options& options, Restored restored)
   submitted_ = durable_ = log_.last_index();
   soft_reported_.term = hard_.term;
   reset_election_timer();
+  if (!restored.take_over.empty()) take_over(std::move(restored.take_over));
   bool alone = config().voters.size() == 1 && config().is_voter(id());
   if (alone) become_candidate(false);  // nobody else could object
+}
+
+void Raft::take_over(Bytes context) {
+  CHECK(!needs_snapshot_, "who has nothing cannot go on with it");
+  set_term(hard_.term + 1, id());
+  ConfigEntry alone{Configuration{{id()}, {}}, std::move(context)};
+  append_to_log(Entries({Entry{hard_.term, log_.last_index() + 1, EntryType::kConfig, alone.encode()}}));
 }
 
 // --- roles

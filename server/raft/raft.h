@@ -74,6 +74,10 @@ struct Restored {
   // It joins a cluster that runs already, with an empty state and an empty `config`: it takes a snapshot before any
   // entry, and does not campaign before it finds itself in a configuration. It votes, as every member does.
   bool needs_snapshot = false;
+  // Not empty: the member goes on alone, because the others are lost for good. An entry with the configuration of it
+  // alone and this context is put behind the log, in a term of its own. Against the rules of Raft, and safe only if
+  // nobody of the others is ever asked again.
+  Bytes take_over = {};
 };
 
 // All reads asked for under ids up to read_id may be served once the state machine has applied index.
@@ -261,6 +265,7 @@ class Raft {
   void count_votes();
   bool quorum_connected() const;
   void maybe_campaign_at_bootstrap();
+  void take_over(Bytes context);
 
   // messages (raft.cc, follower.cc, leader.cc)
   bool term_admits(const Message& m);

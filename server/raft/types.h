@@ -108,9 +108,10 @@ struct ConfigEntry {
 // --- messages
 // ----------------------------------------------------------------------------------------------------------
 //
-// Any message may be lost, repeated, delayed or reordered, but a Propose must not be repeated: its entries would be
-// appended twice. The transport's streams see to that, and a shell never sends one again. Message::term is the sender's
-// term, except for a pre-vote and a granted pre-vote reply, where it is the term that the candidate would campaign in.
+// Any message may be lost, repeated, delayed or reordered. A repeated Propose is appended again, and its second copy
+// may be refused when the first was taken: the shell's apply has to know its entries again. Message::term is the
+// sender's term, except for a pre-vote and a granted pre-vote reply, where it is the term that the candidate would
+// campaign in.
 
 // Leader to follower: entries after (prev_index, prev_term). Also a probe when entries is empty.
 struct Append {
@@ -177,8 +178,8 @@ enum class ProposeError : uint8_t {
   kTransferring = 2,    // leadership is being handed over
   kTooMuchPending = 3,  // the limit of uncommitted bytes is reached: slow down
 };
-// Accepted: the entries are at first_index.. of this term. They happened if an entry of that term is applied there,
-// they never will if another term's is. Nothing is promised until then.
+// Accepted: the entries of this copy are at first_index.. of this term. They happened if an entry of that term is
+// applied there, they never will if another term's is. Nothing is promised until then.
 struct ProposeReply {
   ForwardId id{};
   ProposeError error = ProposeError::kNone;

@@ -54,6 +54,8 @@ node::Config Cluster::config_of(size_t member) {
   for (size_t m = 0; m < kMembers; ++m) c.initial_cluster[name(m)] = {"http://" + address(m) + ":2380"};
   c.strict_reconfig_check = config_.strict_reconfig_check;
   c.learners_max = kGuests;
+  c.lease_checkpoint = config_.lease_checkpoint_interval > 0;
+  c.lease_checkpoint_interval = config_.lease_checkpoint_interval;
   if (members_[member].join) {
     c.initial_cluster_new = false;
     c.join = members_[member].join;
@@ -66,6 +68,7 @@ node::Config Cluster::config_of(size_t member) {
   c.log_first_segment_bytes = config_.log_first_segment_bytes;
   c.log_segment_bytes = config_.log_segment_bytes;
   c.log_keep_bytes = config_.log_keep_bytes;
+  c.catchup_entries = config_.catchup_entries;
   c.value_cache_bytes = config_.value_cache_bytes;
   c.watch_progress_interval = config_.watch_progress_interval;
   c.cleaner = config_.cleaner;
@@ -170,9 +173,7 @@ void Cluster::disturb(size_t member, raft::Message message, node::Config::Delive
     ++counters_->messages_lost;
     return;
   }
-  // A forwarded proposal is the one message that must not come twice; streams see to that.
-  bool once = std::holds_alternative<raft::Propose>(message.body);
-  if (!once && message_repeat > 0 && prng().chance(message_repeat)) {
+  if (message_repeat > 0 && prng().chance(message_repeat)) {
     ++counters_->messages_repeated;
     later();
   }
@@ -194,6 +195,7 @@ void Cluster::collect(const Member& member) {
   counters_->space_alarms += stats.space_alarms;
   counters_->leases_expired += stats.leases_expired;
   counters_->stalls += stats.stalls;
+  counters_->proposals_repeated += stats.proposals_repeated;
   counters_->watches_continued += stats.watchers_continued;
 }
 

@@ -29,6 +29,7 @@ struct ClusterConfig {
   size_t log_first_segment_bytes = 64 << 10;
   size_t log_segment_bytes = 256 << 10;
   size_t log_keep_bytes = 32 << 10;
+  uint64_t catchup_entries = 0;
   size_t value_cache_bytes = 64 << 10;
   io::Nanos watch_progress_interval = 5 * io::kSecond;
   bool front_door = false;                    // members listen for clients that speak HTTP/2
@@ -39,6 +40,7 @@ struct ClusterConfig {
   io::Nanos auto_disarm_delay = 2 * io::kSecond;
   io::Nanos corrupt_check_interval = 0;
   bool strict_reconfig_check = true;
+  io::Nanos lease_checkpoint_interval = 0;  // 0: without checkpoints
 };
 
 struct Counters {
@@ -77,6 +79,7 @@ struct Counters {
   uint64_t wipes = 0;
   uint64_t messages_repeated = 0;
   uint64_t messages_lost = 0;
+  uint64_t proposals_repeated = 0;  // entries left out because they were applied before
   uint64_t ops_ok = 0;
   uint64_t ops_bytes = 0;  // asked through HTTP/2
   uint64_t ops_failed = 0;
@@ -107,6 +110,7 @@ void for_each_counter(Counters& c, F&& f) {
   f("members added", c.guests_added), f("members promoted", c.guests_promoted);
   f("members removed", c.guests_removed), f("changes refused", c.changes_refused);
   f("operations through bytes", c.ops_bytes);
+  f("proposals repeated", c.proposals_repeated);
   f("messages lost", c.messages_lost), f("operations ok", c.ops_ok), f("operations failed", c.ops_failed);
   f("operations unknown", c.ops_unknown), f("watch events", c.watch_events), f("compactions", c.compactions);
   f("changes of users", c.auth_changes), f("operations denied", c.denied);

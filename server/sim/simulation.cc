@@ -87,6 +87,9 @@ class Simulation {
     c.log_keep_bytes = prng.chance(0.5) ? 0 : size_t{16 << 10} << prng.below(4);
     c.value_cache_bytes = size_t{1 << 10} << prng.below(10);
     c.watch_progress_interval = prng.between(1, 10) * kSecond;
+    if (io::sim::Prng leases(seed ^ 0x1EA5E); leases.chance(0.5))
+      c.lease_checkpoint_interval = leases.between(300, 2500) * kMillisecond;
+    if (io::sim::Prng log(seed ^ 0xCA7C4); log.chance(0.3)) c.catchup_entries = uint64_t{8} << log.below(6);
     io::sim::Prng extra(seed ^ 0xD21F7);
     c.strict_reconfig_check = io::sim::Prng(seed ^ 0x57A1C7).chance(0.3);
     if (extra.chance(0.5)) {

@@ -18,7 +18,8 @@ Result<RecoveredLog> Log::recover(io::World& world, const std::string& dir, uint
   if (may_create) RETURN_IF_ERROR(world.disk->make_dirs(dir));
   if (!world.disk->exists(dir))
     return data_loss(dir +
-                     ": the log is missing; restore the directory as a whole, or remove the member and add it "
+                     ": the log is missing, or is elsewhere (--wal-dir); restore the directory as a whole, or remove "
+                     "the member and add it "
                      "again with an empty data directory");
   ASSIGN_OR_RETURN(LogScan scan, scan_log(world, dir, log_id));
   if (!scan.found_files && !may_create)

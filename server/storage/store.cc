@@ -139,8 +139,6 @@ std::string hex(uint64_t v) {
   return text;
 }
 
-std::string log_dir(const std::string& dir) { return dir + "/log"; }
-
 std::string parent_of(const std::string& path) {
   const size_t slash = path.find_last_of('/');
   return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
@@ -166,7 +164,7 @@ Result<Store::Opened> Store::open(io::World& world, const OpenArgs& args) {
   auto core = std::make_shared<Core>(world, args);
   RETURN_IF_ERROR(core->begin(args, out.first_start));
   ASSIGN_OR_RETURN(
-      out.log, Log::recover(world, log_dir(args.dir), core->manifest_.local.log_id, out.first_start, args.options.log));
+      out.log, Log::recover(world, core->log_dir_, core->manifest_.local.log_id, out.first_start, args.options.log));
   RETURN_IF_ERROR(core->join_log(out.log, out.first_start));
   out.store.reset(new Store(std::move(core)));
   return out;
@@ -180,10 +178,24 @@ Status Store::Core::begin(const OpenArgs& args, bool& first_start) {
   ASSIGN_OR_RETURN(lock_, world_.disk->lock(dir_ + "/LOCK"));
   auto m = read_manifest(world_, dir_);
   first_start = m.code() == Code::kNotFound;
+  if (!first_start) RETURN_IF_ERROR(m.status());
+  if (log_dir_ != dir_ + "/log") RETURN_IF_ERROR(lock_log(first_start));
   if (first_start) return make_first(args);
-  RETURN_IF_ERROR(m.status());
   manifest_ = std::move(*m);
   return take_existing(args);
+}
+
+// Another data directory does not protect it.
+Status Store::Core::lock_log(bool first_start) {
+  if (!world_.disk->exists(log_dir_)) {
+    if (!first_start)
+      return failed_precondition("the log of " + dir_ + " is not in " + log_dir_ +
+                                 ", which is not there: is --wal-dir what it was?");
+    RETURN_IF_ERROR(world_.disk->make_dirs(log_dir_));
+    RETURN_IF_ERROR(world_.disk->sync_dir(parent_of(log_dir_)));
+  }
+  ASSIGN_OR_RETURN(log_lock_, world_.disk->lock(log_dir_ + "/LOCK"));
+  return {};
 }
 
 // A directory without a manifest: nothing in it was ever acknowledged, or it is not whole.
@@ -197,10 +209,10 @@ Status Store::Core::make_first(const OpenArgs& args) {
   ASSIGN_OR_RETURN(auto names, world_.disk->list(dir_));
   for (const std::string& name : names)
     if (state_file_number(name) != 0) return data_loss(lost);
-  if (world_.disk->exists(log_dir(dir_))) {  // a first start that was cut short left segments without a batch
-    ASSIGN_OR_RETURN(auto logs, world_.disk->list(log_dir(dir_)));
+  if (world_.disk->exists(log_dir_)) {  // a first start that was cut short left segments without a batch
+    ASSIGN_OR_RETURN(auto logs, world_.disk->list(log_dir_));
     for (const std::string& name : logs) {
-      const std::string path = log_dir(dir_) + "/" + name;
+      const std::string path = log_dir_ + "/" + name;
       auto parsed = parse_log_file_name(name);
       if (!parsed) continue;
       char raw[kLogHeaderBytes];
@@ -209,7 +221,7 @@ Status Store::Core::make_first(const OpenArgs& args) {
       if (decode_batch_header({raw, got}, parsed->log_id, parsed->number, 0)) return data_loss(lost);
     }
     for (const std::string& name : logs)
-      if (parse_log_file_name(name)) RETURN_IF_ERROR(world_.disk->remove(log_dir(dir_) + "/" + name));
+      if (parse_log_file_name(name)) RETURN_IF_ERROR(world_.disk->remove(log_dir_ + "/" + name));
   }
   manifest_.shared.config = args.first_config;
   auto& local = manifest_.local;
@@ -261,7 +273,8 @@ Status Store::Core::check_log(const RecoveredLog& recovered, bool& restart) cons
   const auto& local = manifest_.local;
   const auto& shared = manifest_.shared;
   const std::string advice =
-      ": the log was lost or is older than the state; restore the directory as a whole, or remove "
+      ": the log was lost, is older than the state, or is elsewhere (--wal-dir); restore the directory as a whole, or "
+      "remove "
       "the member and add it again with an empty data directory";
   if (log.durable_position() < local.log_position)
     return data_loss(log.dir() + " ends with batch " + std::to_string(log.durable_position()) + ", and batch " +

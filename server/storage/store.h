@@ -5,7 +5,7 @@
 //   LOCK                 held while a process uses the directory
 //   manifest             which files count (manifest.h)
 //   seg-N, dead-N        record segments and dead lists; never changed once the manifest names them
-//   log/                 the log (log.h)
+//   log/                 the log (log.h), unless it is elsewhere; then it has a LOCK of its own
 //
 // What each crash leaves behind:
 //   before the manifest is renamed   the old manifest; new files are orphans, removed at the next start; the log has
@@ -58,6 +58,7 @@ struct Identity {
 
 struct OpenArgs {
   std::string dir;
+  std::string log_dir;  // elsewhere, for instance on a faster disk; empty: dir/log
   // Refused by name when the directory belongs to another one. 0 = take what is there (not at a first start).
   ClusterId cluster;
   MemberId member;

@@ -81,11 +81,13 @@ class Store::Core : public std::enable_shared_from_this<Store::Core> {
   Core(io::World& world, OpenArgs args)
       : world_(world),
         dir_(std::move(args.dir)),
+        log_dir_(args.log_dir.empty() ? dir_ + "/log" : std::move(args.log_dir)),
         options_(args.options),
         reaper_(std::make_shared<Reaper>(world, args.options.reap_step_bytes)) {}
 
   // --- start (blocking)
   Status begin(const OpenArgs& args, bool& first_start);
+  Status lock_log(bool first_start);
   Status make_first(const OpenArgs& args);
   Status take_existing(const OpenArgs& args);
   Status remove_orphans();
@@ -107,10 +109,12 @@ class Store::Core : public std::enable_shared_from_this<Store::Core> {
 
   io::World world_;
   const std::string dir_;
+  const std::string log_dir_;
   const StoreOptions options_;
   std::shared_ptr<Reaper> reaper_;
   std::unique_ptr<io::File> lock_;
-  Manifest manifest_;  // durable
+  std::unique_ptr<io::File> log_lock_;  // where the log is elsewhere
+  Manifest manifest_;                   // durable
   Pin list_;
   Identity identity_;
   StoreState state_;

@@ -72,6 +72,35 @@ TEST(DeadList, RoundTripMergeAndDamage) {
 // --- start
 // ------------------------------------------------------------------------------------------------------------
 
+TEST(Store, TheLogMayBeElsewhere) {
+  FakeDisk disk;
+  OpenArgs apart = tiny();
+  apart.log_dir = "fast/log";
+  {
+    Member m(&disk, apart);
+    ASSERT_TRUE(m.status.is_ok()) << m.status.to_string();
+    EXPECT_TRUE(disk.files("d/log").empty());
+    EXPECT_FALSE(disk.files("fast/log/log-").empty());
+    OpenArgs thief = apart;  // another data directory
+    thief.dir = "e";
+    EXPECT_EQ(Member(&disk, thief).status.code(), Code::kFailedPrecondition) << "locked";
+  }
+  disk.power_cut(Keep::kNone);
+  {
+    Member m(&disk, apart);
+    ASSERT_TRUE(m.status.is_ok()) << m.status.to_string();
+    EXPECT_FALSE(m.first_start);
+  }
+  // Started without it, or with another one, the data is not taken for whole.
+  EXPECT_FALSE(Member(&disk).status.is_ok());
+  OpenArgs moved = apart;
+  moved.log_dir = "slow/log";
+  Status s = Member(&disk, moved).status;
+  EXPECT_EQ(s.code(), Code::kFailedPrecondition);
+  EXPECT_NE(s.message().find("--wal-dir"), std::string::npos) << s.message();
+  EXPECT_TRUE(Member(&disk, apart).status.is_ok());
+}
+
 TEST(Store, FirstStartThenTheSameIdentity) {
   FakeDisk disk;
   FakeProcess outside(&disk);

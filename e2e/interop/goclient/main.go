@@ -1,6 +1,7 @@
 // goclient drives a server through etcd's own Go client and checks what it answers.
 //
 //	goclient ENDPOINT[,ENDPOINT...]
+//	goclient -require-leader ENDPOINT    a watch that asks for a leader: says "watching", then how it ends
 //
 // One line a case, then "N passed, N failed". Run it against etcd too: it must pass there as well.
 package main
@@ -46,17 +47,22 @@ var cases = []testCase{
 }
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: goclient ENDPOINT[,ENDPOINT...]")
+	alone := len(os.Args) == 3 && os.Args[1] == "-require-leader"
+	if len(os.Args) != 2 && !alone {
+		fmt.Fprintln(os.Stderr, "usage: goclient [-require-leader] ENDPOINT[,ENDPOINT...]")
 		os.Exit(2)
 	}
-	client, err := clientv3.New(clientv3.Config{Endpoints: strings.Split(os.Args[1], ","), DialTimeout: 5 * time.Second,
+	client, err := clientv3.New(clientv3.Config{Endpoints: strings.Split(os.Args[len(os.Args)-1], ","), DialTimeout: 5 * time.Second,
 		Logger: zap.NewNop()}) // the cases provoke errors; the client would log each
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
 	defer client.Close()
+	if alone {
+		requireLeader(client)
+		return
+	}
 	passed, failed := 0, 0
 	for i, t := range cases {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -74,6 +80,21 @@ func main() {
 	if failed > 0 {
 		os.Exit(1)
 	}
+}
+
+// requireLeader prints what a client that asks for a leader is told when there is none any more.
+func requireLeader(c *clientv3.Client) {
+	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(context.Background()), time.Minute)
+	defer cancel()
+	for r := range c.Watch(ctx, "require-leader", clientv3.WithCreatedNotify()) {
+		if r.Created {
+			fmt.Println("watching")
+		} else {
+			fmt.Println("watch:", r.Err())
+		}
+	}
+	_, err := c.Put(ctx, "require-leader", "v")
+	fmt.Println("put:", err)
 }
 
 // expect is nil if got equals want.

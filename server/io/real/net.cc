@@ -374,6 +374,7 @@ Result<std::unique_ptr<Listener>> RealNet::listen(const std::string& address,
     }
     int on = 1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (reuse_port_ && candidate.family() != AF_UNIX) setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
     if (bind(fd, candidate.get(), candidate.length) == 0 && ::listen(fd, kListenBacklog) == 0) {
       std::string unix_path = is_unix_address(address) ? address.substr(5) : "";
       return std::unique_ptr<Listener>(new RealListener(loop_, log_, fd, unix_path, std::move(on_accept)));

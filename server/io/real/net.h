@@ -22,7 +22,9 @@ constexpr size_t kGatherPartsMax = 1024;  // parts of one writev that reach the 
 class RealNet final : public Net {
  public:
   // `workers` resolve names; `log` may be null.
-  RealNet(RealLoop* loop, Workers* workers, Logger* log) : loop_(loop), workers_(workers), log_(log) {}
+  // `reuse_port`: listeners share their port with those of other processes that want it so, too.
+  RealNet(RealLoop* loop, Workers* workers, Logger* log, bool reuse_port = false)
+      : loop_(loop), workers_(workers), log_(log), reuse_port_(reuse_port) {}
   Result<std::unique_ptr<Listener>> listen(const std::string& address,
                                            std::function<void(std::unique_ptr<Stream>)> on_accept) override;
   std::unique_ptr<Stream> connect(const std::string& address) override;
@@ -31,6 +33,7 @@ class RealNet final : public Net {
   RealLoop* loop_;
   Workers* workers_;
   Logger* log_;
+  bool reuse_port_;
 };
 
 }  // namespace fairlead::io

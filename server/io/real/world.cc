@@ -25,7 +25,8 @@ Result<std::unique_ptr<RealWorld>> RealWorld::create(Options options) {
   world->loop_ = std::make_unique<RealLoop>();
   ASSIGN_OR_RETURN(world->disk_, RealDisk::create(world->loop_.get(), options.log_io));
   world->workers_ = std::make_unique<RealWorkers>(world->loop_.get(), options.worker_threads);
-  world->net_ = std::make_unique<RealNet>(world->loop_.get(), world->workers_.get(), world->logger_.get());
+  world->net_ =
+      std::make_unique<RealNet>(world->loop_.get(), world->workers_.get(), world->logger_.get(), options.reuse_port);
   return world;
 }
 

@@ -26,6 +26,7 @@ class RealWorld {
   struct Options {
     LogIo log_io = LogIo::kAuto;
     int worker_threads = kWorkerThreadsDefault;
+    bool reuse_port = false;  // of all listeners
     RealLogger::Options logger;
   };
   static Result<std::unique_ptr<RealWorld>> create(Options options);
