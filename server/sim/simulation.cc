@@ -73,6 +73,9 @@ class Simulation {
     return io::sim::Prng(seed ^ 0xD15C).chance(0.3) || PLANTED(kServeDamaged);
   }
   static bool with_guests(uint64_t seed) { return io::sim::Prng(seed ^ 0x6E57).chance(0.5); }
+  static bool with_lease_checkpoints(uint64_t seed) {
+    return io::sim::Prng(seed ^ 0x1EA5E).chance(0.5) || PLANTED(kLeaseRestKept);
+  }
   static bool through_bytes(uint64_t seed) { return io::sim::Prng(seed ^ 0xB17E5).chance(0.25); }
   static ClusterConfig choose_config(uint64_t seed) {
     io::sim::Prng prng(seed ^ 0xC0F16);
@@ -87,8 +90,8 @@ class Simulation {
     c.log_keep_bytes = prng.chance(0.5) ? 0 : size_t{16 << 10} << prng.below(4);
     c.value_cache_bytes = size_t{1 << 10} << prng.below(10);
     c.watch_progress_interval = prng.between(1, 10) * kSecond;
-    if (io::sim::Prng leases(seed ^ 0x1EA5E); leases.chance(0.5))
-      c.lease_checkpoint_interval = leases.between(300, 2500) * kMillisecond;
+    if (with_lease_checkpoints(seed))
+      c.lease_checkpoint_interval = io::sim::Prng(seed ^ 0x1EA5E1).between(300, 2500) * kMillisecond;
     if (io::sim::Prng log(seed ^ 0xCA7C4); log.chance(0.3)) c.catchup_entries = uint64_t{8} << log.below(6);
     io::sim::Prng extra(seed ^ 0xD21F7);
     c.strict_reconfig_check = io::sim::Prng(seed ^ 0x57A1C7).chance(0.3);
@@ -120,6 +123,10 @@ class Simulation {
     w.loss = prng.chance(0.5) ? 0.03 * prng.unit() : 0;
     w.value_bytes_max = size_t{16} << prng.below(9);
     w.compact_every = prng.between(2, 15) * kSecond;
+    if (with_lease_checkpoints(seed)) {  // long enough to be checkpointed, and seldom enough renewed
+      w.leases = 10;
+      w.ttl_max = 14;
+    }
     w.users = !through_bytes(seed) && io::sim::Prng(seed ^ 0xA0778).chance(0.35);
     if (through_bytes(seed)) w.byte_clients = 1 + static_cast<uint32_t>(prng.below(w.clients));
     return w;

@@ -250,10 +250,10 @@ void Workload::fill_txn(Op& op) {
 
 void Workload::fill_lease(Op& op) {
   Nanos now = cluster_->now();
-  if (leases_.size() < 4 || prng_.chance(0.1)) {
+  if (leases_.size() < config_.leases || prng_.chance(0.1)) {
     op.kind = OpKind::kLeaseGrant;
     op.lease = static_cast<int64_t>(1000 + op.id);
-    op.number = prng_.between(1, 6);
+    op.number = prng_.between(1, config_.ttl_max);
     leases_.push_back({op.lease, now + prng_.between(0, 15) * io::kSecond});
     return;
   }

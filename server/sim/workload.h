@@ -25,7 +25,9 @@ struct WorkloadConfig {
   uint32_t byte_clients = 0;  // so many of the clients enter through HTTP/2
   size_t value_bytes_max = 300;
   io::Nanos compact_every = 6 * io::kSecond;
-  bool users = false;  // with authentication (users.h)
+  size_t leases = 4;    // at a time, about
+  int64_t ttl_max = 6;  // of a lease, seconds
+  bool users = false;   // with authentication (users.h)
 };
 
 class Workload {
