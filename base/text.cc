@@ -1,5 +1,7 @@
 #include "base/text.h"
 
+#include <charconv>
+
 namespace fairlead {
 namespace {
 
@@ -35,6 +37,11 @@ void append_escape(std::string& out, uint32_t rune) {
 }
 
 }  // namespace
+
+std::string hex(uint64_t id) {
+  char out[16];
+  return {out, std::to_chars(out, out + sizeof out, id, 16).ptr};
+}
 
 size_t decode_rune(std::string_view s, uint32_t& rune) {
   if (s.empty()) return 0;

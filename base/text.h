@@ -12,6 +12,9 @@
 
 namespace fairlead {
 
+// An id as etcd prints it: hexadecimal, without zeroes in front.
+std::string hex(uint64_t id);
+
 // --- UTF-8
 
 // The length of the well-formed sequence at the front of `text`, with its code point in `rune`; 0 where there is none

@@ -5,6 +5,12 @@
 namespace fairlead {
 namespace {
 
+TEST(Hex, AsEtcdPrintsIds) {
+  EXPECT_EQ(hex(0), "0");
+  EXPECT_EQ(hex(0x0102), "102");
+  EXPECT_EQ(hex(0x8e9e05c52164694d), "8e9e05c52164694d");
+}
+
 using Padding = Base64::Padding;
 
 TEST(Utf8, EveryCodePointThereAndBack) {

@@ -192,8 +192,8 @@ other_clusters_data_refused() {
   [ $code != 0 ] && [ $code != 124 ] || { note "exit code $code"; return 1; }
 }
 
-as_member() { # DATA NAME PORTS_OF: started on one member's directory under a name
-  "$server" --name "$2" --data-dir "$work/$1.data" --listen-client-urls "$(endpoint_of "$3")" \
+as_member() { # DATA NAME PORTS_OF; in the background only: started on one member's directory under a name
+  exec "$server" --name "$2" --data-dir "$work/$1.data" --listen-client-urls "$(endpoint_of "$3")" \
     --advertise-client-urls "$(endpoint_of "$3")" --listen-peer-urls "http://127.0.0.1:${peer_ports[$3]}" \
     --initial-advertise-peer-urls "http://127.0.0.1:${peer_ports[$3]}" "${@:4}"
 }

@@ -177,7 +177,10 @@ import json, sys
 found = [json.loads(l) for l in sys.stdin if l.startswith("{")]
 print([l["error"] for l in found if l["level"] == "fatal" or "verify flags" in l["msg"]][-1])' <"$work/etcd.out") || { echo "etcd takes $*" && return 1; }
   timeout 10 "$server" --data-dir "$work/c2" "${urls[@]}" "$@" >"$work/our.out" 2>&1 || code=$?
-  we_say=$(sed -n 's/^fairlead: //p' "$work/our.out")
+  we_say=$(sed -n 's/^fairlead: //p' "$work/our.out")  # before there is a log
+  [ -n "$we_say" ] || we_say=$(python3 -c '
+import json, sys
+print([l["error"] for l in map(json.loads, sys.stdin) if l["level"] == "fatal"][-1])' <"$work/our.out") || return 1
   [ "$code" = 1 ] && [ "$etcd_says" = "$we_say" ] || { printf 'etcd: %s\nours: %s (%s)\n' "$etcd_says" "$we_say" $code && return 1; }
 }
 contradictions() {

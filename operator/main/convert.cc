@@ -40,6 +40,11 @@ std::string last_words_of(const Json& container) {
   std::string text = kube::string_at(container, {"lastState", "terminated", "message"});
   while (!text.empty() && text.back() == '\n') text.pop_back();
   text.erase(0, text.rfind('\n') + 1);
+  // A line of our log: what it says, without the frame.
+  if (Json line = Json::parse(text, nullptr, false); line.is_object()) {
+    const std::string message = kube::string_at(line, {"msg"}), error = kube::string_at(line, {"error"});
+    if (!message.empty()) text = error.empty() ? message : message + ": " + error;
+  }
   return text.substr(0, kLastWordsBytesMax);
 }
 

@@ -104,6 +104,10 @@ TEST(Objects, WhyAPodDoesNotStart) {
       {{"state", {{"waiting", {{"reason", "CrashLoopBackOff"}}}}},
        {"lastState", {{"terminated", {{"message", "started\nmake directory /data: Permission denied\n"}}}}}}};
   EXPECT_EQ(pod_to_plan(pod).problem, "CrashLoopBackOff: make directory /data: Permission denied");
+  pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["message"] =
+      "{\"level\":\"info\",\"msg\":\"listening\"}\n{\"level\":\"fatal\",\"msg\":\"fairlead ends\",\"error\":\"no "
+      "room\"}\n";
+  EXPECT_EQ(pod_to_plan(pod).problem, "CrashLoopBackOff: fairlead ends: no room");
   pod["status"] = {{"phase", "Pending"},
                    {"conditions", {{{"type", "PodScheduled"}, {"status", "False"}, {"reason", "Unschedulable"}}}}};
   EXPECT_EQ(pod_to_plan(pod).problem, "Unschedulable");

@@ -78,6 +78,11 @@ const Access* access_of(std::string_view path) {
   return it == table().end() ? nullptr : &it->second;
 }
 
+Asker Api::asker(const net::CallRef& call) {
+  Result<node::Caller> who = caller(call);
+  return {who.is_ok() ? who->user : std::string(), std::string(call->peer_address())};
+}
+
 Result<node::Caller> Api::caller(const net::CallRef& call) {
   if (!node_.auth().enabled()) return node::Caller();
   if (admitted_call_ == call.get()) return *admitted_;

@@ -14,6 +14,7 @@
 
 #include "base/histogram.h"
 #include "server/api/access.h"
+#include "server/api/audit.h"
 #include "server/api/gateway.h"
 #include "server/api/hot_keys.h"
 #include "server/api/identity.h"
@@ -114,6 +115,8 @@ class Api {
   // The caller's identity; nobody while authentication is off or where none was shown. Unauthenticated "invalid auth
   // token" for a token that is not valid.
   Result<node::Caller> caller(const net::CallRef& call);
+  // For the log; take it while the call is not done.
+  Asker asker(const net::CallRef& call);
   Status require_user(const net::CallRef& call);   // any authenticated user
   Status require_admin(const net::CallRef& call);  // etcd's error unless the caller has the role root
   // The same for streams, and for whoever must not be wrong: a token that this member does not know yet is waited for.

@@ -66,8 +66,11 @@ Status Api::open_auth() {
 void Api::change_users(net::CallRef call, const mvcc::AuthChange& change) {
   Result<node::Caller> who = caller(call);
   if (!who.is_ok()) return call->finish(who.status());
-  node_.propose_auth(*who, change, [this, call](const Status& status, Index) {
+  mvcc::AuthChange told = change;
+  told.password.clear();
+  node_.propose_auth(*who, change, [this, call, asker = asker(call), told](const Status& status, Index) {
     if (!status.is_ok()) return call->finish(status);
+    log_auth_change(*world_.log, asker, told);
     call->reply(encode_header_only(header()));
   });
 }

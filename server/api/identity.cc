@@ -56,7 +56,10 @@ Result<std::optional<JwtOptions>> parse_auth_token(std::string_view text) {
     if (!options.emplace(pair.substr(0, equals), pair.substr(equals + 1)).second) return bad_options();
   }
   if (type == "simple") return std::optional<JwtOptions>();
-  if (type != "jwt") return bad_options();
+  if (type != "jwt")
+    return Status(bad_options().code(), std::string(bad_options().message()) + ": unknown token type \"" +
+                                            std::string(type) +
+                                            "\", expected simple or jwt,sign-method=METHOD,pub-key=FILE,priv-key=FILE");
   JwtOptions out;
   out.method = options["sign-method"];
   out.public_key_file = options["pub-key"];
@@ -74,6 +77,16 @@ Result<Identities::KeyFiles> Identities::read_keys(io::Disk& disk, const JwtOpti
   ASSIGN_OR_RETURN(keys.public_key, read_file(disk, options.public_key_file));
   ASSIGN_OR_RETURN(keys.private_key, read_file(disk, options.private_key_file));
   return keys;
+}
+
+Status check_auth_token(io::Disk& disk, std::string_view text) {
+  ASSIGN_OR_RETURN(std::optional<JwtOptions> jwt, parse_auth_token(text));
+  return jwt ? Identities::check_keys(disk, *jwt) : Status();
+}
+
+Status Identities::check_keys(io::Disk& disk, const JwtOptions& options) {
+  ASSIGN_OR_RETURN(KeyFiles keys, read_keys(disk, options));
+  return Jwt::create(options.method, keys.public_key, keys.private_key).status();
 }
 
 Status Identities::use_jwt(const JwtOptions& options) {

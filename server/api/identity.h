@@ -32,6 +32,8 @@ constexpr io::Nanos kKeyFilesInterval = 5 * io::kSecond;
 // "simple", or "jwt,pub-key=FILE,priv-key=FILE,sign-method=NAME,ttl=DURATION"; nothing for simple ones. Unknown
 // options are left out, as etcd does.
 Result<std::optional<JwtOptions>> parse_auth_token(std::string_view text);
+// Whether a member could start with it: also its key files are there and fit.
+Status check_auth_token(io::Disk& disk, std::string_view text);
 
 class Identities {
  public:
@@ -39,6 +41,7 @@ class Identities {
   ~Identities() { *alive_ = false; }
 
   // Reads the key files: blocks, for the start.
+  static Status check_keys(io::Disk& disk, const JwtOptions& options);
   Status use_jwt(const JwtOptions& options);
   bool jwt() const { return jwt_options_.has_value(); }
 

@@ -167,8 +167,10 @@ TEST(Jwt, AuthTokenOption) {
   EXPECT_EQ((*options)->method, "RS256");
   EXPECT_EQ((*options)->ttl_seconds, 5400);
   EXPECT_EQ((*parse_auth_token("jwt,sign-method=RS256"))->ttl_seconds, 300);
-  for (const char* bad : {"", "jwt2", "jwt,ttl", "jwt,ttl=1=2", "jwt,ttl=5x", "jwt,ttl=1m,ttl=2m"})
+  for (const char* bad : {"jwt,ttl", "jwt,ttl=1=2", "jwt,ttl=5x", "jwt,ttl=1m,ttl=2m"})
     EXPECT_EQ(parse_auth_token(bad).status().message(), "auth: invalid auth options") << bad;
+  for (const char* bad : {"", "jwt2", "oauth,x=y"})
+    EXPECT_TRUE(parse_auth_token(bad).status().message().starts_with("auth: invalid auth options: unknown token type"));
 }
 
 }  // namespace

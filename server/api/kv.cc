@@ -197,12 +197,17 @@ void Api::txn(net::CallRef call, const Bytes& in) {
 void Api::compact(net::CallRef call, const Bytes& in) {
   mvcc::CompactRequest request;
   if (Status s = decode(in.view(), request); !s.is_ok()) return call->finish(s);
-  bool physical = request.physical;
-  node_.propose(request, [this, call, physical](const Status& status, const mvcc::ApplyResult* result) {
+  auto done = [this, call, asker = asker(call), physical = request.physical, revision = request.revision](
+                  const Status& status, const mvcc::ApplyResult* result) {
     if (!status.is_ok()) return call->finish(status);
+    world_.log->info("compacted for a client", {{"compact-revision", revision},
+                                                {"physical", physical},
+                                                {"by-user", asker.user},
+                                                {"remote-address", asker.address}});
     if (physical) return reply_when_compacted(call);
     call->reply(encode_header_only(header(result->revision)));
-  });
+  };
+  node_.propose(request, std::move(done));
 }
 
 // "physical" promises that the revisions are gone, not only unreadable.

@@ -15,6 +15,8 @@ void Api::add_maintenance(net::Router& router) {
   router.add_unary("/etcdserverpb.Maintenance/Alarm",
                    [this](net::CallRef call, Bytes in) { alarm(std::move(call), in); });
   router.add_unary("/etcdserverpb.Maintenance/Defragment", [this](net::CallRef call, Bytes) {
+    Asker by = asker(call);
+    world_.log->info("starting defragment", {{"by-user", by.user}, {"remote-address", by.address}});
     node_.defragment();  // what is dead is being cleaned from now on; nothing waits for it
     call->reply(serialize(DefragmentResponse()));
   });

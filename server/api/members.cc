@@ -2,6 +2,7 @@
 #include <charconv>
 
 #include "base/failpoint.h"
+#include "base/text.h"
 #include "server/api/api.h"
 #include "server/api/proto_util.h"
 
@@ -41,8 +42,9 @@ template <typename Response, typename Shape>
 void Api::change_members(net::CallRef call, MemberChange change, Shape shape) {
   if (Status s = read_guards(call, change); !s.is_ok()) return call->finish(s);
   node_.change_members(std::move(change), call->deadline(),
-                       [this, call, shape](const Status& status, const MemberChange* done) {
+                       [this, call, shape, asker = asker(call)](const Status& status, const MemberChange* done) {
                          if (!status.is_ok()) return call->finish(status);
+                         log_member_change(*world_.log, asker, *done);
                          Response reply;
                          fill(reply.mutable_header(), header(0));  // etcd leaves the revision out here
                          for (const auto& [id, member] : node_.members()) *reply.add_members() = to_proto(member);
@@ -119,8 +121,12 @@ void Api::add_cluster(net::Router& router) {
   router.add_unary("/etcdserverpb.Maintenance/MoveLeader", [this](net::CallRef call, Bytes in) {
     MoveLeaderRequest request;
     if (Status s = parse(in, request); !s.is_ok()) return call->finish(s);
-    node_.move_leader(MemberId(request.targetid()), [call](const Status& status) {
+    MemberId to(request.targetid());
+    node_.move_leader(to, [this, call, to, asker = asker(call)](const Status& status) {
       if (!status.is_ok()) return call->finish(status);
+      world_.log->info(
+          "moved the leader for a client",
+          {{"transferee-member-id", hex(to.value)}, {"by-user", asker.user}, {"remote-address", asker.address}});
       call->reply(serialize(MoveLeaderResponse()));  // without a header, as etcd
     });
   });

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -203,6 +204,14 @@ class Member {
     tls_net_ = std::make_unique<net::TlsNet>(*w_.loop, *w_.net, [this] { return tls_->dial(); });
     w_.net = tls_net_.get();
     ASSIGN_OR_RETURN(node::Config config, node_config(options_));
+    // Nothing is made on the disk before all that can be wrong with flags and addresses was looked at.
+    ASSIGN_OR_RETURN(compaction_,
+                     node::parse_auto_compaction(options_.auto_compaction_mode, options_.auto_compaction_retention));
+    if (Status s = api::check_auth_token(*w_.disk, options_.auth_token); !s.is_ok())
+      return Status(s.code(), "--auth-token: " + std::string(s.message()));
+    RETURN_IF_ERROR(try_addresses());
+    check_permission(config.data_dir);
+    if (config.quota_bytes < 0) w_.log->info("disabled backend quota", {{"quota-size-bytes", config.quota_bytes}});
     RETURN_IF_ERROR(import_data(config.data_dir, config.log_dir));
     bootstrap_ = std::make_unique<Bootstrap>(w_, options_);
     Status outcome;
@@ -214,6 +223,12 @@ class Member {
     });
     inside_start_ = false;
     return outcome;
+  }
+
+  // The last line of a member that cannot go on, in the log as all others.
+  int fail(const Status& why) {
+    w_.log->log(io::LogLevel::kFatal, "fairlead ends", {{"error", why.message()}});
+    return 1;
   }
 
   int run() {
@@ -249,9 +264,8 @@ class Member {
       }
     }
     ASSIGN_OR_RETURN(node_, node::Node::open(w_, std::move(config)));
-    node_->set_on_fatal([this](const Status& why) {
+    node_->set_on_fatal([this](const Status&) {  // which it has logged
       exit_code_ = 1;
-      fprintf(stderr, "fairlead: %s\n", std::string(why.message()).c_str());
       world_->loop().stop();
     });
     node_->set_on_removed([this] { stop("removed from the cluster"); });
@@ -283,7 +297,7 @@ class Member {
     RETURN_IF_ERROR(listen(*peers_, "listen-peer-urls", options_.listen_peer_urls, peer_router_, &TlsSetup::for_peers));
     RETURN_IF_ERROR(
         listen(*peers_, "listen-metrics-urls", options_.listen_metrics_urls, metrics_router_, &TlsSetup::for_metrics));
-    RETURN_IF_ERROR(start_compactor());
+    start_compactor();
     // Clients are let in when this member is part of its cluster, as with etcd: a connection then means service.
     node_->on_published([this] { serve_clients(); });
     malloc_trim(0);  // what the start has used
@@ -291,9 +305,7 @@ class Member {
     return {};
   }
 
-  Status start_compactor() {
-    ASSIGN_OR_RETURN(node::AutoCompaction rule,
-                     node::parse_auto_compaction(options_.auto_compaction_mode, options_.auto_compaction_retention));
+  void start_compactor() {
     node::AutoCompactor::Store store;
     store.revision = [this] { return node_->keyspace().revision(); };
     store.is_leader = [this] { return node_->is_leader(); };
@@ -301,15 +313,48 @@ class Member {
       node_->propose(mvcc::CompactRequest{revision},
                      [done](const Status& status, const mvcc::ApplyResult*) { done(status); });
     };
-    compactor_ = std::make_unique<node::AutoCompactor>(w_, rule, std::move(store));
-    return {};
+    compactor_ = std::make_unique<node::AutoCompactor>(w_, compaction_, std::move(store));
   }
 
   void fail_late(const Status& why) {
     if (why.is_ok()) return;
-    exit_code_ = 1;
-    fprintf(stderr, "fairlead: %s\n", std::string(why.message()).c_str());
+    exit_code_ = fail(why);
     world_->loop().stop();
+  }
+
+  // Each address is taken and given back: clients must find nobody there before there is service.
+  Status try_addresses() {
+    std::vector<std::unique_ptr<io::Listener>> taken;
+    for (auto [flag, urls] : {std::pair{"listen-peer-urls", &options_.listen_peer_urls},
+                              std::pair{"listen-client-urls", &options_.listen_client_urls},
+                              std::pair{"listen-client-http-urls", &options_.listen_client_http_urls},
+                              std::pair{"listen-metrics-urls", &options_.listen_metrics_urls}}) {
+      if (urls->empty()) continue;
+      ASSIGN_OR_RETURN(std::vector<ListenAt> list, listen_at(flag, *urls));
+      for (const ListenAt& at : list) {
+        Result<std::unique_ptr<io::Listener>> one = world_->world().net->listen(at.address, [](auto) {});
+        if (!one.is_ok()) return cannot_listen(flag, at, one.status());
+        taken.push_back(std::move(*one));
+      }
+    }
+    return {};
+  }
+  static Status cannot_listen(std::string_view flag, const ListenAt& at, const Status& why) {
+    return Status(why.code(),
+                  "--" + std::string(flag) + ": cannot listen on " + at.address + ": " + std::string(why.message()));
+  }
+
+  // As etcd warns.
+  void check_permission(const std::string& dir) {
+    struct stat info {};
+    constexpr mode_t kPrivate = 0700;
+    if (stat(dir.c_str(), &info) != 0 || (info.st_mode & 0777) == kPrivate) return;
+    char mode[8];
+    snprintf(mode, sizeof mode, "%03o", info.st_mode & 0777);
+    w_.log->warn("check file permission",
+                 {{"error", "directory \"" + dir + "\" exist, but the permission is " + mode +
+                                ". The recommended permission is 700 to prevent possible unprivileged access to the "
+                                "data"}});
   }
 
   using TlsOf = net::TlsListen (TlsSetup::*)(const ListenAt&);
@@ -320,9 +365,7 @@ class Member {
     for (const ListenAt& at : list) {
       Result<std::string> taken =
           at.tls ? server.listen(at.address, router, (tls_.get()->*tls_of)(at)) : server.listen(at.address, router);
-      if (!taken.is_ok())
-        return Status(taken.code(), "--" + std::string(flag) + ": cannot listen on " + at.address + ": " +
-                                        std::string(taken.status().message()));
+      if (!taken.is_ok()) return cannot_listen(flag, at, taken.status());
       w_.log->info("listening", {{"flag", flag}, {"address", *taken}, {"tls", at.tls}, {"plain", at.plain}});
     }
     return {};
@@ -343,8 +386,7 @@ class Member {
       s = listen(*clients_, "listen-client-http-urls", options_.listen_client_http_urls, client_http_router_,
                  &TlsSetup::for_clients);
     if (!s.is_ok()) {
-      fprintf(stderr, "fairlead: %s\n", std::string(s.message()).c_str());
-      exit_code_ = 1;
+      exit_code_ = fail(s);
       return world_->loop().stop();
     }
     w_.log->info("ready to serve client requests");
@@ -378,6 +420,7 @@ class Member {
   std::unique_ptr<net::TlsNet> tls_net_;
   std::unique_ptr<Bootstrap> bootstrap_;
   std::unique_ptr<node::Node> node_;
+  node::AutoCompaction compaction_;
   std::unique_ptr<node::AutoCompactor> compactor_;
   std::unique_ptr<api::Api> api_;
   net::Router client_router_, client_http_router_, metrics_router_, peer_router_;
@@ -433,8 +476,12 @@ int main_checked(const std::vector<std::string>& args) {
   Result<std::unique_ptr<io::RealWorld>> world = io::RealWorld::create(world_options);
   if (!world.is_ok()) return fail(world.status(), 1);
   for (const std::string& warning : options->warnings) (*world)->logger().warn(warning);
+  (*world)->logger().info("starting fairlead", {{"fairlead-version", api::kFairleadVersion},
+                                                {"etcd-version", api::kEtcdVersion},
+                                                {"name", options->name},
+                                                {"data-dir", options->data_dir}});
   Member member(std::move(*world), *options);
-  if (Status s = member.start(); !s.is_ok()) return fail(s, 1);
+  if (Status s = member.start(); !s.is_ok()) return member.fail(s);
   return member.run();
 }
 

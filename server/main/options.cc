@@ -27,11 +27,17 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 }
 
 Status unknown_flag(std::string_view name) {
-  const Flag* nearest = &all_flags().front();
-  for (const Flag& flag : all_flags())
-    if (edit_distance(name, flag.name) < edit_distance(name, nearest->name)) nearest = &flag;
-  return invalid_argument("flag provided but not defined: -" + std::string(name) + "; the nearest known flag is --" +
-                          nearest->name + " (--help lists all)");
+  constexpr std::string_view kOldPrefix = "experimental-";
+  std::string_view core = name.starts_with(kOldPrefix) ? name.substr(kOldPrefix.size()) : name;
+  const Flag* nearest = nullptr;
+  size_t distance = std::max<size_t>(1, core.size() / 4) + 1;  // further away it is no guess
+  for (const Flag& flag : all_flags()) {
+    size_t d = edit_distance(core, flag.name);
+    if (d < distance) nearest = &flag, distance = d;
+  }
+  return invalid_argument("flag provided but not defined: -" + std::string(name) +
+                          (nearest ? "; the nearest known flag is --" + std::string(nearest->name) : "") +
+                          " (--help lists all)");
 }
 
 // What a name of the command line or the environment stands for today.
@@ -125,6 +131,18 @@ bool is_one_of(std::string_view value, std::initializer_list<std::string_view> v
   return std::find(values.begin(), values.end(), value) != values.end();
 }
 
+std::string given_beside_file(const Options& options, const Environment& environment) {
+  std::string out;
+  auto add = [&out](const std::string& name) { out += (out.empty() ? "" : ", ") + name; };
+  for (const auto& [name, from] : options.given)
+    if (name != "config-file") add("--" + name);
+  for (const Flag& flag : all_flags()) {
+    std::string variable = environment_name(flag.name);
+    if (std::string_view(flag.group) != "Other" && !environment(variable).value_or("").empty()) add(variable);
+  }
+  return out;
+}
+
 }  // namespace
 
 Result<Options> parse_options(const std::vector<std::string>& args, const Environment& environment) {
@@ -132,7 +150,13 @@ Result<Options> parse_options(const std::vector<std::string>& args, const Enviro
   for (size_t i = 0; i < args.size(); ++i) RETURN_IF_ERROR(parse_argument(args, i, options));
   if (options.show_help || options.show_version || options.show_help_markdown) return options;
   if (options.config_file.empty()) options.config_file = environment("ETCD_CONFIG_FILE").value_or("");
-  if (!options.config_file.empty()) return options_from_file(options.config_file);
+  if (!options.config_file.empty()) {
+    ASSIGN_OR_RETURN(Options from_file, options_from_file(options.config_file));
+    if (std::string ignored = given_beside_file(options, environment); !ignored.empty())
+      from_file.warnings.insert(from_file.warnings.begin(),
+                                "the config file " + options.config_file + " counts alone; ignored: " + ignored);
+    return from_file;
+  }
   RETURN_IF_ERROR(apply_environment(environment, options));
   return options;
 }

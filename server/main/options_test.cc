@@ -182,6 +182,10 @@ TEST(Options, SaysWhatIsWrong) {
   };
   EXPECT_EQ(text({"--data-dri=/x"}),
             "flag provided but not defined: -data-dri; the nearest known flag is --data-dir (--help lists all)");
+  EXPECT_EQ(text({"--experimental-foo"}), "flag provided but not defined: -experimental-foo (--help lists all)");
+  EXPECT_EQ(text({"--experimental-max-learner"}),
+            "flag provided but not defined: -experimental-max-learner; the nearest known flag is --max-learners "
+            "(--help lists all)");
   EXPECT_EQ(text({"--name"}), "flag needs an argument: -name");
   EXPECT_EQ(text({"--heartbeat-interval=soon"}),
             "invalid value \"soon\" for flag -heartbeat-interval: expected a whole number, zero or above");

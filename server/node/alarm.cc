@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/codec.h"
+#include "base/text.h"
 #include "server/node/entry.h"
 #include "server/node/node.h"
 
@@ -193,8 +194,9 @@ void Node::apply_alarm(const raft::Entry& entry, std::string_view payload) {
   below_quota_since_ = 0;
   bool raised = command->action == AlarmAction::kActivate;
   stats_.space_alarms += raised && command->alarm.type == AlarmType::kNoSpace;
-  world_.log->warn(raised ? "alarm raised" : "alarm disarmed",
-                   {{"alarm", alarm_name(command->alarm.type)}, {"member-id", command->alarm.member.value}});
+  world_.log->warn(raised ? "alarm raised" : "alarm disarmed", {{"alarm", alarm_name(command->alarm.type)},
+                                                                {"member-id", hex(command->alarm.member.value)},
+                                                                {"name", name_of(command->alarm.member)}});
 }
 
 // Its own, which only the member itself can judge; and the leader those of members that cannot speak for themselves.

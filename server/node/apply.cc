@@ -4,6 +4,7 @@
 
 #include "base/failpoint.h"
 #include "base/planted.h"
+#include "base/text.h"
 #include "server/node/entry.h"
 #include "server/node/node.h"
 
@@ -203,8 +204,9 @@ void Node::apply_attributes(std::string_view payload) {
   it->second.client_urls = member->client_urls;
   it->second.store = member->store;
   it->second.start_counter = member->start_counter;
-  world_.log->info("published a member's attributes",
-                   {{"member-id", member->id.value}, {"name", member->name}, {"start-counter", member->start_counter}});
+  world_.log->info(
+      "published a member's attributes",
+      {{"member-id", hex(member->id.value)}, {"name", member->name}, {"start-counter", member->start_counter}});
   if (member->id == member_id()) note_published();
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/codec.h"
 #include "base/planted.h"
+#include "base/text.h"
 #include "server/node/entry.h"
 #include "server/node/node.h"
 
@@ -27,12 +28,6 @@ enum Outcome : uint8_t {
   kAgain = 2,     // not appended: ask again
   kDone = 3,      // it was done before, under the same request id; the change follows
 };
-
-std::string hex(uint64_t v) {
-  char out[17];
-  snprintf(out, sizeof out, "%llx", static_cast<unsigned long long>(v));
-  return out;
-}
 
 std::string_view change_name(MemberChange::Kind kind) {
   switch (kind) {
@@ -343,8 +338,10 @@ void Node::apply_members(const Envelope& envelope, Index index, const raft::Conf
   apply_change({members_, removed_, change_log_}, *change);
   for (MemberId id : removed_) requests_.forget(id);
   CHECK(!config || *config == configuration_of(members_), "Raft's members are the members");
-  world_.log->info(change_name(change->kind),
-                   {{"member-id", hex(change->id.value)}, {"members", members_.size()}, {"index", index.value}});
+  world_.log->info(change_name(change->kind), {{"member-id", hex(change->id.value)},
+                                               {"name", name_of(change->id)},
+                                               {"members", members_.size()},
+                                               {"index", index.value}});
   members_pending_.erase(index);
   follow_members();
   if (envelope.proposer == member_id()) finish_change(envelope.request, Status(), &*change);

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/codec.h"
+#include "base/text.h"
 #include "server/node/node.h"
 
 namespace fairlead::node {
@@ -82,7 +83,8 @@ void Node::judge_hashes(const storage::HashKv& own, const std::vector<PeerHash>&
       std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.second.size() >= members / 2 + 1; });
   for (const auto& [hash, ids] : groups)
     for (MemberId id : ids)
-      world_.log->error("members hold different data", {{"member-id", id.value},
+      world_.log->error("members hold different data", {{"member-id", hex(id.value)},
+                                                        {"name", name_of(id)},
                                                         {"hash", hash},
                                                         {"revision", own.hash_revision},
                                                         {"compact-revision", own.compact_revision}});

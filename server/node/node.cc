@@ -6,6 +6,7 @@
 #include "base/crc32c.h"
 #include "base/failpoint.h"
 #include "base/planted.h"
+#include "base/text.h"
 #include "server/node/entry.h"
 #include "server/node/snapshot.h"
 
@@ -13,13 +14,8 @@ namespace fairlead::node {
 namespace {
 
 constexpr uint64_t kManifestBytes = 4096;  // also keeps tools that divide by the size happy with an empty store
+constexpr io::Nanos kRefusalPause = 10 * io::kSecond;  // between two warnings of the same refusal
 constexpr io::Nanos kPublishRetry = 100 * io::kMillisecond;
-
-std::string hex(uint64_t v) {
-  char out[17];
-  snprintf(out, sizeof out, "%llx", static_cast<unsigned long long>(v));
-  return out;
-}
 
 }  // namespace
 
@@ -330,6 +326,7 @@ void Node::note_published() {
 void Node::make_transport() {
   peer::TransportCallbacks callbacks;
   callbacks.hello = [this](MemberId to, peer::ChannelKind kind) { return own_hello(to, kind); };
+  callbacks.name = [this](MemberId id) { return name_of(id); };
   callbacks.judge = [this](const peer::Hello& theirs) { return judge(theirs); };
   callbacks.on_message = [this](raft::Message m) { raft_->step(std::move(m)); };
   if (config_.disturb_messages) {
@@ -429,9 +426,26 @@ void Node::on_refused(MemberId by, const peer::Verdict& verdict) {
     case Refusal::kOldStart:
       return fatal(failed_precondition(text));
     default:
-      world_.log->warn("a peer refused this member",
-                       {{"peer", by.value}, {"reason", refusal_name(verdict.refusal)}, {"error", verdict.text}});
+      break;
   }
+  // Both dial again twice a second: the same is said once in a while.
+  auto& [told, when] = refusals_told_[by];
+  io::Nanos now = world_.loop->now();
+  if (told == verdict.text && now - when < kRefusalPause) return;
+  told = verdict.text;
+  when = now;
+  bool alone = raft_->leader().value == 0 && verdict.refusal == Refusal::kCluster;
+  world_.log->warn(
+      "a peer refused this member",
+      {{"peer", hex(by.value)},
+       {"peer-name", name_of(by)},
+       {"reason", refusal_name(verdict.refusal)},
+       {"error", verdict.text},
+       {"hint", alone ? "the data directory " + config_.data_dir + " belongs to cluster " + hex(cluster_id().value) +
+                            ": if this member is to join the peer's cluster, stop it, remove the "
+                            "directory (a first start with --initial-cluster-state new made it) and "
+                            "start again with --initial-cluster-state existing"
+                      : std::string()}});
 }
 
 // ---- end
@@ -439,7 +453,7 @@ void Node::on_refused(MemberId by, const peer::Verdict& verdict) {
 void Node::fatal(const Status& why) {
   if (fatal_told_) return;
   fatal_told_ = true;
-  world_.log->error("this member cannot go on", {{"error", why.message()}});
+  world_.log->log(io::LogLevel::kFatal, "this member cannot go on", {{"error", why.message()}});
   stopping_ = true;
   stopped_ = true;
   if (on_fatal_) on_fatal_(why);
@@ -455,7 +469,7 @@ void Node::stop(std::function<void()> done) {
   if (!started_) return finish_stop();
   MemberId to = raft_->is_leader() ? raft_->transfer_candidate() : MemberId();
   if (to.value != 0 && raft_->transfer_leader(to).is_ok()) {
-    world_.log->info("handing leadership over before stopping", {{"to", to.value}});
+    world_.log->info("handing leadership over before stopping", {{"to", hex(to.value)}, {"to-name", name_of(to)}});
     stop_timer_ = world_.loop->add_timer(world_.loop->now() + config_.election_timeout, [this] {
       stop_timer_ = 0;
       finish_stop();

@@ -367,6 +367,11 @@ class Node {
   void submit_write(raft::Ready& ready);
   void on_durable(raft::WriteSeq upto);
   void on_soft_state(const raft::SoftState& state);
+
+  // leaderless.cc
+  std::string name_of(MemberId id) const;
+  void tell_without_leader(io::Nanos now);
+  std::string unreachable_voters(const MemberMap& members, size_t& connected) const;
   void read_old_entries(const raft::ReadLogRequest& request);
   void housekeeping();
   void go_on_soon();
@@ -521,6 +526,9 @@ class Node {
   std::map<MemberId, StoreId>
       logged_stores_;  // from attributes in the own log, applied yet or not: see note_attributes()
   raft::SoftState soft_;
+  io::Nanos leaderless_since_ = 0;  // 0: there is a leader
+  io::Nanos leaderless_told_ = 0;
+  std::map<MemberId, std::pair<std::string, io::Nanos>> refusals_told_;  // by peer: what, and when
   Stats stats_;
   Operation operation_ = kOpUnknown;                                         // of the entry that is applied now
   std::array<std::array<uint64_t, 2>, kOperationCount> batch_operations_{};  // failed, succeeded: of this batch

@@ -4,6 +4,7 @@
 
 #include "base/codec.h"
 #include "base/failpoint.h"
+#include "base/text.h"
 #include "server/node/node.h"
 
 namespace fairlead::node {
@@ -51,7 +52,8 @@ void SnapshotSender::start() {
     });
     return;
   }
-  node_.world_.log->info("sending a snapshot", {{"to", to_.value},
+  node_.world_.log->info("sending a snapshot", {{"to", hex(to_.value)},
+                                                {"to-name", node_.name_of(to_)},
                                                 {"applied-index", info_.applied.value},
                                                 {"bytes", info_.bytes},
                                                 {"files", info_.files.size()}});
@@ -133,11 +135,13 @@ void SnapshotSender::finish(bool sent, const std::string& why) {
   if (sent) stats.seconds.observe(static_cast<double>(node_.world_.loop->now() - began_) / 1e9);
   if (sent) {
     ++node_.stats_.snapshots_sent;
-    node_.world_.log->info("a snapshot was installed by a peer",
-                           {{"peer", to_.value}, {"applied-index", info_.applied.value}});
+    node_.world_.log->info(
+        "a snapshot was installed by a peer",
+        {{"peer", hex(to_.value)}, {"peer-name", node_.name_of(to_)}, {"applied-index", info_.applied.value}});
     node_.raft_->snapshot_sent(to_, info_.applied);
   } else {
-    node_.world_.log->warn("a snapshot could not be sent", {{"to", to_.value}, {"error", why}});
+    node_.world_.log->warn("a snapshot could not be sent",
+                           {{"to", hex(to_.value)}, {"to-name", node_.name_of(to_)}, {"error", why}});
     node_.raft_->snapshot_failed(to_);
   }
   info_ = {};  // the pin

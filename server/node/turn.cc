@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/failpoint.h"
+#include "base/text.h"
 #include "server/node/node.h"
 
 namespace fairlead::node {
@@ -68,6 +69,7 @@ void Node::on_tick() {
   }
   expire();
   tokens_.expire(now);
+  tell_without_leader(now);
   schedule_tick();
 }
 
@@ -146,9 +148,13 @@ void Node::on_soft_state(const raft::SoftState& state) {
   bool leads = state.role == raft::Role::kLeader;
   if (state.leader != soft_.leader && state.leader.value != 0) {
     ++stats_.leader_changes_seen;
-    world_.log->info("the cluster has a leader", {{"leader-id", state.leader.value}, {"term", state.term.value}});
+    world_.log->info(
+        "the cluster has a leader",
+        {{"leader-id", hex(state.leader.value)}, {"leader-name", name_of(state.leader)}, {"term", state.term.value}});
   } else if (state.leader.value == 0 && soft_.leader.value != 0) {
-    world_.log->warn("lost the leader", {{"leader-id", soft_.leader.value}, {"term", state.term.value}});
+    world_.log->warn(
+        "lost the leader",
+        {{"leader-id", hex(soft_.leader.value)}, {"leader-name", name_of(soft_.leader)}, {"term", state.term.value}});
   }
   bool other_leader = state.leader != soft_.leader;
   soft_ = state;

@@ -4,6 +4,7 @@
 
 #include "base/codec.h"
 #include "base/failpoint.h"
+#include "base/text.h"
 
 namespace fairlead::peer {
 
@@ -21,7 +22,6 @@ struct Transport::Peer final : ChannelHandler {
   io::Nanos redial_pause = kRedialMin;
   io::Nanos alone_since = 0;  // no channel since then
   PeerStats stats;            // of ended channels; the live one's bytes are added when asked
-  uint64_t last_refusal = 0;
 
   Hello own_hello(Channel&) override { return transport.callbacks_.hello(id, ChannelKind::kMessages); }
   Verdict judge(Channel&, const Hello& theirs) override {
@@ -31,8 +31,10 @@ struct Transport::Peer final : ChannelHandler {
   void on_established(Channel&) override {
     redial_pause = kRedialMin;
     stats.connected_at = transport.world_.loop->now();
-    transport.world_.log->info("established a connection to a peer",
-                               {{"remote-peer-id", id.value}, {"address", channel->peer_address()}});
+    stats.last_error.clear();
+    transport.world_.log->info("established a connection to a peer", {{"remote-peer-id", hex(id.value)},
+                                                                      {"remote-peer-name", transport.name_of(id)},
+                                                                      {"address", channel->peer_address()}});
     transport.callbacks_.on_connected(id, true);
   }
   void on_frame(Channel& c, uint8_t type, std::string_view head, const Bytes& body) override {
@@ -60,11 +62,11 @@ struct Transport::Peer final : ChannelHandler {
     stats.disconnects += was_connected;
     stats.sent_bytes += c.sent_bytes();
     stats.received_bytes += c.received_bytes();
-    if (was_connected)
-      transport.world_.log->warn("lost the connection to a peer",
-                                 {{"remote-peer-id", id.value}, {"error", why.message()}});
-    else
-      transport.world_.log->debug("cannot connect to a peer", {{"remote-peer-id", id.value}, {"error", why.message()}});
+    stats.last_error = why.message();
+    transport.world_.log->log(
+        was_connected ? io::LogLevel::kWarn : io::LogLevel::kDebug,
+        was_connected ? "lost the connection to a peer" : "cannot connect to a peer",
+        {{"remote-peer-id", hex(id.value)}, {"remote-peer-name", transport.name_of(id)}, {"error", why.message()}});
     transport.bury(std::move(channel));
     alone_since = transport.world_.loop->now();
     if (was_connected) transport.callbacks_.on_connected(id, false);

@@ -39,10 +39,12 @@ struct PeerStats {
   uint64_t disconnects = 0;                                 // established connections that were lost
   Histogram<16> round_trip_seconds{.first_bound = 0.0001};  // of pings, one a second
   io::Nanos connected_at = 0;
+  std::string last_error;  // why there is no connection, where that is known
 };
 
 struct TransportCallbacks {
   std::function<Hello(MemberId to, ChannelKind kind)> hello;
+  std::function<std::string(MemberId)> name;  // for the log; may be empty
   std::function<Verdict(const Hello& theirs)> judge;
   std::function<void(raft::Message)> on_message;
   std::function<void(MemberId from, std::string_view head)> on_app;
@@ -84,6 +86,7 @@ class Transport {
   friend struct Peer;
   friend struct Pending;
 
+  std::string name_of(MemberId id) const { return callbacks_.name ? callbacks_.name(id) : std::string(); }
   void dial(Peer& peer);
   void redial_later(Peer& peer);
   void adopt(std::unique_ptr<Channel> channel, MemberId from);
