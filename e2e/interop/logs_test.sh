@@ -103,8 +103,9 @@ without_quorum() {
   stop_server "${members[2]}" KILL || true
   stop_server "${members[3]}" KILL || true
   told() { look "$log" level=warn msg="^there is no leader: too few members" voters=3 needed=2 connected=1 \
-    unreachable='m2 \([0-9a-f]+\) http://127.*refused.*m3 \([0-9a-f]+\)'; }
-  wait_for 60 "a word about the quorum" told
+    unreachable='m2 \([0-9a-f]+\) http://127[^;]*refused' &&
+    look "$log" msg="^there is no leader" unreachable='m3 \([0-9a-f]+\) http://127[^;]*refused'; }
+  wait_for 60 "a word about the quorum" told || { grep "there is no leader" "$log"; return 1; }
   wait_for 60 "another one" sh -c "[ \$(grep -c 'there is no leader: too few' '$log') -ge 2 ]"
   told
   lines=$(python3 - "$log" <<'PY'
