@@ -2,8 +2,8 @@
 // way. Names, terms and HTTP interface are those of etcd's (gofail), so that tools made for etcd find what they know;
 // docs/conformance.md says where each name lies here and which have no place.
 //
-// They exist only in a build with -DFAIRLEAD_FAILPOINTS=ON (preset "failpoints"), never in a release: in every other
-// build these macros leave neither code nor a name behind.
+// So far these are the places only: what sets failpoint_hook (terms, HTTP) is not here yet, and no build defines
+// FAIRLEAD_FAILPOINTS. Without it these macros leave neither code nor a name behind.
 //
 //   FAILPOINT(raftBeforeSave);                                   may end the process, or sleep
 //   if (FAILPOINT_FIRED(raftDropHeartbeat)) return;              return() was asked for
