@@ -42,9 +42,10 @@ void Node::hash_kv(int64_t revision, HashDone done) {
   go_on_soon();
 }
 
-// Those whose revision is on disk now begin; those that have waited too long end.
+// Those whose revision is on disk now begin; those that have waited too long end. While a snapshot is switched in, the
+// disk is ahead of the keyspace and may be compacted further than it knows: nobody begins.
 void Node::serve_hashes() {
-  if (hash_jobs_waiting_.empty()) return;
+  if (hash_jobs_waiting_.empty() || installing_) return;
   io::Nanos now = world_.loop->now();
   for (auto& job : std::exchange(hash_jobs_waiting_, {})) {
     if (job->reply.kv.hash_revision <= store_->state().revision) {

@@ -267,6 +267,59 @@ void prepare(TestCluster& cluster) {
   }
 }
 
+// A hash that waits for a checkpoint while a snapshot is switched in: the files are the new state's already, compacted
+// further than the old keyspace knows. Such a hash would be nobody's, and its member taken for corrupt.
+TEST(NodeHash, AStateThatIsBeingSwitchedInIsNotHashed) {
+  TestCluster cluster(3, [](size_t, Config& c) {
+    c.checkpoint_interval = 3600 * kSecond;
+    c.log_keep_bytes = 0;
+  });
+  cluster.form();
+  ASSERT_TRUE(cluster.make_leader(0));
+  auto put = [&](int times) {
+    for (int i = 0; i < times; ++i)
+      ASSERT_TRUE(cluster.put(0, "k" + std::to_string(i % 5), std::string(2000, 'x')).is_ok());
+  };
+  put(10);
+  int64_t seen = cluster.node(0).keyspace().revision();
+  cluster.workers(2).hold_next();
+  cluster.in_turn(2, [](Node& n) { n.checkpoint_now(); });
+  ASSERT_TRUE(cluster.wait([&] { return cluster.workers(2).holding(); }));
+  put(10);
+  ASSERT_TRUE(cluster.wait([&] { return cluster.node(2).keyspace().revision() == seen + 10; }));
+  cluster.isolate(2, true);
+  for (size_t m : {0, 1}) cluster.world().reset_connections(cluster.host(m), cluster.host(2));
+  Hashed late;
+  cluster.in_turn(2, [&](Node& n) {
+    n.hash_kv(seen + 10, [&late](const Status& s, const HashReply& r) { late = {true, s, r}; });
+  });
+  put(100);
+  ASSERT_TRUE(ask(cluster, 0, mvcc::CompactRequest{cluster.node(0).keyspace().revision(), false}).is_ok());
+  for (int i = 0; i < 2; ++i) {
+    uint64_t checkpoints = cluster.node(0).stats().checkpoints;
+    cluster.in_turn(0, [](Node& n) { n.checkpoint_now(); });
+    ASSERT_TRUE(cluster.wait([&] { return cluster.node(0).stats().checkpoints > checkpoints; }));
+    put(1);
+  }
+  cluster.isolate(2, false);
+  cluster.run_for(2 * kSecond);  // the snapshot is there, and waits for the checkpoint
+  ASSERT_FALSE(late.there);
+  // From job to job, to the one that loads the new keyspace: the disk is ahead of what the loop knows.
+  for (int jobs = 0; jobs < 10 && cluster.node(2).store().state().revision <= seen + 10; ++jobs) {
+    cluster.workers(2).let_go();
+    cluster.workers(2).hold_next();
+    ASSERT_TRUE(cluster.wait([&] { return cluster.workers(2).holding(); }));
+  }
+  ASSERT_EQ(cluster.node(2).stats().snapshots_installed, 0u);
+  ASSERT_GT(cluster.node(2).store().state().revision, seen + 10);
+  cluster.run_for(kSecond);
+  EXPECT_FALSE(late.there);
+  cluster.workers(2).let_go();
+  ASSERT_TRUE(cluster.wait([&] { return cluster.node(2).stats().snapshots_installed == 1; }));
+  ASSERT_TRUE(cluster.wait([&] { return late.there; }));
+  EXPECT_EQ(late.status, err_leader_changed());
+}
+
 TEST(NodeCorrupt, TheDifferingMemberIsFoundByThePeriodicCheck) {
   TestCluster cluster(3, [](size_t, Config& c) { c.corrupt_check_interval = 2 * kSecond; });
   prepare(cluster);
