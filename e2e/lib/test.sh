@@ -42,7 +42,7 @@ test_sim() {
 # Every e2e/interop/*_test.sh and *_test.py: each starts its own servers and ends with its score.
 test_interop() {
   say "Interop: other people's clients, and etcd $etcd_version beside us"
-  setup_packages dnsmasq-base openssl jq python3-hpack zsh fish faketime
+  setup_packages dnsmasq-base openssl jq python3-hpack python3-grpcio python3-protobuf protobuf-compiler zsh fish faketime
   go_programs etcd
   go_own interop/goclient "$root/build/interop-goclient"
   local script log

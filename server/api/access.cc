@@ -108,6 +108,18 @@ void Api::with_caller(const net::CallRef& call, std::function<void(const Result<
   });
 }
 
+void Api::with_http_admin(const net::HttpRequest& request, std::string common_name,
+                          std::function<void(const Status&)> use) {
+  if (!node_.auth().enabled()) return use(Status());
+  std::string token(Identities::without_bearer(request.header("authorization")));
+  auto judge = [this, token, common_name = std::move(common_name)]() -> Status {
+    ASSIGN_OR_RETURN(node::Caller who, identities_.resolve(token, common_name));
+    return node_.check_admin(who);
+  };
+  if (judge().is_ok()) return use(Status());
+  identities_.learn(token, [judge, use = std::move(use)] { use(judge()); });
+}
+
 // ---- the gate before every handler
 
 Status Api::admit(Access access, const Result<node::Caller>& who) const {

@@ -5,8 +5,10 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -20,7 +22,11 @@
 #include "server/api/identity.h"
 #include "server/api/kv_codec.h"
 #include "server/api/passwords.h"
+#include "server/api/request_log.h"
+#include "server/api/tracer.h"
 #include "server/io/io.h"
+#include "server/io/real/process_stats.h"
+#include "server/io/real/watchdog.h"
 #include "server/net/router.h"
 #include "server/net/server.h"
 #include "server/node/node.h"
@@ -42,8 +48,25 @@ struct AuthOptions {
   int bcrypt_cost = kBcryptCostDefault;
 };
 
+// --enable-distributed-tracing and what belongs to it.
+struct TracingOptions {
+  ExportOptions collector;
+  int64_t sampling_rate = 0;  // of a million
+};
+
+// What the debug pages look at and change outside of the node; empty where a program has none of it.
+struct DebugOptions {
+  bool enabled = false;  // --enable-pprof, or the level debug from the start
+  std::vector<std::string> command_line;
+  std::function<std::string()> log_level;
+  std::function<Status(std::string_view)> set_log_level;
+};
+
 struct ApiOptions {
   AuthOptions auth;
+  io::Nanos warning_unary_request = 300 * io::kMillisecond;
+  std::optional<TracingOptions> tracing;
+  DebugOptions debug;
   bool gateway_enabled = true;
   GatewayOptions gateway;
   std::set<std::string> cors = {"*"};            // origins; "*" or none: all
@@ -52,6 +75,9 @@ struct ApiOptions {
 
 class Claim;
 class Page;
+
+// What a probe is told while the loop has stood for so long; a whole HTTP response. Any thread.
+std::string answer_while_stalled(std::string_view path, io::Nanos stalled);
 
 class Api {
  public:
@@ -81,6 +107,7 @@ class Api {
     const net::Server* server;
     const net::TlsContext* context;
   };
+  void set_watchdog(const io::Watchdog* watchdog) { watchdog_ = watchdog; }
   void set_tls(std::vector<TlsSide> sides) { tls_sides_ = std::move(sides); }
   // How long finished calls of the Maintenance service took, for the metrics page.
   struct Durations {
@@ -102,7 +129,11 @@ class Api {
   Header header() const { return header(node_.keyspace().revision()); }
   node::Node& node() { return node_; }
   const io::World& world() const { return world_; }
-  std::string metrics_text();
+  std::string metrics_text(const io::ProcessStats& process);
+  RequestLog& requests() { return *requests_; }
+  Tracer* tracer() { return tracer_.get(); }  // null: no tracing
+  // Spans that wait are sent, once; for the end of the program.
+  void flush_traces(std::function<void()> done);
   // Snapshots on their way to clients.
   size_t snapshots_open() const { return snapshots_open_; }
   void snapshot_opened(int by) { snapshots_open_ += static_cast<size_t>(by); }
@@ -122,6 +153,11 @@ class Api {
   // The same for streams, and for whoever must not be wrong: a token that this member does not know yet is waited for.
   // Runs `use` inside the call where nothing has to be waited for; not at all once the call is done.
   void with_caller(const net::CallRef& call, std::function<void(const Result<node::Caller>&)> use);
+
+  // For pages that only root may use: judged by the token in the header Authorization, else by the name of a
+  // certificate.
+  void with_http_admin(const net::HttpRequest& request, std::string common_name,
+                       std::function<void(const Status&)> use);
 
   // Calls by kind and the version that clients say they speak (etcd_server_client_requests_total).
   struct ClientVersion {
@@ -204,9 +240,19 @@ class Api {
   void leader(net::CallRef call, const Bytes& request);
 
   void handle_client_http(net::Router& router, net::HttpRequest request, net::HttpReplyPtr reply);
-  void handle_http(net::HttpRequest request, net::HttpReplyPtr reply);
+  void handle_http(net::HttpRequest request, net::HttpReplyPtr reply, bool client_port);
   void add_health(Page& page) const;
   void health(const net::HttpRequest& request, net::HttpReplyPtr reply);
+  void metrics(net::HttpReplyPtr reply);
+  void add_requests(Page& page) const;
+
+  // debug_pages.cc; false: not one of them, or not served here
+  bool serve_debug(const net::HttpRequest& request, net::HttpReplyPtr& reply, bool client_port);
+  void log_level_page(const net::HttpRequest& request, net::HttpReplyPtr reply, bool client_port);
+  void slow_requests_page(const net::HttpRequest& request, net::HttpReplyPtr reply);
+  void profile_page(const net::HttpRequest& request, net::HttpReplyPtr reply);
+  void symbol_page(const net::HttpRequest& request, net::HttpReplyPtr reply);
+  std::string vars_body() const;
   void checks(const net::HttpRequest& request, net::HttpReplyPtr reply, bool ready);
 
   io::World world_;
@@ -214,12 +260,17 @@ class Api {
   ApiOptions options_;
   Identities identities_;
   Passwords passwords_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  std::unique_ptr<Tracer> tracer_;  // null: no tracing
+  std::unique_ptr<RequestLog> requests_;
+  double metrics_page_seconds_ = 0;
   // While an admitted handler's first part runs: whose call it is.
   const net::ServerCall* admitted_call_ = nullptr;
   const node::Caller* admitted_ = nullptr;
   mvcc::RangeResult point_read_;  // while range() runs
   const net::Server* server_ = nullptr;
   const net::Router* client_router_ = nullptr;
+  const io::Watchdog* watchdog_ = nullptr;
   std::vector<TlsSide> tls_sides_;
   std::deque<storage::HashKv> hashes_told_;  // to clients, newest last
   size_t snapshots_open_ = 0;

@@ -146,6 +146,11 @@ class GatewayCall final : public net::ServerCall {
   void run(net::Router& router) {
     net::CallRef keep(this);
     ++route_.stats.started;
+    observer_ = router.observer();
+    if (observer_) {
+      observed_ = true;
+      observer_->on_start(*this, route_);
+    }
     bool unary = route_.kind == net::MethodKind::kUnary;
     std::string_view body = request_.body;
     Bytes message;
@@ -157,6 +162,7 @@ class GatewayCall final : public net::ServerCall {
     }
     if (unary) {
       ++route_.stats.messages_received;
+      if (observed_) observer_->on_request(*this, route_, message);
       return route_.unary(self(), std::move(message));
     }
     std::unique_ptr<net::CallHandler> handler = route_.stream(*this);
@@ -190,7 +196,7 @@ class GatewayCall final : public net::ServerCall {
     net::HttpResponse response = net::HttpResponse::json(200, json(parts));
     response.headers.emplace_back("Grpc-Metadata-Content-Type", "application/grpc");
     reply_->send(std::move(response));
-    over(Code::kOk);
+    over(Status(), parts);
   }
   void finish(const Status& status) override {
     if (done_) return;
@@ -206,7 +212,7 @@ class GatewayCall final : public net::ServerCall {
         response.headers.emplace_back("WWW-Authenticate", std::string(status.message()));
       reply_->send(std::move(response));
     }
-    over(status.code());
+    over(status);
   }
 
   size_t queued_bytes() const override { return done_ ? 0 : reply_->queued_bytes(); }
@@ -257,6 +263,7 @@ class GatewayCall final : public net::ServerCall {
   }
   void take(Bytes message) {
     ++route_.stats.messages_received;
+    if (observed_) observer_->on_request(*this, route_, message);
     if (handler_ && !done_) handler_->on_message(*this, std::move(message));
   }
   void half_close() {
@@ -301,12 +308,13 @@ class GatewayCall final : public net::ServerCall {
     if (tell_client)
       finish(reason);
     else
-      over(reason.code());
+      over(reason);
     if (handler) handler->on_cancel(*this, reason);
   }
-  void over(Code code) {
+  void over(const Status& status, std::span<const Bytes> parts = {}) {
     if (std::exchange(done_, true)) return;
-    ++route_.stats.handled[static_cast<size_t>(code)];
+    ++route_.stats.handled[static_cast<size_t>(status.code())];
+    if (std::exchange(observed_, false)) observer_->on_end(*this, route_, status, parts);
     for (io::TimerId* timer : {&deadline_timer_, &drain_timer_})
       if (*timer != 0) loop_.cancel_timer(std::exchange(*timer, 0));
     // From inside the handler's own code it must not be destroyed.
@@ -329,6 +337,8 @@ class GatewayCall final : public net::ServerCall {
   size_t drain_mark_ = net::kDrainMarkDefaultBytes;
   bool head_sent_ = false, done_ = false, paused_ = false, feeding_ = false;
   bool input_over_ = false, half_close_told_ = false;
+  net::CallObserver* observer_ = nullptr;
+  bool observed_ = false;
 };
 
 }  // namespace

@@ -67,6 +67,19 @@ net::HttpResponse page_not_found() {
   return r;
 }
 
+std::string answer_while_stalled(std::string_view path, io::Nanos stalled) {
+  std::string why = "the server's loop has not turned for " + std::to_string(stalled / io::kSecond) + "s";
+  std::string body;
+  for (std::string_view root : {"/livez", "/readyz"})
+    if (path == root || path.starts_with(std::string(root) + "/"))
+      body = "[-]serializable_read failed: " + why + "\n\n";
+  if (path == "/health") body = "{\"health\":\"false\",\"reason\":\"" + why + "\"}\n";
+  if (body.empty()) body = why + "\n";
+  return "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: "
+         "nosniff\r\nConnection: close\r\nContent-Length: " +
+         std::to_string(body.size()) + "\r\n\r\n" + body;
+}
+
 Api::Api(const io::World& world, node::Node& node, ApiOptions options)
     : world_(world),
       node_(node),
@@ -76,10 +89,21 @@ Api::Api(const io::World& world, node::Node& node, ApiOptions options)
       hot_keys_(*world.loop),
       started_at_(world.loop->now()) {
   options_.gateway.message_bytes_max = node.config().request_bytes_max + kGrpcOverheadBytes;
+  if (options_.tracing)
+    tracer_ = std::make_unique<Tracer>(world_, options_.tracing->collector, options_.tracing->sampling_rate);
+  requests_ = std::make_unique<RequestLog>(world_, node_, options_.warning_unary_request, tracer_.get());
   watch_for_a_leader();
 }
 
-Api::~Api() { world_.loop->cancel_timer(leader_timer_); }
+Api::~Api() {
+  *alive_ = false;
+  world_.loop->cancel_timer(leader_timer_);
+}
+
+void Api::flush_traces(std::function<void()> done) {
+  if (!tracer_) return world_.loop->post(std::move(done));
+  tracer_->exporter().flush(std::move(done));
+}
 
 void Api::add_client_routes(net::Router& router) {
   router.set_guard([this](net::ServerCall& call, const net::Router::Route&, const Bytes* request) {
@@ -98,6 +122,7 @@ void Api::add_client_routes(net::Router& router) {
   add_reflection(router);
   add_auth(router);
   guard(router);  // after the last method
+  router.set_observer(requests_.get());
   add_client_pages(router, router);
 }
 
@@ -108,8 +133,9 @@ void Api::add_client_pages(net::Router& pages, net::Router& methods) {
 }
 
 void Api::add_metrics_routes(net::Router& router) {
-  router.set_http(
-      [this](net::HttpRequest request, net::HttpReplyPtr reply) { handle_http(std::move(request), std::move(reply)); });
+  router.set_http([this](net::HttpRequest request, net::HttpReplyPtr reply) {
+    handle_http(std::move(request), std::move(reply), false);
+  });
 }
 
 // The client port: whose Host and Origin are asked about, then the gateway or a page.
@@ -134,10 +160,11 @@ void Api::handle_client_http(net::Router& router, net::HttpRequest request, net:
                                                "CommonName of client sending a request against gateway will be ignored "
                                                "and not used as expected\n"));
   if (gateway) return serve_gateway(world_, router, options_.gateway, std::move(request), std::move(reply));
-  handle_http(std::move(request), std::move(reply));
+  handle_http(std::move(request), std::move(reply), true);
 }
 
-void Api::handle_http(net::HttpRequest request, net::HttpReplyPtr reply) {
+void Api::handle_http(net::HttpRequest request, net::HttpReplyPtr reply, bool client_port) {
+  if (serve_debug(request, reply, client_port)) return;
   bool known = request.path == "/health" || request.path == "/version" || request.path == "/metrics" ||
                request.path.starts_with("/livez") || request.path.starts_with("/readyz");
   if (known && request.method != "GET" && request.method != "HEAD") {
@@ -147,11 +174,7 @@ void Api::handle_http(net::HttpRequest request, net::HttpReplyPtr reply) {
   }
   if (request.path == "/health") return health(request, std::move(reply));
   if (request.path == "/version") return reply->send(net::HttpResponse::json(200, version_body()));
-  if (request.path == "/metrics") {
-    net::HttpResponse r = net::HttpResponse::text(200, metrics_text());
-    r.content_type = "text/plain; version=0.0.4; charset=utf-8";
-    return reply->send(std::move(r));
-  }
+  if (request.path == "/metrics") return metrics(std::move(reply));
   if (request.path == "/livez" || request.path.starts_with("/livez/")) return checks(request, std::move(reply), false);
   if (request.path == "/readyz" || request.path.starts_with("/readyz/")) return checks(request, std::move(reply), true);
   reply->send(page_not_found());
@@ -257,8 +280,7 @@ void Api::checks(const net::HttpRequest& request, net::HttpReplyPtr reply, bool 
                               : "[-]" + std::string(name) + " failed: " + reason + "\n";
     }
     net::HttpResponse r =
-        net::HttpResponse::text(ok ? 200 : 503, ok ? (verbose ? lines + "ok\n" : "ok\n")
-                                                   : lines + std::string(root.substr(1)) + " check failed\n");
+        net::HttpResponse::text(ok ? 200 : 503, ok ? (verbose ? lines + "ok\n" : "ok\n") : lines + "\n");
     r.headers.emplace_back("X-Content-Type-Options", "nosniff");
     shared->send(std::move(r));
   };

@@ -100,15 +100,22 @@ Status Identities::use_jwt(const JwtOptions& options) {
 std::string_view Identities::token_of(const net::ServerCall& call) {
   std::string_view token = call.metadata("token");
   if (token.empty()) token = call.metadata("authorization");
+  return without_bearer(token);
+}
+
+std::string_view Identities::without_bearer(std::string_view token) {
   if (token.starts_with(kBearer)) token.remove_prefix(kBearer.size());
   return token;
 }
 
 Result<node::Caller> Identities::resolve(const net::ServerCall& call) {
+  return resolve(token_of(call), call.peer_common_name());
+}
+
+Result<node::Caller> Identities::resolve(std::string_view token, std::string_view common_name) {
   node::Caller caller;
-  std::string_view token = token_of(call);
   if (token.empty()) {
-    caller.user = call.peer_common_name();
+    caller.user = common_name;
     if (caller.user.empty()) return caller;
     caller.kind = node::Caller::Kind::kCertificate;
     caller.auth_revision = node_.auth().revision();
@@ -134,7 +141,10 @@ Result<node::Caller> Identities::resolve(const net::ServerCall& call) {
 }
 
 void Identities::learn(const net::CallRef& call, std::function<void()> done) {
-  std::string token(call->done() ? std::string_view() : token_of(*call));
+  learn(std::string(call->done() ? std::string_view() : token_of(*call)), std::move(done));
+}
+
+void Identities::learn(std::string token, std::function<void()> done) {
   if (!jwt() || token.empty() || token.size() > kTokenBytesMax || known_.contains(token))
     return node_.barrier([done = std::move(done)](const Status&) { done(); });
   if (verifying_ >= kVerifyingMax) return done();

@@ -47,8 +47,12 @@ class Identities {
 
   // While authentication is on. Nobody when nothing was shown; Unauthenticated for a token that is not known.
   Result<node::Caller> resolve(const net::ServerCall& call);
+  Result<node::Caller> resolve(std::string_view token, std::string_view common_name);
   // Whatever it takes to know better who makes the call; then resolve() again.
   void learn(const net::CallRef& call, std::function<void()> done);
+  void learn(std::string token, std::function<void()> done);
+  // An Authorization header's token.
+  static std::string_view without_bearer(std::string_view token);
   // A JWT for the user, as of this auth revision.
   void issue(const std::string& user, uint64_t auth_revision, std::function<void(Result<std::string>)> done);
 

@@ -266,7 +266,21 @@ void add_tls(Page& page, const std::vector<Api::TlsSide>& all) {
 
 }  // namespace
 
-std::string Api::metrics_text() {
+// What the operating system has to say is read by a worker: with many open files it takes milliseconds.
+void Api::metrics(net::HttpReplyPtr reply) {
+  auto process = std::make_shared<io::ProcessStats>();
+  std::shared_ptr<net::HttpReply> shared(std::move(reply));
+  world_.workers->run([process] { *process = io::process_stats(); },
+                      [this, process, shared, alive = alive_] {
+                        if (!*alive || !shared->alive()) return;
+                        net::HttpResponse r = net::HttpResponse::text(200, metrics_text(*process));
+                        r.content_type = "text/plain; version=0.0.4; charset=utf-8";
+                        shared->send(std::move(r));
+                      });
+}
+
+std::string Api::metrics_text(const io::ProcessStats& process) {
+  io::Nanos began = world_.loop->now_precise();
   Page page;
   add_server(page, node_);
   add_operations(page, node_.stats());
@@ -300,8 +314,34 @@ std::string Api::metrics_text() {
   page.gauge("fairlead_build_info", "Which Fairlead is running.", 1, {{"version", std::string(kFairleadVersion)}});
   page.gauge("fairlead_uptime_seconds", "Seconds since this process began to serve.",
              static_cast<double>(world_.loop->now() - started_at_) / 1e9);
-  add_process_metrics(page);
+  add_requests(page);
+  add_process_metrics(page, process);
+  page.gauge("fairlead_metrics_page_seconds", "How long the last page of metrics took the loop.",
+             metrics_page_seconds_);
+  metrics_page_seconds_ = static_cast<double>(world_.loop->now_precise() - began) / 1e9;
   return page.text();
+}
+
+void Api::add_requests(Page& page) const {
+  page.counter("fairlead_slow_requests_total", "Calls that took longer than --warning-unary-request-duration.",
+               static_cast<double>(requests_->slow_total()));
+  if (watchdog_)
+    page.counter("fairlead_loop_stalls_total", "Times that the loop stood for so long that probes were told.",
+                 static_cast<double>(watchdog_->stalls()));
+  if (!tracer_) return;
+  const ExportStats& s = tracer_->exporter().stats();
+  page.counter("fairlead_trace_spans_exported_total", "Spans that the trace collector took.",
+               static_cast<double>(s.exported));
+  const char* help = "Spans that were not sent: the queue was full, the collector failed, or too many calls at a time.";
+  page.counter("fairlead_trace_spans_dropped_total", help, static_cast<double>(s.dropped_full), {{"reason", "queue"}});
+  page.counter("fairlead_trace_spans_dropped_total", help, static_cast<double>(s.dropped_failed),
+               {{"reason", "collector"}});
+  page.counter("fairlead_trace_spans_dropped_total", help, static_cast<double>(tracer_->dropped()),
+               {{"reason", "calls"}});
+  page.counter("fairlead_trace_export_failures_total", "Calls to the trace collector that failed.",
+               static_cast<double>(s.failures));
+  page.gauge("fairlead_trace_spans_queued", "Spans that wait to be sent.",
+             static_cast<double>(tracer_->exporter().queued()));
 }
 
 void Api::add_health(Page& page) const {

@@ -1,6 +1,5 @@
 // /metrics, the half that looks outward: other members, clients and their calls, the process.
 #include "server/api/metrics_page.h"
-#include "server/io/real/process_stats.h"
 #include "server/net/server.h"
 #include "server/node/node.h"
 
@@ -126,8 +125,7 @@ void add_call_metrics(Page& page, const net::Router& router, bool handling) {
         net::kHandlingBucketsSeconds, r->stats.handling_buckets, r->stats.handling_seconds_sum, labels(*r));
 }
 
-void add_process_metrics(Page& page) {
-  io::ProcessStats p = io::process_stats();
+void add_process_metrics(Page& page, const io::ProcessStats& p) {
   page.gauge("os_fd_used", "The number of used file descriptors.", number(p.files_open));
   page.gauge("os_fd_limit", "The file descriptor limit.", number(p.files_max));
   page.counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", p.cpu_seconds);

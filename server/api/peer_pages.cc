@@ -82,13 +82,15 @@ void Api::promote(const net::HttpRequest& request, net::HttpReplyPtr reply) {
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), change.id.value);
   if (error != std::errc() || end != text.data() + text.size() || text.empty())
     return reply->send(with_cluster_id(plain_error(404, "member " + std::string(text) + " not found in cluster")));
-  // Our own members ask on their Raft connections; here nobody can show who he is.
-  if (Status s = node_.check_admin(node::Caller()); !s.is_ok())
-    return reply->send(with_cluster_id(plain_error(401, std::string(s.message()))));
   std::shared_ptr<net::HttpReply> shared(std::move(reply));
-  node_.change_members(std::move(change), 0, [this, shared](const Status& status, const node::MemberChange*) {
-    if (!status.is_ok()) return shared->send(with_cluster_id(promotion_refused(status)));
-    shared->send(with_cluster_id(net::HttpResponse::json(200, members_body(node_.members()))));
+  // Our own members ask on their Raft connections; etcd's hand their client's token on. A member's certificate names no
+  // user.
+  with_http_admin(request, "", [this, shared, change](const Status& allowed) {
+    if (!allowed.is_ok()) return shared->send(with_cluster_id(plain_error(401, std::string(allowed.message()))));
+    node_.change_members(change, 0, [this, shared](const Status& status, const node::MemberChange*) {
+      if (!status.is_ok()) return shared->send(with_cluster_id(promotion_refused(status)));
+      shared->send(with_cluster_id(net::HttpResponse::json(200, members_body(node_.members()))));
+    });
   });
 }
 

@@ -215,6 +215,9 @@ const Flag kFlags[] = {
      "Acceptable hostnames from HTTP client requests, if server is not secure (empty or * means allow all).",
      "e2e/interop/gateway_test.py: test_cors_and_hosts"},
 
+    {"Profiling and Monitoring", "enable-pprof", Kind::kBool, field<&Options::enable_pprof>,
+     "Enable runtime profiling data via HTTP server. Address is at client URL + \"/debug/pprof/\"; here: profile (CPU, for go tool pprof), symbol and cmdline, the pages of Go's runtime are not there.",
+     "e2e/interop/debug_test.py: pprof"},
     {"Profiling and Monitoring", "listen-metrics-urls", Kind::kString, field<&Options::listen_metrics_urls>,
      "List of URLs to listen on for the /metrics and /health endpoints. For https, the client URL TLS info is used.", "e2e/interop/flags_test.sh: listen-metrics-urls"},
     {"Profiling and Monitoring", "metrics", Kind::kString, field<&Options::metrics>,
@@ -234,6 +237,20 @@ const Flag kFlags[] = {
     {"Logging", "log-rotation-config-json", Kind::kString, field<&Options::log_rotation_config_json>,
      "Configures log rotation if enabled with a JSON logger config. MaxSize(MB), MaxAge(days,0=no limit), MaxBackups(0=no limit), LocalTime(use computers local time), Compress(gzip).",
      "e2e/interop/flags_test.sh: enable-log-rotation, log-rotation-config-json"},
+    {"Logging", "warning-unary-request-duration", Kind::kDurationMs, field<&Options::warning_unary_request_duration_ms>,
+     "Set time duration after which a warning is logged if a unary request takes more than this duration.",
+     "e2e/interop/debug_test.py: request stats"},
+
+    {"Distributed tracing", "enable-distributed-tracing", Kind::kBool, field<&Options::enable_distributed_tracing>,
+     "Enable distributed tracing.", "e2e/interop/tracing_test.py: the same spans"},
+    {"Distributed tracing", "distributed-tracing-address", Kind::kString, field<&Options::distributed_tracing_address>,
+     "Distributed tracing collector address.", "e2e/interop/tracing_test.py: the same spans"},
+    {"Distributed tracing", "distributed-tracing-service-name", Kind::kString, field<&Options::distributed_tracing_service_name>,
+     "Distributed tracing service name, must be same across all etcd instances.", "e2e/interop/tracing_test.py: resource"},
+    {"Distributed tracing", "distributed-tracing-instance-id", Kind::kString, field<&Options::distributed_tracing_instance_id>,
+     "Distributed tracing instance ID, must be unique per each etcd instance.", "e2e/interop/tracing_test.py: resource"},
+    {"Distributed tracing", "distributed-tracing-sampling-rate", Kind::kSigned, field<&Options::distributed_tracing_sampling_rate>,
+     "Number of samples to collect per million spans for distributed tracing.", "e2e/interop/tracing_test.py: sampling"},
 
     {"Features", "compaction-batch-limit", Kind::kSigned, nullptr,
      "CompactionBatchLimit sets the maximum revisions deleted in each compaction batch.",
@@ -302,19 +319,6 @@ const Flag kFlags[] = {
     {"Other", "fairlead-help-markdown", Kind::kBool, field<&Options::show_help_markdown>, "Print docs/flags.md and exit.", "server/main/options_test.cc: ThePageInDocsIsTheTable"},
 };
 
-// Flags of etcd that this version does not have yet; a row of the same name above takes their place.
-const Flag kMissingFlags[] = {
-#define MISSING(group, name, kind, default_value) {group, name, Kind::kind, nullptr, "", "server/main/options_test.cc: MissingFlagsAreErrors", kMissing, "", default_value}
-    MISSING("Profiling and Monitoring", "enable-pprof", kBool, "false"),
-    MISSING("Logging", "warning-unary-request-duration", kDurationMs, "300ms"),
-    MISSING("Distributed tracing", "enable-distributed-tracing", kBool, "false"),
-    MISSING("Distributed tracing", "distributed-tracing-address", kString, "localhost:4317"),
-    MISSING("Distributed tracing", "distributed-tracing-service-name", kString, "etcd"),
-    MISSING("Distributed tracing", "distributed-tracing-instance-id", kString, ""),
-    MISSING("Distributed tracing", "distributed-tracing-sampling-rate", kSigned, "0"),
-#undef MISSING
-};
-
 // etcd 3.5 called these experimental; a name with '=' is a gate of --feature-gates now.
 const RenamedFlag kRenamed[] = {
     {"experimental-compact-hash-check-time", "compact-hash-check-time"},
@@ -378,11 +382,7 @@ std::string duration_text(int64_t ms) {
 }  // namespace
 
 const std::vector<Flag>& all_flags() {
-  static const std::vector<Flag> flags = [] {
-    std::vector<Flag> out(std::begin(kFlags), std::end(kFlags));
-    out.insert(out.end(), std::begin(kMissingFlags), std::end(kMissingFlags));
-    return out;
-  }();
+  static const std::vector<Flag> flags(std::begin(kFlags), std::end(kFlags));
   return flags;
 }
 

@@ -13,6 +13,7 @@
 
 #include "server/api/api.h"
 #include "server/import/import.h"
+#include "server/io/real/watchdog.h"
 #include "server/io/real/world.h"
 #include "server/main/bootstrap.h"
 #include "server/main/gates.h"
@@ -33,6 +34,7 @@ constexpr int64_t kRequestBytesMax = 100 << 20;
 static_assert(kRequestBytesMax < peer::kBodyBytesMax, "what is accepted from clients can be sent to members");
 constexpr io::Nanos kTrimInterval = 10 * io::kSecond;
 constexpr io::Nanos kDrainMax = 200 * io::kMillisecond;
+constexpr io::Nanos kTraceFlushMax = 2 * io::kSecond;
 constexpr int kExitBadUsage = 2;  // as etcd
 
 std::optional<std::string> environment(const std::string& name) {
@@ -172,6 +174,11 @@ api::ApiOptions api_options(const Options& o) {
   a.gateway.legacy_errors = o.fairlead_gateway_legacy_errors;
   a.cors = split_names(o.cors);
   a.host_whitelist = split_names(o.host_whitelist);
+  a.warning_unary_request = o.warning_unary_request_duration_ms * io::kMillisecond;
+  a.debug.enabled = o.enable_pprof || o.log_level == "debug";
+  if (o.enable_distributed_tracing)
+    a.tracing = {{o.distributed_tracing_address, o.distributed_tracing_service_name, o.distributed_tracing_instance_id},
+                 o.distributed_tracing_sampling_rate};
   return a;
 }
 
@@ -193,8 +200,8 @@ net::ServerOptions client_options(const Options& o) {
 // Everything of a running member. Destroyed in reverse: servers, pages, node, world.
 class Member {
  public:
-  Member(std::unique_ptr<io::RealWorld> world, const Options& options)
-      : world_(std::move(world)), w_(world_->world()), options_(options) {
+  Member(std::unique_ptr<io::RealWorld> world, const Options& options, std::vector<std::string> command_line)
+      : world_(std::move(world)), w_(world_->world()), options_(options), command_line_(std::move(command_line)) {
     world_->logger().install_check_handler();
   }
 
@@ -270,6 +277,7 @@ class Member {
     });
     node_->set_on_removed([this] { stop("removed from the cluster"); });
     api::ApiOptions api_settings = api_options(options_);
+    add_debug(api_settings.debug);
     api::AuthOptions& auth = api_settings.auth;
     if (auth.bcrypt_cost < api::kBcryptCostMin || auth.bcrypt_cost > api::kBcryptCostMax) {
       w_.log->warn("use default bcrypt cost instead of the invalid given cost",
@@ -298,10 +306,32 @@ class Member {
     RETURN_IF_ERROR(
         listen(*peers_, "listen-metrics-urls", options_.listen_metrics_urls, metrics_router_, &TlsSetup::for_metrics));
     start_compactor();
+    RETURN_IF_ERROR(start_watchdog());
     // Clients are let in when this member is part of its cluster, as with etcd: a connection then means service.
     node_->on_published([this] { serve_clients(); });
     malloc_trim(0);  // what the start has used
     trim_later();
+    return {};
+  }
+
+  void add_debug(api::DebugOptions& debug) {
+    debug.command_line = command_line_;
+    debug.log_level = [this] { return std::string(io::log_level_name(world_->logger().level())); };
+    debug.set_log_level = [this](std::string_view name) -> Status {
+      ASSIGN_OR_RETURN(io::LogLevel level, io::parse_log_level(name));
+      world_->logger().set_level(level);
+      return {};
+    };
+  }
+
+  // Where probes ask, somebody answers also when the loop stands: on the plain listeners of --listen-metrics-urls.
+  Status start_watchdog() {
+    watchdog_ = std::make_unique<io::Watchdog>(*w_.loop, world_->logger(), api::answer_while_stalled);
+    api_->set_watchdog(watchdog_.get());
+    for (const std::string& address : metrics_addresses_) {
+      ASSIGN_OR_RETURN(int fd, world_->net().share_listener(address));
+      watchdog_->share(fd);
+    }
     return {};
   }
 
@@ -367,6 +397,7 @@ class Member {
           at.tls ? server.listen(at.address, router, (tls_.get()->*tls_of)(at)) : server.listen(at.address, router);
       if (!taken.is_ok()) return cannot_listen(flag, at, taken.status());
       w_.log->info("listening", {{"flag", flag}, {"address", *taken}, {"tls", at.tls}, {"plain", at.plain}});
+      if (&router == &metrics_router_ && !at.tls) metrics_addresses_.push_back(*taken);
     }
     return {};
   }
@@ -405,17 +436,25 @@ class Member {
     if (!node_) return world_->loop().stop();  // discovery was still looking
     node_->stop([this] {
       // Answers are on their way; streams that stay open, as watches do, are ended after a moment.
-      clients_->drain([this] { world_->loop().stop(); });
+      clients_->drain([this] { finish_stop(); });
       world_->loop().add_timer(world_->loop().now() + kDrainMax, [this] {
         clients_->stop();
-        world_->loop().stop();
+        finish_stop();
       });
     });
+  }
+
+  // The last spans leave too, if their collector is quick.
+  void finish_stop() {
+    if (std::exchange(finishing_, true)) return;
+    api_->flush_traces([this] { world_->loop().stop(); });
+    world_->loop().add_timer(world_->loop().now() + kTraceFlushMax, [this] { world_->loop().stop(); });
   }
 
   std::unique_ptr<io::RealWorld> world_;
   io::World w_;
   Options options_;
+  std::vector<std::string> command_line_;
   std::unique_ptr<TlsSetup> tls_;
   std::unique_ptr<net::TlsNet> tls_net_;
   std::unique_ptr<Bootstrap> bootstrap_;
@@ -425,9 +464,12 @@ class Member {
   std::unique_ptr<api::Api> api_;
   net::Router client_router_, client_http_router_, metrics_router_, peer_router_;
   std::unique_ptr<net::Server> clients_, peers_;
+  std::vector<std::string> metrics_addresses_;  // plain ones, with their ports
+  std::unique_ptr<io::Watchdog> watchdog_;      // goes before the listeners that it shares
   uint64_t checkpoints_seen_ = 0;
   bool inside_start_ = false;
   bool stopping_ = false;
+  bool finishing_ = false;
   int exit_code_ = 0;
 };
 
@@ -438,7 +480,7 @@ int fail(const Status& status, int code) {
   return code;
 }
 
-int main_checked(const std::vector<std::string>& args) {
+int main_checked(const std::string& program, const std::vector<std::string>& args) {
   if (!args.empty() && (args[0] == "gateway" || args[0] == "grpc-proxy"))
     return fail(failed_precondition("'" + args[0] + "' is a sub-command of etcd that this version does not have yet"),
                 1);
@@ -480,7 +522,9 @@ int main_checked(const std::vector<std::string>& args) {
                                                 {"etcd-version", api::kEtcdVersion},
                                                 {"name", options->name},
                                                 {"data-dir", options->data_dir}});
-  Member member(std::move(*world), *options);
+  std::vector<std::string> command_line = {program};
+  command_line.insert(command_line.end(), args.begin(), args.end());
+  Member member(std::move(*world), *options, std::move(command_line));
   if (Status s = member.start(); !s.is_ok()) return member.fail(s);
   return member.run();
 }
@@ -488,4 +532,4 @@ int main_checked(const std::vector<std::string>& args) {
 }  // namespace
 }  // namespace fairlead::server
 
-int main(int argc, char** argv) { return fairlead::server::main_checked({argv + 1, argv + argc}); }
+int main(int argc, char** argv) { return fairlead::server::main_checked(argv[0], {argv + 1, argv + argc}); }

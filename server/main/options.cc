@@ -262,8 +262,19 @@ Status check_discovery(const Options& o) {
   return {};
 }
 
+// As etcd: looked at only where tracing is on.
+Status check_tracing(const Options& o) {
+  if (!o.enable_distributed_tracing) return {};
+  const char* wrong = nullptr;
+  if (o.distributed_tracing_sampling_rate < 0) wrong = "tracing sampling rate must be positive";
+  if (o.distributed_tracing_sampling_rate > 1'000'000) wrong = "tracing sampling rate must be less than 1000000";
+  if (!wrong) return {};
+  return failed_precondition("distributed tracing configuration is not valid: (" + std::string(wrong) + ")");
+}
+
 Status complete_options(Options& o) {
   RETURN_IF_ERROR(check_discovery(o));
+  RETURN_IF_ERROR(check_tracing(o));
   RETURN_IF_ERROR(check_gates(o.feature_gates, o.warnings));
   if (o.metrics != "basic" && o.metrics != "extensive")
     o.warnings.push_back("--metrics is neither basic nor extensive, so it is basic: " + o.metrics);

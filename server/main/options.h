@@ -45,6 +45,13 @@ struct Options {
   int64_t downgrade_check_time_ms = 5000;
   bool socket_reuse_port = false;
   bool force_new_cluster = false;
+  int64_t warning_unary_request_duration_ms = 300;
+  bool enable_pprof = false;
+  bool enable_distributed_tracing = false;
+  std::string distributed_tracing_address = "localhost:4317";
+  std::string distributed_tracing_service_name = "etcd";
+  std::string distributed_tracing_instance_id;
+  int64_t distributed_tracing_sampling_rate = 0;  // of a million traces
   bool enable_grpc_gateway = true;
   std::string cors = "*";
   std::string host_whitelist = "*";

@@ -66,6 +66,14 @@ class CallRef {
   ServerCall* call_ = nullptr;
 };
 
+// What whoever watches all calls (CallObserver, router.h) keeps with one of them.
+struct CallNote {
+  io::Nanos began = 0;       // when the headers were complete
+  io::Nanos dispatched = 0;  // when the request was, and the method was called
+  Bytes request;             // of a unary call, while it runs
+  uint64_t trace = 0;        // 0: not traced
+};
+
 class ServerCall {
  public:
   virtual std::string_view path() const = 0;  // "/etcdserverpb.KV/Put"; valid while the call is not done
@@ -73,6 +81,7 @@ class ServerCall {
   // while not done.
   virtual std::string_view metadata(std::string_view name) const = 0;
   virtual std::string_view peer_address() const = 0;
+  virtual std::string local_address() const { return {}; }  // of the connection; empty when it is gone
   // The common name of the client's certificate where TLS verified one and --client-cert-auth asks for it, else empty:
   // also on calls that the JSON gateway makes. Valid while not done.
   virtual std::string_view peer_common_name() const { return {}; }
@@ -104,6 +113,7 @@ class ServerCall {
   virtual bool done() const = 0;  // finished or cancelled
 
   CallRef ref() { return CallRef(this); }
+  CallNote& note() { return note_; }
 
  protected:
   virtual ~ServerCall() = default;
@@ -112,6 +122,7 @@ class ServerCall {
  private:
   friend class CallRef;
   uint32_t references_ = 0;
+  CallNote note_;
 };
 
 inline CallRef::CallRef(ServerCall* call) : call_(call) {

@@ -33,6 +33,7 @@ class Connection final : public io::StreamHandler {
 
   Router& router() const { return router_; }
   const std::string& peer_address() const { return peer_address_; }
+  std::string local_address() const { return stream_ ? stream_->local_address() : std::string(); }
   bool secure() const { return secure_; }  // TLS
   const std::string& peer_common_name() const { return peer_common_name_; }
   void pause_reading(bool paused) { stream_->pause_reading(paused); }

@@ -40,6 +40,8 @@ bool is_grpc_content_type(std::string_view type) {
 
 }  // namespace
 
+CallObserver* GrpcCall::observer() const { return session_->connection().router().observer(); }
+
 // --- life
 // --------------------------------------------------------------------------------------------------------
 
@@ -76,12 +78,18 @@ void GrpcCall::release() {
   DeadlineEntry::deadline = 0;
   done_ = finished_ = head_sent_ = deferred_ = paused_ = delivering_ = half_closed_ = false;
   half_close_told_ = have_request_ = is_post_ = is_grpc_ = bad_timeout_ = reset_after_end_ = in_drained_ = false;
+  observed_ = false;
+  note() = {};
   mine->give(this);
 }
 
-void GrpcCall::end(Code code) {
+void GrpcCall::end(const Status& status) {
   done_ = true;
-  if (route_) ++route_->stats.handled[static_cast<size_t>(code)];
+  if (route_) ++route_->stats.handled[static_cast<size_t>(status.code())];
+  if (std::exchange(observed_, false)) {
+    observer()->on_end(*this, *route_, status, reply_);
+    note().request = Bytes();
+  }
   if (route_ && session_->core().options.measure_handling) count_handling();
   session_->core().deadlines.remove(*this);
   for (const Header& header : headers_) {
@@ -98,7 +106,7 @@ void GrpcCall::end(Code code) {
 void GrpcCall::cancel(const Status& reason, bool tell_client) {
   std::unique_ptr<CallHandler> handler = std::move(handler_);
   H2Session* session = session_;
-  end(reason.code());
+  end(reason);
   if (handler) handler->on_cancel(*this, reason);
   if (handler) session->core().graveyard.push_back(std::move(handler));
   if (!tell_client) return;
@@ -129,6 +137,10 @@ std::string_view GrpcCall::peer_address() const {
 
 std::string_view GrpcCall::peer_common_name() const {
   return session_ ? std::string_view(session_->connection().peer_common_name()) : std::string_view();
+}
+
+std::string GrpcCall::local_address() const {
+  return session_ ? session_->connection().local_address() : std::string();
 }
 
 void GrpcCall::set_handler(std::unique_ptr<CallHandler> handler) {
@@ -213,6 +225,10 @@ void GrpcCall::start() {
   if (!check_request()) return;
   ++route_->stats.started;
   if (core.options.measure_handling) began_ = core.loop.now_precise();
+  if (CallObserver* watching = observer()) {
+    observed_ = true;
+    watching->on_start(*this, *route_);
+  }
   if (DeadlineEntry::deadline != 0) core.deadlines.add(*this);
   if (route_->kind == MethodKind::kUnary) return;
   // Streams take turns among themselves, so that a long one does not starve the others.
@@ -282,6 +298,7 @@ void GrpcCall::deliver(std::string_view bytes) {
 void GrpcCall::take_message(Bytes message) {
   ++route_->stats.messages_received;
   if (route_->kind != MethodKind::kUnary) {
+    if (observed_) observer()->on_request(*this, *route_, message);
     if (handler_) handler_->on_message(*this, std::move(message));
   } else if (have_request_) {
     finish(Status(Code::kInternal, "a unary call has one request message"));
@@ -330,6 +347,7 @@ void GrpcCall::dispatch() {
   size_t before = held_bytes();
   Bytes request = std::exchange(request_, Bytes());
   account_held(before);
+  if (observed_) observer()->on_request(*this, *route_, request);
   if (const Router::Guard& guard = session_->connection().router().guard()) {
     if (Status s = guard(*this, *route_, &request); !s.is_ok()) return finish(s);
   }
@@ -348,6 +366,7 @@ void GrpcCall::push(std::span<const Bytes> parts) {
 
 void GrpcCall::send_message(std::span<const Bytes> parts) {
   if (done_) return;
+  if (observed_ && note().trace != 0) observer()->on_sent(*this, *route_);
   push(parts);
   if (!head_sent_) {
     submit_head();
@@ -360,7 +379,9 @@ void GrpcCall::send_message(std::span<const Bytes> parts) {
 void GrpcCall::reply(std::span<const Bytes> parts) {
   if (done_) return;
   push(parts);
+  reply_ = parts;
   finish(Status());
+  reply_ = {};
 }
 
 void GrpcCall::finish(const Status& status) {
@@ -368,7 +389,7 @@ void GrpcCall::finish(const Status& status) {
   finished_ = true;
   status_ = status;
   reset_after_end_ = !half_closed_;
-  end(status.code());
+  end(status);
   if (head_sent_) {
     resume();
   } else if (!out.empty()) {
@@ -407,7 +428,7 @@ void GrpcCall::submit_trailers_only(const Status& status, const char* http_statu
 void GrpcCall::refuse_http(const char* http_status, const Status& status) {
   finished_ = true;
   reset_after_end_ = !half_closed_;
-  end(status.code());
+  end(status);
   submit_trailers_only(status, http_status);
   session_->mark_dirty();
 }

@@ -30,6 +30,7 @@ class GrpcCall final : public ServerCall, public DeadlineEntry {
   std::string_view metadata(std::string_view name) const override;
   std::string_view peer_address() const override;
   std::string_view peer_common_name() const override;
+  std::string local_address() const override;
   io::Nanos deadline() const override { return DeadlineEntry::deadline; }
   void send_message(std::span<const Bytes> parts) override;
   void finish(const Status& status) override;
@@ -77,7 +78,8 @@ class GrpcCall final : public ServerCall, public DeadlineEntry {
   void consume(size_t bytes);
   void count_handling();
   bool check_request();
-  void end(Code code);  // counts, frees what an open call holds
+  void end(const Status& status);  // counts, frees what an open call holds
+  CallObserver* observer() const;
 
   H2Session* session_ = nullptr;  // null when detached
   CallRef self_;                  // the session's reference
@@ -93,6 +95,7 @@ class GrpcCall final : public ServerCall, public DeadlineEntry {
   std::string held_;  // input that came while paused
   Bytes request_;     // unary: until the client half-closes
   Status status_;
+  std::span<const Bytes> reply_;  // while it is given to the observer
   size_t drain_mark_ = kDrainMarkDefaultBytes;
   uint32_t header_bytes_ = 0;
   io::Nanos began_ = -1;  // where handling is measured
@@ -100,6 +103,7 @@ class GrpcCall final : public ServerCall, public DeadlineEntry {
   bool done_ = false, finished_ = false, head_sent_ = false, deferred_ = false;
   bool paused_ = false, delivering_ = false, half_closed_ = false, half_close_told_ = false, have_request_ = false;
   bool is_post_ = false, is_grpc_ = false, bad_timeout_ = false, reset_after_end_ = false, in_drained_ = false;
+  bool observed_ = false;
 };
 
 class H2Session final : public Session {

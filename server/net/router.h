@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -44,6 +45,8 @@ struct MethodStats {
   double handling_seconds_sum = 0;
 };
 
+class CallObserver;
+
 class Router {
  public:
   struct Route {
@@ -64,6 +67,9 @@ class Router {
   void add_stream(std::string path, MethodKind kind, StreamMethod method);
   void set_guard(Guard guard) { guard_ = std::move(guard); }
   const Guard& guard() const { return guard_; }
+  // Watches every call from here on; must outlive the calls. None: nothing is measured.
+  void set_observer(CallObserver* observer) { observer_ = observer; }
+  CallObserver* observer() const { return observer_; }
   void set_http(HttpHandler handler) { http_ = std::move(handler); }
   // prefix: at most kRawPrefixMax bytes, not the start of an HTTP method or of another prefix.
   void add_raw(std::string prefix, RawProtocol protocol);
@@ -81,8 +87,25 @@ class Router {
   std::vector<std::unique_ptr<Route>> routes_;
   std::unordered_map<std::string_view, Route*> by_path_;
   Guard guard_;
+  CallObserver* observer_ = nullptr;
   HttpHandler http_;
   std::vector<std::pair<std::string, RawProtocol>> raw_;
+};
+
+// Sees the calls of a router whose method exists: for what must know of all of them, as measuring and tracing. It keeps
+// what it wants with a call in ServerCall::note(), which is empty when a call starts.
+class CallObserver {
+ public:
+  virtual ~CallObserver() = default;
+  virtual void on_start(ServerCall& call, const Router::Route& route) = 0;  // the headers are complete
+  // The request of a unary call, or one message of a stream; before the method sees it.
+  virtual void on_request(ServerCall& call, const Router::Route& route, const Bytes& request) = 0;
+  // A message of a stream is about to be sent.
+  virtual void on_sent(ServerCall&, const Router::Route&) {}
+  // The end, however it came: at most once, and only after on_start(). Metadata can still be asked for. `reply` is the
+  // one message of a unary call that is answered.
+  virtual void on_end(ServerCall& call, const Router::Route& route, const Status& status,
+                      std::span<const Bytes> reply) = 0;
 };
 
 constexpr size_t kRawPrefixMax = 16;

@@ -15,6 +15,7 @@ constexpr size_t kClockEveryEntries = 64;  // reading the clock for each would c
 
 void Node::apply_committed() {
   io::Nanos began = world_.loop->now_precise();
+  apply_began_ = began;
   size_t count = 0;
   while (!apply_waits_ && !to_apply_.empty()) {
     const raft::Entries& run = to_apply_.front();

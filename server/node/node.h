@@ -43,6 +43,7 @@
 #include "server/node/membership.h"
 #include "server/node/public_snapshot.h"
 #include "server/node/requests.h"
+#include "server/node/stages.h"
 #include "server/node/stats.h"
 #include "server/node/tokens.h"
 #include "server/node/version.h"
@@ -254,6 +255,8 @@ class Node {
   const peer::Transport& transport() const { return *transport_; }
   const mvcc::WatchHub& watch_hub() const { return *hub_; }
   const Stats& stats() const { return stats_; }
+  // Where the time of the request went whose callback runs right now; nothing outside of one.
+  std::optional<Stages> stages() const;
   size_t proposals_pending() const { return pending_.size(); }
   Index applied() const { return applied_; }
   ClusterId cluster_id() const { return store_->identity().cluster; }
@@ -284,6 +287,7 @@ class Node {
   struct ReadBatch {
     ReadId id;
     io::Nanos deadline = 0;
+    io::Nanos through = 0;       // when the index was known
     std::optional<Index> index;  // once the barrier is through
     std::vector<Done> waiting;
   };
@@ -533,6 +537,8 @@ class Node {
   Operation operation_ = kOpUnknown;                                         // of the entry that is applied now
   std::array<std::array<uint64_t, 2>, kOperationCount> batch_operations_{};  // failed, succeeded: of this batch
   io::Nanos compaction_since_ = 0;
+  StageMarks marks_;
+  Answering answering_;  // since is 0 outside of a callback
 
   // turn
   uint64_t turn_hook_ = 0;
@@ -569,6 +575,7 @@ class Node {
   bool apply_waits_ = false;  // parked at an entry, or a snapshot is being switched in
   mvcc::ColdRecords apply_cold_;
   mvcc::ApplyResult result_;
+  io::Nanos apply_began_ = 0;  // of this turn's batch
 
   // reads
   std::vector<Done> new_reads_;

@@ -86,6 +86,7 @@ void Node::propose_new() {
     data.push_back(p.entry);
   }
   auto end = new_proposals_.begin() + static_cast<ptrdiff_t>(data.size());
+  uint64_t last = std::prev(end)->id;
   if (raft_->is_leader()) {
     if (!raft_->propose(std::move(data)).ok()) return;
   } else {
@@ -93,6 +94,7 @@ void Node::propose_new() {
     if (!id.is_ok()) return;
     forwarded_[*id] = {std::make_move_iterator(new_proposals_.begin()), std::make_move_iterator(end)};
   }
+  marks_.proposed(last, world_.loop->now());
   new_proposals_.erase(new_proposals_.begin(), end);
   if (!new_proposals_.empty()) go_on_soon();
 }
@@ -117,10 +119,12 @@ void Node::fail_pending(uint64_t id, const Status& why) {
   if (it == pending_.end()) return;
   ApplyDone done = std::move(it->second.done);
   observe_request(it->second.operation, false, it->second.since);
+  answering_ = {it->second.since, id, Index(), 0, 0, 0};
   pending_bytes_ -= it->second.bytes;
   pending_.erase(it);
   ++stats_.proposals_failed;
   done(why, nullptr);
+  answering_ = {};
 }
 
 void Node::answer(uint64_t request, const Status& status, const mvcc::ApplyResult* result) {
@@ -128,9 +132,12 @@ void Node::answer(uint64_t request, const Status& status, const mvcc::ApplyResul
   if (it == pending_.end()) return;  // timed out, or of an earlier start
   ApplyDone done = std::move(it->second.done);
   observe_request(operation_, status.is_ok(), it->second.since);
+  // applied_ is still that of the entry before.
+  answering_ = {it->second.since, request, applied_ + 1, 0, 0, apply_began_};
   pending_bytes_ -= it->second.bytes;
   pending_.erase(it);
   done(status, result);
+  answering_ = {};
 }
 
 // Proposals whose outcome did not come in time: unknown to the client, never retried here.

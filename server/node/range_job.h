@@ -16,6 +16,7 @@ struct Node::RangeJob : RangeCall {
   std::optional<mvcc::RangeCursor> cursor;
   storage::Pin pin;  // with the cursor: its revision stays on disk
   bool over = false;
+  Answering answering;  // of its first lookup
 
   // of a stream
   RangeSink* sink = nullptr;

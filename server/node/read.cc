@@ -47,9 +47,12 @@ void Node::serve_reads() {
     io::Nanos asked = read_batches_.front().deadline - config_.request_timeout();
     if (world_.loop->now() - asked > kSlowReadIndex) ++stats_.slow_read_indexes;
     std::vector<Done> waiting = std::move(read_batches_.front().waiting);
+    io::Nanos through = std::max<io::Nanos>(read_batches_.front().through, 1);
     read_batches_.pop_front();
     reads_waiting_ -= waiting.size();
+    answering_ = {asked, 0, Index(), asked, through, world_.loop->now()};
     for (Done& done : waiting) done(Status());
+    answering_ = {};
   }
 }
 
@@ -151,6 +154,7 @@ void Node::serve_range(RangeCall* call, const Status& status) {
 
 void Node::run_range(std::shared_ptr<RangeJob> job) {
   if (job->over) return;
+  if (answering_.since != 0) job->answering = answering_;
   if (installing_) return finish_range_job(std::move(job), err_leader_changed());
   const mvcc::RangeRequest& r = job->request;
   if (Status s = check_read(job->caller, r.key, r.range_end); !s.is_ok()) return finish_range_job(std::move(job), s);
@@ -239,7 +243,9 @@ void Node::finish_range_job(std::shared_ptr<RangeJob> job, const Status& status)
   if (job->id != 0) range_jobs_.erase(job->id);
   if (job->cursor) --paged_ranges_;
   job->cursor.reset();
+  Answering outer = std::exchange(answering_, job->answering);
   job->done(status, status.is_ok() ? &job->result : nullptr);
+  answering_ = outer;
 }
 
 void Node::read_txn(const Caller& caller, Bytes owner, mvcc::TxnRequest request, TxnReadDone done) {

@@ -86,11 +86,14 @@ void Node::drain_ready() {
       if (const auto* propose = std::get_if<raft::Propose>(&m.body))
         on_forwarded({propose->id, raft::ProposeError::kNotLeader, {}, {}});
     }
-    for (raft::Entries& run : ready.committed)
-      if (!run.empty()) to_apply_.push_back(std::move(run));
+    for (raft::Entries& run : ready.committed) {
+      if (run.empty()) continue;
+      marks_.committed(run[run.size() - 1].index, world_.loop->now());
+      to_apply_.push_back(std::move(run));
+    }
     for (const raft::ReadReady& r : ready.reads)
       for (ReadBatch& batch : read_batches_)
-        if (batch.id <= r.read_id && !batch.index) batch.index = r.index;
+        if (batch.id <= r.read_id && !batch.index) batch.index = r.index, batch.through = world_.loop->now();
     for (const raft::ProposeReply& reply : ready.forwarded) on_forwarded(reply);
     for (const raft::ReadLogRequest& request : ready.read_log) read_old_entries(request);
     for (const raft::SnapshotRequest& request : ready.snapshots) send_snapshot(request.to);
@@ -118,6 +121,10 @@ void Node::submit_write(raft::Ready& ready) {
       note_member_change(entry);
     }
   FAILPOINT(raftBeforeSave);
+  if (!ready.to_append.empty() && !ready.to_append.back().empty()) {
+    const raft::Entries& run = ready.to_append.back();
+    marks_.written(seq, run[run.size() - 1].index, world_.loop->now());
+  }
   if (ready.to_append.size() == 1) {
     const raft::Entries& run = ready.to_append.front();
     log_->append(ready.hard_state, {run.begin(), run.size()}, seq);
@@ -131,6 +138,7 @@ void Node::submit_write(raft::Ready& ready) {
 void Node::on_durable(raft::WriteSeq upto) {
   while (!writes_in_flight_.empty() && writes_in_flight_.front().first <= upto) writes_in_flight_.pop_front();
   FAILPOINT(raftAfterSave);
+  marks_.durable(upto, world_.loop->now());
   raft_->log_durable(upto);
   if (install_seq_.value == 0 || upto < install_seq_) return;
   install_seq_ = {};

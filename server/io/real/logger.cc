@@ -16,22 +16,6 @@ namespace {
 
 constexpr std::chrono::seconds kFinalFlush{1};
 
-std::string_view level_name(LogLevel level) {
-  switch (level) {
-    case LogLevel::kDebug:
-      return "debug";
-    case LogLevel::kInfo:
-      return "info";
-    case LogLevel::kWarn:
-      return "warn";
-    case LogLevel::kError:
-      return "error";
-    case LogLevel::kFatal:
-      return "fatal";
-  }
-  return "info";
-}
-
 template <typename T>
 void append_number(std::string& out, T value) {
   char buffer[32];
@@ -84,7 +68,7 @@ std::string format_log_line(LogLevel level, std::string_view time, std::string_v
   std::string out;
   out.reserve(160 + message.size());
   out += "{\"level\":\"";
-  out += level_name(level);
+  out += log_level_name(level);
   out += "\",\"ts\":\"";
   out += time;
   out += "\",\"caller\":";
@@ -116,12 +100,28 @@ std::string format_console_line(LogLevel level, std::string_view time, std::stri
     std::visit(AppendValue{json}, field.value);
   }
   std::string out;
-  for (std::string_view part : {time, level_name(level), caller, message}) {
+  for (std::string_view part : {time, log_level_name(level), caller, message}) {
     if (!out.empty()) out.push_back('\t');
     out += part;
   }
   if (!json.empty()) out += "\t" + json + "}";
   return out;
+}
+
+std::string_view log_level_name(LogLevel level) {
+  switch (level) {
+    case LogLevel::kDebug:
+      return "debug";
+    case LogLevel::kInfo:
+      return "info";
+    case LogLevel::kWarn:
+      return "warn";
+    case LogLevel::kError:
+      return "error";
+    case LogLevel::kFatal:
+      return "fatal";
+  }
+  return "info";
 }
 
 Result<LogLevel> parse_log_level(std::string_view name) {

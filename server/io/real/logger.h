@@ -32,6 +32,7 @@ std::string format_console_line(LogLevel level, std::string_view time, std::stri
                                 std::string_view message, std::initializer_list<Field> fields);
 // "debug", "info", "warn", "error", "panic", "fatal" as etcd's --log-level takes them.
 Result<LogLevel> parse_log_level(std::string_view name);
+std::string_view log_level_name(LogLevel level);
 
 class RealLogger final : public Logger {
  public:
@@ -48,6 +49,7 @@ class RealLogger final : public Logger {
 
   void log(LogLevel level, std::string_view message, std::initializer_list<Field> fields) override;
   bool enabled(LogLevel level) const override { return level >= level_.load(std::memory_order_relaxed); }
+  LogLevel level() const { return level_.load(std::memory_order_relaxed); }
   void set_level(LogLevel level) { level_.store(level, std::memory_order_relaxed); }
   uint64_t dropped_lines() const { return dropped_.load(std::memory_order_relaxed); }
   // Waits until the queue is written or the time is up; true if it is empty.

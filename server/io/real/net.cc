@@ -274,6 +274,7 @@ class RealListener final : public Listener, private RealLoop::Pollable {
         address_(local_address_of(fd)),
         handle_(loop->poll_add(fd, EPOLLIN, this)) {}
   ~RealListener() override {
+    if (on_close_) on_close_();
     *alive_ = false;
     loop_->cancel_timer(resume_timer_);
     if (resume_timer_ == 0) loop_->poll_remove(handle_);
@@ -281,6 +282,7 @@ class RealListener final : public Listener, private RealLoop::Pollable {
     if (!unix_path_.empty()) unlink(unix_path_.c_str());
   }
   std::string address() const override { return address_; }
+  void on_close(std::function<void()> callback) { on_close_ = std::move(callback); }
 
  private:
   void on_poll(uint32_t) override;
@@ -292,6 +294,7 @@ class RealListener final : public Listener, private RealLoop::Pollable {
   std::string unix_path_;
   std::function<void(std::unique_ptr<Stream>)> on_accept_;
   std::string address_;
+  std::function<void()> on_close_;
   uint64_t handle_;
   TimerId resume_timer_ = 0;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
@@ -377,12 +380,23 @@ Result<std::unique_ptr<Listener>> RealNet::listen(const std::string& address,
     if (reuse_port_ && candidate.family() != AF_UNIX) setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
     if (bind(fd, candidate.get(), candidate.length) == 0 && ::listen(fd, kListenBacklog) == 0) {
       std::string unix_path = is_unix_address(address) ? address.substr(5) : "";
-      return std::unique_ptr<Listener>(new RealListener(loop_, log_, fd, unix_path, std::move(on_accept)));
+      auto listener = std::make_unique<RealListener>(loop_, log_, fd, unix_path, std::move(on_accept));
+      (*listeners_)[listener->address()] = fd;
+      listener->on_close([all = listeners_, key = listener->address()] { all->erase(key); });
+      return std::unique_ptr<Listener>(std::move(listener));
     }
     last_error = io_error("listen " + address, errno);
     close(fd);
   }
   return last_error;
+}
+
+Result<int> RealNet::share_listener(const std::string& address) const {
+  auto it = listeners_->find(address);
+  if (it == listeners_->end()) return not_found("nobody listens on " + address);
+  int fd = fcntl(it->second, F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) return io_error("dup", errno);
+  return fd;
 }
 
 std::unique_ptr<Stream> RealNet::connect(const std::string& address) {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -28,12 +29,15 @@ class RealNet final : public Net {
   Result<std::unique_ptr<Listener>> listen(const std::string& address,
                                            std::function<void(std::unique_ptr<Stream>)> on_accept) override;
   std::unique_ptr<Stream> connect(const std::string& address) override;
+  // Another descriptor of a listening socket, for the watchdog; by what Listener::address() says.
+  Result<int> share_listener(const std::string& address) const;
 
  private:
   RealLoop* loop_;
   Workers* workers_;
   Logger* log_;
   bool reuse_port_;
+  std::shared_ptr<std::map<std::string, int>> listeners_ = std::make_shared<std::map<std::string, int>>();
 };
 
 }  // namespace fairlead::io

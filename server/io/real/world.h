@@ -36,6 +36,7 @@ class RealWorld {
   World world();
   RealLoop& loop() { return *loop_; }
   RealLogger& logger() { return *logger_; }
+  RealNet& net() { return *net_; }
 
  private:
   RealWorld() = default;
