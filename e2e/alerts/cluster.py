@@ -32,6 +32,16 @@ def wait_for(seconds, what, condition):
         time.sleep(0.25)
 
 
+def end(process):
+    """In order where it can be; on a busy machine that takes its time, and nothing here depends on it."""
+    process.terminate()
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 class Cluster:
     """Members m0, m1, ... of one job. Every process is ended by stop()."""
 
@@ -74,8 +84,7 @@ class Cluster:
         self.members[i].wait()
 
     def restart(self, i):
-        self.members[i].terminate()
-        self.members[i].wait(20)
+        end(self.members[i])
         self.start(i)
 
     def leader(self):
@@ -94,8 +103,7 @@ class Cluster:
 
     def stop(self):
         if self.load_process:
-            self.load_process.terminate()
-            self.load_process.wait(20)
+            end(self.load_process)
         for m in self.members:
             if m.poll() is None:
                 m.send_signal(signal.SIGCONT)
@@ -148,11 +156,16 @@ class Prometheus:
         self.write_targets()
 
     def query(self, expression):
+        """Asked again where the machine is too busy to answer in time."""
         url = f"{self.url}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return json.load(answer)["data"]["result"]
+        for attempt in range(6):
+            try:
+                with urllib.request.urlopen(url, timeout=10) as answer:
+                    return json.load(answer)["data"]["result"]
+            except TimeoutError:
+                if attempt == 5:
+                    raise
 
     def stop(self):
-        self.process.terminate()
-        self.process.wait(20)
+        end(self.process)
         self.log.close()

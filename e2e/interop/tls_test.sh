@@ -90,6 +90,46 @@ wrong_protocol() {
   logged 'first record does not look like a TLS handshake' || return 1
   ! "$etcdctl" --endpoints="127.0.0.1:$port" --command-timeout=2s get a 2>/dev/null
 }
+# Who offers h2 and HTTP/1.1 gets h2, and pages over either: the same from etcd and from us.
+h2_answers() { # of the server at $url: one line a question
+  local ask=(page -o "$work/h2.body" -w '%{http_version} %{http_code} %{content_type} ' -H 'Expect:')
+  "${ask[@]}" "$url/health" && cat "$work/h2.body" && echo &&
+    "${ask[@]}" --http1.1 "$url/health" && cat "$work/h2.body" && echo &&
+    "${ask[@]}" --head "$url/nowhere" && echo &&
+    "${ask[@]}" "$url/nowhere" && cat "$work/h2.body" &&
+    "${ask[@]}" -X PUT "$url/health" && cat "$work/h2.body" &&
+    "${ask[@]}" -d '{"key":"aDI=","value":"eA=="}' "$url/v3/kv/put" && echo &&
+    "${ask[@]}" -d '{"key":"aDI="}' "$url/v3/kv/range" && grep -o '"key":"aDI=","[^v]*' "$work/h2.body" | sed 's/"[0-9]*"/N/g' && echo || return 1
+  local offer
+  for offer in h2 http/1.1,h2 h2,http/1.1 http/1.1; do
+    echo "$offer: $(echo | openssl s_client -connect "${url#https://}" -CAfile "$pki/ca.crt" -cert "$pki/alice.crt" -key "$pki/alice.key" -alpn "$offer" 2>/dev/null | grep -i '^ALPN protocol')"
+  done
+}
+pages_over_h2() {
+  h2_answers >"$work/h2.ours" || return 1
+  local ours=$url etcd_port peer_port pid code=0
+  # A value of a megabyte both ways, through the flow control of HTTP/2; and many questions on one connection.
+  head -c 1000000 /dev/zero | base64 -w 0 >"$work/h2.value"
+  { printf '{"key":"bGFyZ2U=","value":"' && cat "$work/h2.value" && printf '"}'; } >"$work/h2.large"
+  page -d "@$work/h2.large" -H 'Expect:' "$url/v3/kv/put" -o "$work/h2.body" || return 1
+  page -d '{"key":"bGFyZ2U="}' "$url/v3/kv/range" -o "$work/h2.body" && grep -qFf "$work/h2.value" "$work/h2.body" || return 1
+  head -c 5000000 /dev/zero >"$work/h2.large" # over the limit
+  [ "$(page -o "$work/h2.body" -w '%{http_version} %{http_code}' --data-binary "@$work/h2.large" -H 'Expect:' "$url/v3/kv/put")" = "2 413" ] || return 1
+  [ "$(page --parallel --parallel-max 50 "$url/version?n=[1-200]" | grep -o '"etcdserver"' | wc -l)" = 200 ] || return 1
+  # A stream that its client leaves is ended.
+  page --max-time 2 -N -d '{"create_request":{"key":"aDI="}}' "$url/v3/watch" >"$work/h2.watch" 2>/dev/null || true
+  grep -q '"created":true' "$work/h2.watch" || return 1
+  wait_for 20 "the watch to end" shows '^etcd_debugging_mvcc_watcher_total 0' "$url/metrics" || return 1
+  as alice put a 1 || return 1
+  etcd_port=$(free_port) peer_port=$(free_port) url=https://127.0.0.1:$etcd_port
+  start_server h2etcd "$ETCD_BIN/etcd" one "$etcd_port" "$peer_port" "one=http://127.0.0.1:$peer_port" \
+    --listen-client-urls "$url" --advertise-client-urls "$url" --cert-file "$pki/server.crt" --key-file "$pki/server.key" --trusted-ca-file "$pki/ca.crt" --client-cert-auth
+  pid=$last_pid
+  wait_for 20 "etcd to serve" page "$url/health" && h2_answers >"$work/h2.etcd" || code=1
+  stop_server "$pid" TERM || true
+  url=$ours
+  [ $code = 0 ] && diff "$work/h2.etcd" "$work/h2.ours"
+}
 resumption() {
   local client=(openssl s_client -connect "127.0.0.1:$port" -CAfile "$pki/ca.crt" -cert "$pki/alice.crt" -key "$pki/alice.key" -alpn http/1.1)
   ask() { (printf 'GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'; sleep 0.5) | timeout 5 "${client[@]}" "$@" 2>&1; }
@@ -418,6 +458,7 @@ check "mutual TLS" mutual_tls
 check "no certificate, a stranger's, an expired one" bad_certificates
 check "a certificate's name is the user" certificate_is_user
 check "plain clients of a TLS port" wrong_protocol
+check "h2 before HTTP/1.1, pages over either" pages_over_h2
 check "sessions resume, and end with a changed authority" resumption
 check "a flood of handshakes starves nobody" flood
 end_member

@@ -133,6 +133,7 @@ void Api::profile_page(const net::HttpRequest& request, net::HttpReplyPtr reply)
     return reply->send(plain(500, "Could not enable CPU profiling: " + std::string(s.message()) + "\n"));
   std::shared_ptr<net::HttpReply> shared(std::move(reply));
   world_.loop->add_timer(world_.loop->now() + seconds * io::kSecond, [this, shared, alive = alive_] {
+    if (!*alive) return;
     auto profile = std::make_shared<std::string>();
     world_.workers->run([profile] { *profile = io::stop_cpu_profile(); },
                         [shared, profile] {

@@ -95,18 +95,30 @@ void RequestLog::on_sent(net::ServerCall& call, const net::Router::Route& route)
   if (tracer_) tracer_->on_sent(call, route);
 }
 
+io::Nanos RequestLog::clock() {
+  io::Nanos turn = world_.loop->now();
+  if (turn != turn_) {
+    turn_ = clock_ = turn;
+    ends_in_turn_ = 0;
+  }
+  if (++ends_in_turn_ % kCallsPerClock == 0) clock_ = world_.loop->now_precise();
+  return clock_;
+}
+
 void RequestLog::on_end(net::ServerCall& call, const net::Router::Route& route, const Status& status,
                         std::span<const Bytes> reply) {
   net::CallNote& note = call.note();
   kept_bytes_ -= note.request.size();
   if (note.trace != 0) tracer_->on_end(call, route, status, reply);
-  io::Nanos now = world_.loop->now_precise();
+  io::Nanos now = clock();
   io::Nanos took = now - note.began;
   bool unary = route.kind == net::MethodKind::kUnary;
   bool keeps = now >= floor_until_ || took > floor_;
   bool slow = unary && took > warn_after_;
   bool tell = unary && world_.log->enabled(io::LogLevel::kDebug);
   if (!keeps && !slow && !tell) return;
+  now = world_.loop->now_precise();
+  took = now - note.began;
   End end{call, route, status, reply, now, took, {}};
   end.shape = request_shape(route.path, note.request, reply);
   if (slow) ++slow_total_;

@@ -1,10 +1,11 @@
 // What becomes of every call once it is over: etcd's line "request stats" for one that took too long, and the slowest
 // ones of the last minutes with where their time went, for /debug/requests. Traced calls go on to the Tracer.
 //
-// Cost of a call that is not slow: two readings of the clock and a comparison. Its request is kept while it runs (it is
-// what the line shows), as long as all that are kept stay below kRequestsKeptBytesMax.
-// Bounds: kSlowPerWindow calls of each of the last kSlowWindows windows of kSlowWindow.
-// Threads: the loop.
+// Cost of a call that is not slow: a comparison. The clock is the turn's, and looked at once for kCallsPerClock calls
+// that end in one turn: a turn that takes long by itself is noticed, a clock for each call would cost more than some
+// calls. Its request is kept while it runs (it is what the line shows), as long as all that are kept stay below
+// kRequestsKeptBytesMax. Bounds: kSlowPerWindow calls of each of the last kSlowWindows windows of kSlowWindow. Threads:
+// the loop.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +32,7 @@ constexpr size_t kSlowWindows = 10;
 constexpr io::Nanos kSlowWindow = 60 * io::kSecond;
 constexpr size_t kRequestsKeptBytesMax = 32 << 20;
 constexpr size_t kSlowContentMax = 256;
+constexpr size_t kCallsPerClock = 32;
 
 struct SlowRequest {
   int64_t began_unix_ms = 0;
@@ -68,6 +70,7 @@ class RequestLog final : public net::CallObserver {
     std::vector<SlowRequest> calls;  // a heap, the fastest in front
   };
   struct End;
+  io::Nanos clock();
   Window& window(io::Nanos now);
   void warn(const End& end, io::LogLevel level);
   void keep(const End& end);
@@ -80,6 +83,8 @@ class RequestLog final : public net::CallObserver {
   io::Nanos floor_ = -1;        // of the newest window: what a call must exceed to be kept
   io::Nanos floor_until_ = 0;
   size_t kept_bytes_ = 0;
+  io::Nanos turn_ = 0, clock_ = 0;
+  size_t ends_in_turn_ = 0;
   uint64_t slow_total_ = 0;
 };
 

@@ -9,7 +9,6 @@ namespace fairlead::server {
 namespace {
 
 constexpr FlagState kNotNeeded = FlagState::kNotNeeded;
-constexpr FlagState kMissing = FlagState::kMissing;
 
 // clang-format off
 const Flag kFlags[] = {

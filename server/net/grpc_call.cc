@@ -52,6 +52,7 @@ void GrpcCall::attach(H2Session& session, int32_t stream_id) {
 }
 
 void GrpcCall::detach() {
+  lose_page();
   if (!done_) cancel(Status(Code::kCancelled, "context canceled"), false);
   session_->queued(-static_cast<ptrdiff_t>(out.bytes()), unary());
   out.clear();
@@ -78,7 +79,7 @@ void GrpcCall::release() {
   DeadlineEntry::deadline = 0;
   done_ = finished_ = head_sent_ = deferred_ = paused_ = delivering_ = half_closed_ = false;
   half_close_told_ = have_request_ = is_post_ = is_grpc_ = bad_timeout_ = reset_after_end_ = in_drained_ = false;
-  observed_ = false;
+  observed_ = is_page_ = is_page_open_ = page_without_body_ = false;
   note() = {};
   mine->give(this);
 }
@@ -162,6 +163,9 @@ void GrpcCall::on_header(nghttp2_rcbuf* name_buffer, nghttp2_rcbuf* value_buffer
     path_ = value_buffer;
   } else if (name == ":method") {
     is_post_ = value == "POST";
+    if (may_be_page()) keep_header(name_buffer, value_buffer, name, value);
+  } else if (name == ":authority" && may_be_page()) {
+    keep_header(name_buffer, value_buffer, name, value);
   } else if (name == "content-type" && is_grpc_content_type(value)) {
     is_grpc_ = true;
   } else if (name == "grpc-timeout") {
@@ -169,10 +173,15 @@ void GrpcCall::on_header(nghttp2_rcbuf* name_buffer, nghttp2_rcbuf* value_buffer
     bad_timeout_ = !timeout;
     if (timeout) DeadlineEntry::deadline = session_->core().loop.now() + std::max<io::Nanos>(*timeout, 1);
   } else if (!name.empty() && name[0] != ':' && name != "te") {
-    nghttp2_rcbuf_incref(name_buffer);
-    nghttp2_rcbuf_incref(value_buffer);
-    headers_.push_back({name_buffer, value_buffer, name, value});
+    keep_header(name_buffer, value_buffer, name, value);
   }
+}
+
+void GrpcCall::keep_header(nghttp2_rcbuf* name_buffer, nghttp2_rcbuf* value_buffer, std::string_view name,
+                           std::string_view value) {
+  nghttp2_rcbuf_incref(name_buffer);
+  nghttp2_rcbuf_incref(value_buffer);
+  headers_.push_back({name_buffer, value_buffer, name, value});
 }
 
 // Refuses what is no call of ours; the order and the words are grpc-go's.
@@ -181,6 +190,10 @@ bool GrpcCall::check_request() {
   if (header_bytes_ > core.options.header_bytes_max) {
     finish(Status(Code::kResourceExhausted, "request headers are larger than the limit of " +
                                                 std::to_string(core.options.header_bytes_max) + " bytes"));
+    return false;
+  }
+  if (!is_grpc_ && may_be_page()) {
+    is_page_ = true;
     return false;
   }
   if (!is_grpc_) {
@@ -255,6 +268,7 @@ void GrpcCall::consume(size_t bytes) { nghttp2_session_consume_stream(session_->
 
 void GrpcCall::on_data(std::string_view bytes, bool last_frame) {
   if (done_) return;  // the stream is about to be reset; what still comes is not read
+  if (is_page_) return page_data(bytes);
   size_t before = held_bytes();
   CallRef keep(this);
   if (paused_ || delivering_ || !held_.empty()) {
@@ -327,6 +341,7 @@ void GrpcCall::pause_input(bool paused) {
 
 void GrpcCall::on_end_of_input() {
   half_closed_ = true;
+  if (is_page_ && !done_) return serve_page();
   if (done_ || half_close_told_ || !held_.empty()) return;
   half_close_told_ = true;
   if (!reader_.between_messages()) {
@@ -460,7 +475,9 @@ ssize_t GrpcCall::read_data(size_t length, uint32_t* flags) {
   size_t n = std::min(length, out.bytes());
   *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
   if (finished_ && n == out.bytes()) {
-    *flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
+    *flags |= NGHTTP2_DATA_FLAG_EOF;
+    if (is_page_) return static_cast<ssize_t>(n);
+    *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
     submit_trailers();
   }
   return static_cast<ssize_t>(n);

@@ -155,6 +155,13 @@ void MessageQueue::push(std::span<const Bytes> parts) {
   bytes_ += size + kMessageHeaderBytes;
 }
 
+void MessageQueue::push_raw(const Bytes& bytes) {
+  Part& part = parts_.emplace_back();
+  part.bytes = bytes;
+  part.header_bytes = 0;
+  bytes_ += bytes.size();
+}
+
 void MessageQueue::move_to(OutQueue& out, size_t bytes) {
   CHECK(bytes <= bytes_);
   bytes_ -= bytes;

@@ -50,6 +50,7 @@ class MessageReader {
 class MessageQueue {
  public:
   void push(std::span<const Bytes> parts);
+  void push_raw(const Bytes& bytes);  // without a message's header: a page's
   size_t bytes() const { return bytes_; }
   bool empty() const { return bytes_ == 0; }
   void move_to(OutQueue& out, size_t bytes);  // at most bytes()

@@ -102,10 +102,8 @@ void GrpcCall::serve_page() {
   size_t question = std::min(target.find('?'), target.size());
   request.path = percent_decode(target.substr(0, question));
   request.query = target.substr(std::min(question + 1, target.size()));
-  for (const auto& [name_buffer, value_buffer] : headers_) {
-    nghttp2_vec n = nghttp2_rcbuf_get_buf(name_buffer), v = nghttp2_rcbuf_get_buf(value_buffer);
-    std::string name(reinterpret_cast<const char*>(n.base), n.len);
-    std::string value(reinterpret_cast<const char*>(v.base), v.len);
+  for (const Header& header : headers_) {
+    std::string name(header.name), value(header.value);
     if (name == ":method")
       request.method = value;
     else if (name == ":authority")

@@ -8,6 +8,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,10 +16,12 @@
 
 #include "server/net/connection.h"
 #include "server/net/grpc_wire.h"
+#include "server/net/http.h"
 #include "server/net/server_core.h"
 
 namespace fairlead::net {
 
+class H2Reply;
 class H2Session;
 
 // States: open -> done (finished or cancelled) -> detached (stream closed). The session holds one
@@ -59,6 +62,13 @@ class GrpcCall final : public ServerCall, public DeadlineEntry {
   bool unary() const { return route_ && route_->kind == MethodKind::kUnary; }
   bool reset_after_end() const { return reset_after_end_; }
 
+  // --- pages (h2_page.cc)
+  void page_head(const HttpResponse& response, std::optional<size_t> size);
+  void page_body(const Bytes& bytes);
+  void end_page();
+  bool page_head_sent() const { return head_sent_; }
+  H2Reply* page_ = nullptr;  // while it is answered
+
   MessageQueue out;
   GrpcCall* previous = nullptr;  // the session's open calls
   GrpcCall* next = nullptr;
@@ -77,7 +87,13 @@ class GrpcCall final : public ServerCall, public DeadlineEntry {
   void account_held(size_t before);
   void consume(size_t bytes);
   void count_handling();
+  void keep_header(nghttp2_rcbuf* name_buffer, nghttp2_rcbuf* value_buffer, std::string_view name,
+                   std::string_view value);
   bool check_request();
+  bool may_be_page() const;
+  void page_data(std::string_view bytes);
+  void serve_page();
+  void lose_page();
   void end(const Status& status);  // counts, frees what an open call holds
   CallObserver* observer() const;
 
@@ -104,6 +120,7 @@ class GrpcCall final : public ServerCall, public DeadlineEntry {
   bool paused_ = false, delivering_ = false, half_closed_ = false, half_close_told_ = false, have_request_ = false;
   bool is_post_ = false, is_grpc_ = false, bad_timeout_ = false, reset_after_end_ = false, in_drained_ = false;
   bool observed_ = false;
+  bool is_page_ = false, is_page_open_ = false, page_without_body_ = false;
 };
 
 class H2Session final : public Session {

@@ -27,7 +27,7 @@ struct BioFree {
 using BioPtr = std::unique_ptr<BIO, BioFree>;
 
 constexpr unsigned char kAlpnH2[] = {2, 'h', '2'};
-constexpr std::string_view kAlpnHttp1 = "http/1.1";
+constexpr std::string_view kAlpnHttp2 = "h2", kAlpnHttp1 = "http/1.1";
 constexpr unsigned char kSessionContext[] = "fairlead";
 
 BioPtr memory(std::string_view text) { return BioPtr(BIO_new_mem_buf(text.data(), static_cast<int>(text.size()))); }
@@ -72,23 +72,18 @@ Status use_certificate(SSL_CTX* ctx, const std::string& cert_path, std::string_v
   return {};
 }
 
-// HTTP/1.1 before h2 for who offers both: browsers, scrapers and curl want pages, and gRPC clients offer h2 alone.
+// h2 before HTTP/1.1 for who offers both, as etcd: a gRPC client may, and pages are served over either.
 int choose_alpn(SSL*, const unsigned char** out, unsigned char* out_size, const unsigned char* in, unsigned size,
                 void*) {
-  const unsigned char* h2 = nullptr;
-  for (unsigned at = 0; at < size; at += 1 + in[at]) {
-    std::string_view one(reinterpret_cast<const char*>(in + at + 1), in[at]);
-    if (one == "h2") h2 = in + at + 1;
-    if (one == kAlpnHttp1) {
+  for (std::string_view wanted : {kAlpnHttp2, kAlpnHttp1}) {
+    for (unsigned at = 0; at < size; at += 1 + in[at]) {
+      if (std::string_view(reinterpret_cast<const char*>(in + at + 1), in[at]) != wanted) continue;
       *out = in + at + 1;
       *out_size = in[at];
       return SSL_TLSEXT_ERR_OK;
     }
   }
-  if (!h2) return SSL_TLSEXT_ERR_ALERT_FATAL;
-  *out = h2;
-  *out_size = 2;
-  return SSL_TLSEXT_ERR_OK;
+  return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
 // Called for each certificate of a chain that is good so far, from the root to the leaf.
