@@ -79,6 +79,7 @@ void GrpcCall::release() {
   DeadlineEntry::deadline = 0;
   done_ = finished_ = head_sent_ = deferred_ = paused_ = delivering_ = half_closed_ = false;
   half_close_told_ = have_request_ = is_post_ = is_grpc_ = bad_timeout_ = reset_after_end_ = in_drained_ = false;
+  page_rest_bytes_ = 0;
   observed_ = is_page_ = is_page_open_ = page_without_body_ = false;
   note() = {};
   mine->give(this);
@@ -267,8 +268,8 @@ void GrpcCall::account_held(size_t before) {
 void GrpcCall::consume(size_t bytes) { nghttp2_session_consume_stream(session_->h2(), stream_id_, bytes); }
 
 void GrpcCall::on_data(std::string_view bytes, bool last_frame) {
+  if (is_page_) return done_ ? page_rest(bytes.size()) : page_data(bytes);
   if (done_) return;  // the stream is about to be reset; what still comes is not read
-  if (is_page_) return page_data(bytes);
   size_t before = held_bytes();
   CallRef keep(this);
   if (paused_ || delivering_ || !held_.empty()) {

@@ -63,6 +63,8 @@ class H2Reply final : public HttpReply {
 
 namespace {
 
+constexpr size_t kRestBytesMax = 64 << 20;
+
 nghttp2_nv field(std::string_view name, std::string_view value) {
   return {reinterpret_cast<uint8_t*>(const_cast<char*>(name.data())),
           reinterpret_cast<uint8_t*>(const_cast<char*>(value.data())), name.size(), value.size(), NGHTTP2_NV_FLAG_NONE};
@@ -86,10 +88,17 @@ void GrpcCall::page_data(std::string_view bytes) {
   account_held(before);
   bool too_large = held_.size() > session_->core().options.http_body_bytes_max;
   if (!too_large && !session_->over_held()) return;
-  reset_after_end_ = true;
   is_page_open_ = true;
   page_head(HttpResponse::text(too_large ? 413 : 503, ""), 0);
   end_page();
+}
+
+// What still comes of a body that was refused. A reset would be in order (RFC 9113, 8.1), but some clients (curl 7.88)
+// then lose the answer too.
+void GrpcCall::page_rest(size_t bytes) {
+  page_rest_bytes_ += bytes;
+  if (page_rest_bytes_ <= kRestBytesMax) return consume(bytes);
+  nghttp2_submit_rst_stream(session_->h2(), NGHTTP2_FLAG_NONE, stream_id_, NGHTTP2_NO_ERROR);
 }
 
 void GrpcCall::serve_page() {

@@ -92,6 +92,7 @@ class GrpcCall final : public ServerCall, public DeadlineEntry {
   bool check_request();
   bool may_be_page() const;
   void page_data(std::string_view bytes);
+  void page_rest(size_t bytes);
   void serve_page();
   void lose_page();
   void end(const Status& status);  // counts, frees what an open call holds
@@ -120,6 +121,7 @@ class GrpcCall final : public ServerCall, public DeadlineEntry {
   bool paused_ = false, delivering_ = false, half_closed_ = false, half_close_told_ = false, have_request_ = false;
   bool is_post_ = false, is_grpc_ = false, bad_timeout_ = false, reset_after_end_ = false, in_drained_ = false;
   bool observed_ = false;
+  size_t page_rest_bytes_ = 0;
   bool is_page_ = false, is_page_open_ = false, page_without_body_ = false;
 };
 
