@@ -37,6 +37,7 @@ struct Endpoint {
   bool secure = false;
   bool plain = false;
   std::string host;
+  std::string authority;  // of a socket: the name of its file; else gRPC makes it of the target
 };
 
 Endpoint parse_endpoint(const std::string& text) {
@@ -45,10 +46,16 @@ Endpoint parse_endpoint(const std::string& text) {
   size_t scheme = text.find("://");
   std::string name = scheme == std::string::npos ? "" : text.substr(0, scheme);
   if (scheme != std::string::npos) rest = text.substr(scheme + 3);
+  for (const char* socket : {"unix", "unixs"})  // a path may stand behind the colon too
+    if (name.empty() && text.starts_with(std::string(socket) + ":")) {
+      name = socket;
+      rest = text.substr(name.size() + 1);
+    }
   e.secure = name == "https" || name == "unixs";
   e.plain = name == "http" || name == "unix";
   if (name == "unix" || name == "unixs") {
     e.target = "unix:" + rest;
+    e.authority = rest.substr(rest.rfind('/') + 1);
     return e;
   }
   size_t slash = rest.find('/');
@@ -179,6 +186,7 @@ std::shared_ptr<grpc::Channel> open_channel(const ClientOptions& options, const 
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  if (!e.authority.empty()) arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, e.authority);
   if (own_connection) arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
   bool secure = e.secure || (!e.plain && (tls.given() || !tls.insecure_transport));
