@@ -99,10 +99,10 @@ h2_answers() { # of the server at $url: one line a question
     "${ask[@]}" "$url/nowhere" && cat "$work/h2.body" &&
     "${ask[@]}" -X PUT "$url/health" && cat "$work/h2.body" &&
     "${ask[@]}" -d '{"key":"aDI=","value":"eA=="}' "$url/v3/kv/put" && echo &&
-    "${ask[@]}" -d '{"key":"aDI="}' "$url/v3/kv/range" && grep -o '"key":"aDI=","[^v]*' "$work/h2.body" | sed 's/"[0-9]*"/N/g' && echo || return 1
+    "${ask[@]}" -d '{"key":"aDI="}' "$url/v3/kv/range" && tr -d ' ' <"$work/h2.body" | grep -o '"value":"eA=="' || return 1
   local offer
-  for offer in h2 http/1.1,h2 h2,http/1.1 http/1.1; do
-    echo "$offer: $(echo | openssl s_client -connect "${url#https://}" -CAfile "$pki/ca.crt" -cert "$pki/alice.crt" -key "$pki/alice.key" -alpn "$offer" 2>/dev/null | grep -i '^ALPN protocol')"
+  for offer in h2 http/1.1,h2 h2,http/1.1; do
+    echo "$offer: $(echo | openssl s_client -connect "${url#https://}" -CAfile "$pki/ca.crt" -cert "$pki/alice.crt" -key "$pki/alice.key" -alpn "$offer" 2>/dev/null | grep -aio 'ALPN protocol: [a-z0-9./]*' | head -n 1)"
   done
 }
 pages_over_h2() {

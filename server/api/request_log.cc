@@ -114,7 +114,7 @@ void RequestLog::on_end(net::ServerCall& call, const net::Router::Route& route, 
   io::Nanos took = now - note.began;
   bool unary = route.kind == net::MethodKind::kUnary;
   bool keeps = now >= floor_until_ || took > floor_;
-  bool slow = unary && took > warn_after_;
+  bool slow = unary && (took > warn_after_ || warn_after_ == 0);  // 0: all, also those of one turn
   bool tell = unary && world_.log->enabled(io::LogLevel::kDebug);
   if (!keeps && !slow && !tell) return;
   now = world_.loop->now_precise();

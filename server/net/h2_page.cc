@@ -64,6 +64,7 @@ class H2Reply final : public HttpReply {
 namespace {
 
 constexpr size_t kRestBytesMax = 64 << 20;
+constexpr io::Nanos kRestTime = io::kSecond;
 
 nghttp2_nv field(std::string_view name, std::string_view value) {
   return {reinterpret_cast<uint8_t*>(const_cast<char*>(name.data())),
@@ -91,14 +92,22 @@ void GrpcCall::page_data(std::string_view bytes) {
   is_page_open_ = true;
   page_head(HttpResponse::text(too_large ? 413 : 503, ""), 0);
   end_page();
+  io::Loop& loop = session_->core().loop;
+  loop.add_timer(loop.now() + kRestTime, [this, keep = CallRef(this)] { end_page_rest(); });
 }
 
-// What still comes of a body that was refused. A reset would be in order (RFC 9113, 8.1), but some clients (curl 7.88)
-// then lose the answer too.
+// What still comes of a body that was refused. A reset at once would be in order (RFC 9113, 8.1), but some clients
+// (curl 7.88) then lose the answer too; without one they wait. So it comes a moment later.
 void GrpcCall::page_rest(size_t bytes) {
   page_rest_bytes_ += bytes;
-  if (page_rest_bytes_ <= kRestBytesMax) return consume(bytes);
+  if (page_rest_bytes_ > kRestBytesMax) return end_page_rest();
+  consume(bytes);
+}
+
+void GrpcCall::end_page_rest() {
+  if (!session_ || half_closed_) return;
   nghttp2_submit_rst_stream(session_->h2(), NGHTTP2_FLAG_NONE, stream_id_, NGHTTP2_NO_ERROR);
+  session_->mark_dirty();
 }
 
 void GrpcCall::serve_page() {

@@ -93,6 +93,7 @@ class GrpcCall final : public ServerCall, public DeadlineEntry {
   bool may_be_page() const;
   void page_data(std::string_view bytes);
   void page_rest(size_t bytes);
+  void end_page_rest();
   void serve_page();
   void lose_page();
   void end(const Status& status);  // counts, frees what an open call holds
