@@ -63,7 +63,7 @@ test_docs() {
   local log=$log_dir/docs.log
   (cd "$root/e2e/docs" && python3 -B blocks_test.py) >"$log_dir/docs-test.log" 2>&1 && case_passed "the check of documents finds what it should" ||
     case_failed "the check of documents (see $log_dir/docs-test.log)"
-  python3 -B "$root/e2e/docs/blocks.py" "$root/README.md" "$root/docs/security.md" "$root/docs/fairleadctl.md" 2>&1 | tee "$log" | sed '/^[0-9]* passed, [0-9]* failed$/d' || true
+  python3 -B "$root/e2e/docs/blocks.py" "$root/README.md" "$root/docs/security.md" "$root/docs/operations.md" "$root/docs/fairleadctl.md" 2>&1 | tee "$log" | sed '/^[0-9]* passed, [0-9]* failed$/d' || true
   add_score "$log"
   "$root/e2e/docs/load_test.sh" 2>&1 | tee "$log" | sed '/^[0-9]* passed, [0-9]* failed$/d' || true
   add_score "$log"
