@@ -423,7 +423,7 @@ force_new() {
   three "$kind" && on 1 put k v && on 0 get k | grep -qx v || return 1
   stop_server "${m_pid[1]}" KILL || true
   stop_server "${m_pid[2]}" KILL || true
-  ! on 0 put k lost || return 1
+  ! on 0 put maybe lost || return 1 # ours keeps what may have been acknowledged, etcd does not
   stop_server "${m_pid[0]}" TERM || true
   launch_one "$kind" 0 --force-new-cluster
   wait_for 60 "the survivor" on 0 endpoint health || return 1

@@ -78,7 +78,10 @@ actions() {
   ctl --user root:secret-1 put k v
   ctl --user root:secret-1 compact 2
   ctl --user root:secret-1 defrag
-  id=$(ctl --user root:secret-1 member add late --learner --peer-urls=http://127.0.0.1:1 | awk '{print $2; exit}')
+  added() { # members count as healthy after five seconds
+    id=$(ctl --user root:secret-1 member add late --learner --peer-urls=http://127.0.0.1:1 | awk 'NR == 1 {print $2}') && [ -n "$id" ]
+  }
+  wait_for 60 "the members to be healthy" added
   ctl --user root:secret-1 member remove "$id"
   ctl --user root:secret-1 auth disable
   look "$log" msg="^added a user" user-name=ann by-user='^$' remote-address=127.0.0.1
@@ -122,7 +125,7 @@ PY
 wrong_state() {
   local port peer log=$work/late.log line
   port=$(free_port) peer=$(free_port)
-  ctl member add late --learner --peer-urls="http://127.0.0.1:$peer"
+  wait_for 60 "the members to be healthy" ctl member add late --learner --peer-urls="http://127.0.0.1:$peer"
   # the very flags of a member, but for the state: it makes a cluster of its own
   start_server late "$server" late "$port" "$peer" "$cluster,late=http://127.0.0.1:$peer" --initial-cluster-state=new
   sleep 2
