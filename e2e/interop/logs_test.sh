@@ -126,6 +126,7 @@ wrong_state() {
   local port peer log=$work/late.log line
   port=$(free_port) peer=$(free_port)
   wait_for 60 "the members to be healthy" ctl member add late --learner --peer-urls="http://127.0.0.1:$peer"
+  trap 'kill -KILL "$last_pid" 2>/dev/null || true' EXIT
   # the very flags of a member, but for the state: it makes a cluster of its own
   start_server late "$server" late "$port" "$peer" "$cluster,late=http://127.0.0.1:$peer" --initial-cluster-state=new
   sleep 2
