@@ -25,7 +25,6 @@
 #include "server/api/request_log.h"
 #include "server/api/tracer.h"
 #include "server/io/io.h"
-#include "server/io/real/process_stats.h"
 #include "server/io/real/watchdog.h"
 #include "server/net/router.h"
 #include "server/net/server.h"
@@ -129,7 +128,7 @@ class Api {
   Header header() const { return header(node_.keyspace().revision()); }
   node::Node& node() { return node_; }
   const io::World& world() const { return world_; }
-  std::string metrics_text(const io::ProcessStats& process);
+  std::string metrics_text();
   RequestLog& requests() { return *requests_; }
   Tracer* tracer() { return tracer_.get(); }  // null: no tracing
   // Spans that wait are sent, once; for the end of the program.

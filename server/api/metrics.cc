@@ -266,20 +266,15 @@ void add_tls(Page& page, const std::vector<Api::TlsSide>& all) {
 
 }  // namespace
 
-// What the operating system has to say is read by a worker: with many open files it takes milliseconds.
+// Answered at once, without a worker: when the disk is so slow that all of them wait for it, somebody looks at this
+// page.
 void Api::metrics(net::HttpReplyPtr reply) {
-  auto process = std::make_shared<io::ProcessStats>();
-  std::shared_ptr<net::HttpReply> shared(std::move(reply));
-  world_.workers->run([process] { *process = io::process_stats(); },
-                      [this, process, shared, alive = alive_] {
-                        if (!*alive || !shared->alive()) return;
-                        net::HttpResponse r = net::HttpResponse::text(200, metrics_text(*process));
-                        r.content_type = "text/plain; version=0.0.4; charset=utf-8";
-                        shared->send(std::move(r));
-                      });
+  net::HttpResponse r = net::HttpResponse::text(200, metrics_text());
+  r.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  reply->send(std::move(r));
 }
 
-std::string Api::metrics_text(const io::ProcessStats& process) {
+std::string Api::metrics_text() {
   io::Nanos began = world_.loop->now_precise();
   Page page;
   add_server(page, node_);
@@ -315,7 +310,7 @@ std::string Api::metrics_text(const io::ProcessStats& process) {
   page.gauge("fairlead_uptime_seconds", "Seconds since this process began to serve.",
              static_cast<double>(world_.loop->now() - started_at_) / 1e9);
   add_requests(page);
-  add_process_metrics(page, process);
+  add_process_metrics(page, io::process_stats());
   page.gauge("fairlead_metrics_page_seconds", "How long the last page of metrics took the loop.",
              metrics_page_seconds_);
   metrics_page_seconds_ = static_cast<double>(world_.loop->now_precise() - began) / 1e9;

@@ -68,10 +68,16 @@ func main() {
 	}
 }
 
-// finite makes so many puts, then compacts if it shall.
+// finite makes so many puts, then compacts if it shall. One in puts/keys goes to a key of its own and stays, the others
+// to one key: so what dies lies between what lives, in every file, and no file can just be dropped.
 func finite(ctx context.Context, client *clientv3.Client, puts, keys int, value string, compact bool) error {
+	each := max(1, puts/keys)
 	for n := range puts {
-		if _, err := client.Put(ctx, fmt.Sprintf("load/%d", n%keys), value); err != nil {
+		key := "load/busy"
+		if n%each == 0 {
+			key = fmt.Sprintf("load/%d", n/each)
+		}
+		if _, err := client.Put(ctx, key, value); err != nil {
 			return err
 		}
 	}
