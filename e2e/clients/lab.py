@@ -238,7 +238,13 @@ def report(language, outcome, required):
     return 1 if failed else 0
 
 
+def end_in_order():
+    """A TERM (a time limit, a Ctrl-C of the script around it) ends servers and removes folders too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
 def main():
+    end_in_order()
     parser = argparse.ArgumentParser()
     parser.add_argument("--reference", action="store_true", help="the reference etcd in place of Fairlead")
     parser.add_argument("--logs", default=".", help="where logs of servers and program stay")

@@ -179,17 +179,17 @@ Status watch_resume(const Lab& lab, Client& c, const std::string& p) {
   return expect("acknowledged puts seen", values.size(), static_cast<size_t>(kCount));
 }
 
-// Keeps a lease of 2 s alive for 4 s.
+// Keeps a lease of 5 s alive for 7 s.
 static Status keep_alive(Client& c, int64_t id) {
   grpc::ClientContext context;
   c.prepare(context, kCallSeconds);
   auto stream = c.lease->LeaseKeepAlive(&context);
   etcdserverpb::LeaseKeepAliveRequest request;
   request.set_id(id);
-  for (int i = 0; i < 8; ++i) {
+  for (int i = 0; i < 14; ++i) {
     etcdserverpb::LeaseKeepAliveResponse response;
     if (!stream->Write(request) || !stream->Read(&response)) return from_grpc(stream->Finish());
-    RETURN_IF_ERROR(expect("time to live", response.ttl(), 2));
+    RETURN_IF_ERROR(expect("time to live", response.ttl(), 5));
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
   }
   stream->WritesDone();
@@ -197,7 +197,7 @@ static Status keep_alive(Client& c, int64_t id) {
 }
 
 Status lease(const Lab&, Client& c, const std::string& p) {
-  ASSIGN_OR_RETURN(int64_t brief, c.grant(2));
+  ASSIGN_OR_RETURN(int64_t brief, c.grant(5));
   ASSIGN_OR_RETURN(int64_t lasting, c.grant(1000));
   ASSIGN_OR_RETURN(int64_t revision, c.put(p + "brief", "", brief));
   RETURN_IF_ERROR(c.put(p + "lasting", "", lasting).status());

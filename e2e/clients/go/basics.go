@@ -178,7 +178,7 @@ func writeNumbers(ctx context.Context, c *clientv3.Client, p string, count int) 
 }
 
 func lease(ctx context.Context, c *clientv3.Client, p string) error {
-	short, err := c.Grant(ctx, 2)
+	short, err := c.Grant(ctx, 5)
 	if err != nil {
 		return err
 	}
@@ -200,8 +200,8 @@ func lease(ctx context.Context, c *clientv3.Client, p string) error {
 		cancel()
 		return err
 	}
-	for begin := time.Now(); time.Since(begin) < 4*time.Second; {
-		if r, open := <-answers; !open || r.TTL != 2 {
+	for begin := time.Now(); time.Since(begin) < 7*time.Second; {
+		if r, open := <-answers; !open || r.TTL != 5 {
 			cancel()
 			return fmt.Errorf("keep-alive: %v", r)
 		}

@@ -159,20 +159,20 @@ async function watchResume(c, p) {
 }
 
 async function lease(c, p) {
-  const brief = c.lease(2, { autoKeepAlive: false });
-  const kept = c.lease(2);
+  const brief = c.lease(5, { autoKeepAlive: false });
+  const kept = c.lease(5);
   const lasting = c.lease(1000);
   let lost = false;
   kept.on('lost', () => (lost = true));
   const { header } = await brief.put(p + 'brief').value('').exec();
   await kept.put(p + 'kept').value('');
   await lasting.put(p + 'lasting').value('');
-  assert.equal(number((await brief.keepaliveOnce()).TTL), 2);
+  assert.equal(number((await brief.keepaliveOnce()).TTL), 5);
   const left = await c.leaseClient.leaseTimeToLive({ ID: await lasting.grant(), keys: true });
   assert.deepEqual([left.grantedTTL, left.keys.map(String)], ['1000', [p + 'lasting']]);
   const gone = await follow(c, p + 'brief', header.revision, seen => seen[seen.length - 1].type === 'Delete');
   assert.equal(gone.length, 2);
-  await sleep(2000);
+  await sleep(6000);
   assert.equal(await c.get(p + 'kept').string(), '');
   assert.equal(lost, false, 'the lease that is kept alive was lost');
   await lasting.revoke();

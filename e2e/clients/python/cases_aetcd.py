@@ -137,11 +137,11 @@ async def watch_resume(c, p):
 
 
 async def lease(c, p):
-    brief, lasting = await c.lease(2), await c.lease(1000)
+    brief, lasting = await c.lease(5), await c.lease(1000)
     revision = (await c.put(p + b"brief", b"", lease=brief)).header.revision
     await c.put(p + b"lasting", b"", lease=lasting)
-    for _ in range(8):
-        expect("kept alive", (await brief.refresh()).TTL, 2)
+    for _ in range(14):
+        expect("kept alive", (await brief.refresh()).TTL, 5)
         await asyncio.sleep(0.5)
     expect("key of a lease kept alive", (await c.get(p + b"brief")).value, b"")
     expect("granted", (await lasting.granted_ttl(), list(await lasting.keys())), (1000, [p + b"lasting"]))

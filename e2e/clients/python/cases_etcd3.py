@@ -152,11 +152,11 @@ def watch_resume(c, p):
 
 
 def lease(c, p):
-    brief, lasting = c.lease(2), c.lease(1000)
+    brief, lasting = c.lease(5), c.lease(1000)
     revision = c.put(p + b"brief", b"", lease=brief).header.revision
     c.put(p + b"lasting", b"", lease=lasting)
-    for _ in range(8):
-        expect("kept alive", brief.refresh()[0].TTL, 2)
+    for _ in range(14):
+        expect("kept alive", brief.refresh()[0].TTL, 5)
         time.sleep(0.5)
     expect("key of a lease kept alive", c.get(p + b"brief")[0], b"")
     expect("granted", (lasting.granted_ttl, list(lasting.keys)), (1000, [p + b"lasting"]))

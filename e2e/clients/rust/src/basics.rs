@@ -146,15 +146,15 @@ pub async fn watch_resume(mut c: Client, p: String) -> Outcome {
 }
 
 pub async fn lease(mut c: Client, p: String) -> Outcome {
-    let (brief, lasting) = (c.lease_grant(2, None).await?.id(), c.lease_grant(1000, None).await?.id());
+    let (brief, lasting) = (c.lease_grant(5, None).await?.id(), c.lease_grant(1000, None).await?.id());
     let (brief_key, lasting_key) = (format!("{p}brief"), format!("{p}lasting"));
     let put = c.put(brief_key.as_str(), "", Some(PutOptions::new().with_lease(brief))).await?;
     let at = put.header().ok_or("no header")?.revision();
     c.put(lasting_key.as_str(), "", Some(PutOptions::new().with_lease(lasting))).await?;
     let (mut keeper, mut answers) = c.lease_keep_alive(brief).await?;
-    for _ in 0..8 {
+    for _ in 0..14 {
         keeper.keep_alive().await?;
-        expect("kept alive", answers.message().await?.ok_or("no answer")?.ttl(), 2)?;
+        expect("kept alive", answers.message().await?.ok_or("no answer")?.ttl(), 5)?;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     value_of(&mut c, &brief_key).await?;

@@ -167,7 +167,7 @@ final class Basics {
   }
 
   static void lease(Client c, String p) throws Exception {
-    long brief = get(c.getLeaseClient().grant(2)).getID();
+    long brief = get(c.getLeaseClient().grant(5)).getID();
     long lasting = get(c.getLeaseClient().grant(1000)).getID();
     PutOption withBrief = PutOption.builder().withLeaseId(brief).build();
     long at = get(c.getKVClient().put(bytes(p + "brief"), bytes(""), withBrief)).getHeader().getRevision();
@@ -190,7 +190,7 @@ final class Basics {
           public void onCompleted() {}
         };
     try (CloseableClient keeper = c.getLeaseClient().keepAlive(brief, observer)) {
-      Thread.sleep(4000);
+      Thread.sleep(7000);
       expect("key of a lease kept alive", Lab.valueOf(c, p + "brief"), "");
     }
     expect("answers", List.of(answers.get() >= 2, problem.get() == null), List.of(true, true));
