@@ -207,7 +207,7 @@ def test_members_that_do_not_answer():
         c.processes[follower].send_signal(signal.SIGSTOP)
         code, found, out = c.status()
         assert (code, found) == (1, [f"fail members m{follower}", "warn quorum"]), out
-        assert "no answer in time" in json.dumps(out)
+        assert "does not answer at " in json.dumps(out), out  # in time, or no more: a busy machine breaks the connection first
         c.processes[follower].send_signal(signal.SIGCONT)
 
 
