@@ -1,6 +1,5 @@
 // Failpoints: named places where a test build of the server can be told from outside to die, to sleep or to go another
-// way. Names, terms and HTTP interface are those of etcd's (gofail), so that tools made for etcd find what they know;
-// docs/conformance.md says where each name lies here and which have no place.
+// way. The names are those of etcd's (gofail), so that tools made for etcd find what they know.
 //
 // So far these are the places only: what sets failpoint_hook (terms, HTTP) is not here yet, and no build defines
 // FAIRLEAD_FAILPOINTS. Without it these macros leave neither code nor a name behind.
