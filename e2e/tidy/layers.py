@@ -12,7 +12,7 @@ import sys
 
 RAFT, MVCC, IO, NET = "server/raft", "server/mvcc", "server/io", "server/net"
 STORAGE, PEER, API, NODE = "server/storage", "server/peer", "server/api", "server/node"
-DISCOVERY = "server/discovery"
+DISCOVERY, PROXY = "server/discovery", "server/proxy"
 BOLT, IMPORT = "server/bolt", "server/import"
 SERVER = [RAFT, MVCC, IO, NET, BOLT, STORAGE, PEER, API, NODE]
 PLAN, CRD, KUBE, MEMBER = "operator/plan", "operator/crd", "operator/kube", "operator/member"
@@ -32,7 +32,8 @@ LAYERS = {
     IMPORT: [NODE, STORAGE, BOLT, IO, RAFT, MVCC],
     API: [NODE, NET, IO, RAFT, MVCC, "proto"],
     DISCOVERY: [NET, IO, "proto"],
-    "server/main": SERVER + [DISCOVERY, IMPORT] + ["proto"],
+    PROXY: [NET, IO, "proto"],
+    "server/main": SERVER + [DISCOVERY, PROXY, IMPORT] + ["proto"],
     "server/sim": SERVER + ["proto"],
     PLAN: [],
     CRD: [PLAN],

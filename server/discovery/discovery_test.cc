@@ -4,6 +4,7 @@
 #include <set>
 
 #include "proto/rpc.pb.h"
+#include "server/discovery/client_srv.h"
 #include "server/discovery/dns.h"
 #include "server/discovery/srv.h"
 #include "server/discovery/token.h"
@@ -38,6 +39,15 @@ TEST(Dns, ReadsSrvRecordsWithCompressedNames) {
   auto records = parse_srv_answer(srv_answer({labels({"infra0", "example", "com"}), compressed}, 2380, 2));
   ASSERT_TRUE(records.is_ok()) << records.status().to_string();
   EXPECT_EQ(*records, (std::vector<SrvRecord>{{"infra0.example.com", 2380}, {"infra1.example.com", 2380}}));
+}
+
+TEST(Dns, PrioritiesAndWeightsAreRead) {
+  std::string answer = srv_answer({labels({"a"})}, 2379, 1);
+  size_t record = answer.size() - labels({"a"}).size() - 6;
+  answer.replace(record, 4, u16(10) + u16(60));
+  auto records = parse_srv_answer(answer);
+  ASSERT_TRUE(records.is_ok()) << records.status().to_string();
+  EXPECT_EQ(*records, (std::vector<SrvRecord>{{"a", 2379, 10, 60}}));
 }
 
 TEST(Dns, DamagedAnswersAreErrors) {
@@ -168,6 +178,41 @@ TEST_F(Srv, ErrorsAreEtcds) {
   ASSERT_TRUE(found);
   EXPECT_NE(found->status().message().find("scheme mismatch with expected peer https://10.0.0.1:2380"),
             std::string::npos);
+}
+
+TEST_F(Srv, EndpointsForClients) {
+  resolver.records["_etcd-client._tcp.example.com"] = {{"a.example.com", 2379, 1, 2}};
+  resolver.records["_etcd-client-ssl-blue._tcp.example.com"] = {{"::1", 2379}};
+  auto plain = find_client_endpoints(resolver, "example.com", "");
+  ASSERT_TRUE(plain.is_ok());
+  ASSERT_EQ(plain->size(), 1u);
+  EXPECT_EQ(plain->front().url, "http://a.example.com:2379");
+  EXPECT_EQ(plain->front().record.weight, 2);
+  auto secure = find_client_endpoints(resolver, "example.com", "blue");
+  ASSERT_TRUE(secure.is_ok());
+  EXPECT_EQ(secure->at(0).url, "https://[::1]:2379");
+  EXPECT_EQ(find_client_endpoints(resolver, "other.com", "").status().message(),
+            "dns lookup errors: lookup _etcd-client-ssl._tcp.other.com: no such host and lookup "
+            "_etcd-client._tcp.other.com: no such host");
+}
+
+TEST_F(Srv, EndpointsThatCannotProveWhoTheyAreAreLeftOut) {
+  std::vector<ClientEndpoint> endpoints = {{"http://a:1", {}}, {"https://10.0.0.77:2379", {}}};
+  std::optional<std::string> why;
+  size_t good = 9;
+  sim.post(0, [&] {
+    auto context = net::TlsContext::create(world, net::TlsConfig());
+    ASSERT_TRUE(context.is_ok());
+    net::TlsDial dial{*context, std::make_shared<net::TlsGate>(world.workers)};
+    verify_client_endpoints(world, dial, "example.com", endpoints, [&](auto left, const std::string& text) {
+      good = left.size();
+      why = text;
+    });
+  });
+  sim.run_for(2 * kVerifyTimeout);
+  EXPECT_EQ(good, 0u);
+  ASSERT_TRUE(why);
+  EXPECT_NE(why->find("http://a:1: is insecure, https://10.0.0.77:2379: "), std::string::npos) << *why;
 }
 
 TEST_F(Srv, ANameServerThatDoesNotAnswerIsAskedAgain) {

@@ -116,8 +116,9 @@ Result<std::vector<SrvRecord>> parse_srv_answer(std::string_view message) {
       in.skip(length);
       continue;
     }
-    in.skip(4);  // priority, weight: every record is a member
     SrvRecord record;
+    record.priority = in.u16();
+    record.weight = in.u16();
     record.port = in.u16();
     record.target = in.name();
     if (!in.ok() || in.position() != begin + length || record.target.empty())
@@ -127,6 +128,11 @@ Result<std::vector<SrvRecord>> parse_srv_answer(std::string_view message) {
   }
   if (!in.ok()) return data_loss("a malformed SRV answer");
   return out;
+}
+
+std::string host_port(const std::string& host, uint16_t port) {
+  std::string h = host.find(':') == std::string::npos ? host : "[" + host + "]";
+  return h + ":" + std::to_string(port);
 }
 
 std::unique_ptr<Resolver> system_resolver() { return std::make_unique<SystemResolver>(); }

@@ -18,8 +18,12 @@ constexpr size_t kSrvRecordsMax = 1024;  // of one answer
 struct SrvRecord {
   std::string target;  // without the dot at its end
   uint16_t port = 0;
+  uint16_t priority = 0;  // the lowest goes first
+  uint16_t weight = 0;    // among those of one priority
   bool operator==(const SrvRecord&) const = default;
 };
+
+std::string host_port(const std::string& host, uint16_t port);  // "[v6]:port" where it must be
 
 class Resolver {
  public:

@@ -13,11 +13,6 @@ std::string joined(const std::vector<std::string>& list, std::string_view betwee
   return out;
 }
 
-std::string host_port(const std::string& host, uint16_t port) {
-  std::string h = host.find(':') == std::string::npos ? host : "[" + host + "]";
-  return h + ":" + std::to_string(port);
-}
-
 // address -> the advertised URL that has it
 Result<std::map<std::string, std::string>> own_addresses(Resolver& resolver, const std::vector<std::string>& urls) {
   std::map<std::string, std::string> out;

@@ -367,17 +367,6 @@ Status bad_value(const Flag& flag, std::string_view value, std::string_view expe
                           std::string(expected));
 }
 
-std::string duration_text(int64_t ms) {
-  if (ms == 0) return "0s";
-  std::string out;
-  if (ms >= 3600'000) out += std::to_string(ms / 3600'000) + "h";
-  if (ms >= 60'000) out += std::to_string(ms / 60'000 % 60) + "m";
-  if (ms < 1000) return std::to_string(ms) + "ms";
-  std::string fraction = std::to_string(1000 + ms % 1000).substr(1);
-  while (!fraction.empty() && fraction.back() == '0') fraction.pop_back();
-  return out + std::to_string(ms / 1000 % 60) + (fraction.empty() ? "" : "." + fraction) + "s";
-}
-
 }  // namespace
 
 const std::vector<Flag>& all_flags() {

@@ -1,6 +1,7 @@
 // --help in the shape of etcd's (tools look for "  --name" at the start of a line), and the page docs/flags.md.
 #include "server/main/flags.h"
 #include "server/main/gates.h"
+#include "server/main/sub_command.h"
 
 namespace fairlead::server {
 namespace {
@@ -15,6 +16,9 @@ constexpr const char* kUsage = R"(Usage:
 
   etcd -h | --help
     Show the help information about etcd.
+
+  etcd gateway start [flags]
+    Pass connections on to endpoints of a cluster; its flags: etcd gateway start --help
 
   etcd --config-file
     Path to the server configuration file. Note that if a configuration file is provided, other command line flags and
@@ -86,6 +90,7 @@ std::string flags_markdown() {
            state_name(flag.state) + " | " + escaped(flag.state == FlagState::kWorks ? flag.usage : flag.note) + " | " +
            flag.test + " |\n";
   }
+  out += sub_command_markdown();
   out += "\n## Feature gates\n\n| gate | default | here |\n|---|---|---|\n";
   for (const Gate& gate : all_gates())
     out += "| `" + std::string(gate.name) + "` | " + (gate.on_by_default ? "true" : "false") + " (" + gate.stage +

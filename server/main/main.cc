@@ -17,9 +17,11 @@
 #include "server/io/real/world.h"
 #include "server/main/bootstrap.h"
 #include "server/main/gates.h"
+#include "server/main/gateway_command.h"
 #include "server/main/join.h"
 #include "server/main/notify.h"
 #include "server/main/options.h"
+#include "server/main/sub_command.h"
 #include "server/main/tls_setup.h"
 #include "server/net/server.h"
 #include "server/node/autocompact.h"
@@ -480,10 +482,19 @@ int fail(const Status& status, int code) {
   return code;
 }
 
+int run_sub_command(const std::vector<std::string>& args) {
+  Result<SubCommandLine> line = parse_sub_command(args);
+  if (!line.is_ok()) return fail(line.status(), 1);
+  if (!line->help.empty()) return fputs(line->help.c_str(), stdout), 0;
+  signal(SIGPIPE, SIG_IGN);
+  block_stop_signals();
+  raise_file_limit();
+  tune_allocator();
+  return run_gateway(line->options);
+}
+
 int main_checked(const std::string& program, const std::vector<std::string>& args) {
-  if (!args.empty() && (args[0] == "gateway" || args[0] == "grpc-proxy"))
-    return fail(failed_precondition("'" + args[0] + "' is a sub-command of etcd that this version does not have yet"),
-                1);
+  if (!args.empty() && is_sub_command(args[0])) return run_sub_command(args);
   Result<Options> options = parse_options(args, environment);
   if (!options.is_ok()) return fail(options.status(), exit_code_of(options.status()));
   if (options->show_help) return fputs(help_text().c_str(), stdout), 0;

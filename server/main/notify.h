@@ -1,7 +1,8 @@
 // Tells systemd how far the service is (sd_notify(3): one datagram to the socket that NOTIFY_SOCKET names; a leading
 // '@' is the abstract name space). Without the variable nothing happens. The datagram is sent without waiting.
 //
-// Used by the server: "READY=1" when clients are served, as etcd does, and "STOPPING=1" when an orderly stop begins.
+// Used by the server and by the sub-commands: "READY=1" when clients are served, as etcd does, and "STOPPING=1" when an
+// orderly stop begins.
 #pragma once
 
 #include <string>

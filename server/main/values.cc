@@ -83,6 +83,17 @@ bool parse_duration_ms(std::string_view text, int64_t& out) {
   return true;
 }
 
+std::string duration_text(int64_t ms) {
+  if (ms == 0) return "0s";
+  std::string out;
+  if (ms >= 3600'000) out += std::to_string(ms / 3600'000) + "h";
+  if (ms >= 60'000) out += std::to_string(ms / 60'000 % 60) + "m";
+  if (ms < 1000) return std::to_string(ms) + "ms";
+  std::string fraction = std::to_string(1000 + ms % 1000).substr(1);
+  while (!fraction.empty() && fraction.back() == '0') fraction.pop_back();
+  return out + std::to_string(ms / 1000 % 60) + (fraction.empty() ? "" : "." + fraction) + "s";
+}
+
 bool parse_bytes(std::string_view text, int64_t& out) {
   size_t digits = 0;
   while (digits < text.size() && std::isdigit(static_cast<unsigned char>(text[digits]))) ++digits;
