@@ -21,8 +21,11 @@ struct FrozenTail {
     Bytes record;  // encoded key record; many share one chunk
   };
   std::vector<Ref> records;  // in position order, without those already dead
-  std::vector<std::string>
-      side;  // encoded side records, in (applied, n) order, the last of each id, changed since the last checkpoint
+  struct Side {
+    SidePosition position;
+    std::string record;  // encoded; empty: replaced or erased since, nothing to write
+  };
+  std::deque<Side> side;  // in position order: the last record of each id that changed since the last checkpoint
   std::deque<Position> dead_keys;  // flushed key records that died since the last checkpoint; in any order, and many
   std::vector<SidePosition> dead_side;  // flushed side records that died since; in any order
   int64_t revision = 1;

@@ -165,6 +165,11 @@ int main(int argc, char** argv) {
   std::printf("%-58s %9.0f us\n", "  longest slice of 1000 keys", longest);
   report("freeze after it, whole", 1, [&] { keyspace.freeze(); });
   keyspace.flushed();
+  report("grant of 100,000 leases, each", 100'000, [&] {
+    for (int64_t i = 1; i <= 100'000; ++i) keyspace.apply(LeaseGrantRequest{i, 60}, Index{++applied}, {}, result);
+  });
+  report("freeze after it, whole", 1, [&] { keyspace.freeze(); });
+  keyspace.flushed();
 
   std::vector<std::pair<std::string, RecordMeta>> metas;
   for (size_t i = 0; i < n; ++i) {

@@ -2,31 +2,50 @@
 
 #include <algorithm>
 
+#include "base/check.h"
 #include "server/mvcc/mix.h"
 
 namespace fairlead::mvcc {
 namespace {
-constexpr size_t kOverhead = 32;  // per record, about
+constexpr size_t kRetiredMin = 64;  // fewer are not worth a pass over the list
 }
 
 void SideTable::set(SideKind kind, std::string_view id, std::string_view payload, SidePosition position) {
+  CHECK(!frozen_to_ || *frozen_to_ < position, "a side record lies behind the last checkpoint");
   auto [it, fresh] = entries_.try_emplace({kind, std::string(id)});
-  if (changed_.insert(it->first).second) {
-    changed_bytes_ += kOverhead + id.size() + payload.size();
-  } else {
-    changed_bytes_ += payload.size() - it->second.payload.size();
-  }
+  if (!fresh) retire(it->second.position);
   it->second.payload.assign(payload);
   it->second.position = position;
+  FrozenTail::Side change{position, {}};
+  append_side_record(change.record, {position, 0, kind, id, payload});
+  changed_bytes_ += change.record.size();
+  auto place = changed_.end();  // nearly always
+  while (place != changed_.begin() && position < std::prev(place)->position) --place;
+  changed_.insert(place, std::move(change));
 }
 
 bool SideTable::erase(SideKind kind, std::string_view id) {
   auto it = entries_.find(std::pair{kind, id});
   if (it == entries_.end()) return false;
-  if (it->second.frozen) dead_.push_back(*it->second.frozen);
-  if (changed_.erase(it->first)) changed_bytes_ -= kOverhead + id.size() + it->second.payload.size();
+  retire(it->second.position);
   entries_.erase(it);
   return true;
+}
+
+void SideTable::retire(SidePosition position) {
+  if (frozen_to_ && position <= *frozen_to_) {
+    dead_.push_back(position);
+    return;
+  }
+  auto it = std::lower_bound(changed_.begin(), changed_.end(), position,
+                             [](const FrozenTail::Side& s, SidePosition p) { return s.position < p; });
+  CHECK(it != changed_.end() && it->position == position, "a side record is frozen or among the changes");
+  changed_bytes_ -= it->record.size();
+  std::string().swap(it->record);
+  ++retired_;
+  if (retired_ < kRetiredMin || retired_ * 2 < changed_.size()) return;
+  std::erase_if(changed_, [](const FrozenTail::Side& s) { return s.record.empty(); });
+  retired_ = 0;
 }
 
 const std::string* SideTable::find(SideKind kind, std::string_view id) const {
@@ -43,30 +62,21 @@ void SideTable::for_each(SideKind kind,
 }
 
 void SideTable::load(const SideRecord& record) {
-  Entry& entry = entries_[{record.kind, std::string(record.id)}];
-  if (entry.frozen) dead_.push_back(std::min(*entry.frozen, record.position));  // two records: the later one counts
-  if (entry.frozen && *entry.frozen > record.position) return;
+  auto [it, fresh] = entries_.try_emplace({record.kind, std::string(record.id)});
+  Entry& entry = it->second;
+  frozen_to_ = std::max(frozen_to_.value_or(record.position), record.position);
+  if (!fresh) dead_.push_back(std::min(entry.position, record.position));  // two records: the later one counts
+  if (!fresh && entry.position > record.position) return;
   entry.payload.assign(record.payload);
   entry.position = record.position;
-  entry.frozen = record.position;
 }
 
 void SideTable::freeze(FrozenTail& out) {
-  std::vector<std::pair<SidePosition, const Key*>> order;
-  for (const Key& key : changed_) order.emplace_back(entries_.find(key)->second.position, &key);
-  std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  for (const auto& [position, key] : order) {
-    Entry& entry = entries_.find(*key)->second;
-    if (entry.frozen) dead_.push_back(*entry.frozen);
-    entry.frozen = position;
-    std::string& record = out.side.emplace_back();
-    append_side_record(record, {position, 0, key->first, key->second, entry.payload});
-    out.bytes += record.size();
-  }
-  changed_.clear();
-  changed_bytes_ = 0;
-  out.dead_side.insert(out.dead_side.end(), dead_.begin(), dead_.end());
-  dead_.clear();
+  if (!changed_.empty()) frozen_to_ = changed_.back().position;
+  out.side = std::exchange(changed_, {});
+  out.bytes += std::exchange(changed_bytes_, 0);
+  retired_ = 0;
+  out.dead_side = std::exchange(dead_, {});
 }
 
 uint64_t SideTable::hash() const {

@@ -1,14 +1,15 @@
 // Side state: replicated state without revisions, one record per (kind, id): leases (written by the keyspace), members,
 // alarms and settings (written by node). Kept small: the whole table is in memory.
 //
-// Bookkeeping for checkpoints: an entry that was frozen into a checkpoint and then changed or erased leaves a dead
-// position behind, which the next checkpoint lists.
+// Bookkeeping for checkpoints: what changes is encoded at once, into a list that the next checkpoint takes as it is, so
+// that freezing costs the loop the same for ten leases and for a million. An entry that was frozen into a checkpoint
+// and then changed or erased leaves a dead position behind, which the next checkpoint lists.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 
@@ -19,7 +20,7 @@ namespace fairlead::mvcc {
 
 class SideTable {
  public:
-  // `position`: the Raft entry that writes it and a number within that entry; rises from call to call.
+  // `position`: the Raft entry that writes it and a number within that entry; behind all that was frozen.
   void set(SideKind kind, std::string_view id, std::string_view payload, SidePosition position);
   bool erase(SideKind kind, std::string_view id);
   const std::string* find(SideKind kind, std::string_view id) const;
@@ -28,16 +29,15 @@ class SideTable {
   size_t size() const { return entries_.size(); }
 
   void load(const SideRecord& record);
-  // Appends what changed since the last freeze and what died since; the table counts as frozen from here on.
+  // Moves out what changed and what died since the last freeze; the table counts as frozen from here on.
   void freeze(FrozenTail& out);
-  size_t changed_bytes() const { return changed_bytes_; }  // about what the next freeze will write
+  size_t changed_bytes() const { return changed_bytes_; }  // what the next freeze will write
   uint64_t hash() const;  // of kinds, ids and payloads; not of kKeyspace, which is written by checkpoints
 
  private:
   struct Entry {
     std::string payload;
     SidePosition position;
-    std::optional<SidePosition> frozen;  // where the last checkpoint has it
   };
   using Key = std::pair<SideKind, std::string>;
   struct Less {
@@ -49,9 +49,14 @@ class SideTable {
     }
   };
   std::map<Key, Entry, Less> entries_;
-  std::set<Key, Less> changed_;
-  std::vector<SidePosition> dead_;
+  // The record at this place counts no more.
+  void retire(SidePosition position);
+
+  std::deque<FrozenTail::Side> changed_;  // by position; retired ones are empty, and fewer than the others
+  size_t retired_ = 0;                    // in changed_
   size_t changed_bytes_ = 0;
+  std::optional<SidePosition> frozen_to_;  // what lies here or before is in a checkpoint
+  std::vector<SidePosition> dead_;
 };
 
 }  // namespace fairlead::mvcc

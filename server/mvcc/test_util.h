@@ -118,10 +118,15 @@ class Store {
       EXPECT_TRUE(disk.emplace(ref.position, ref.record.to_string()).second) << "written twice";
     }
     for (Position p : tail.dead_keys) EXPECT_EQ(disk.erase(p), 1u) << "dead but never written: " << p.main;
-    for (const std::string& record : tail.side) {
+    SidePosition last_side{};
+    for (const auto& [place, record] : tail.side) {
+      EXPECT_LT(last_side, place);
+      last_side = place;
+      if (record.empty()) continue;  // replaced since
       std::string_view in = record;
       auto side = decode_side_record(in);
       ASSERT_TRUE(side.is_ok());
+      EXPECT_EQ(side->position, place);
       EXPECT_TRUE(side_disk.emplace(side->position, record).second);
     }
     for (SidePosition p : tail.dead_side) EXPECT_EQ(side_disk.erase(p), 1u);

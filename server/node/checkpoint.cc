@@ -38,7 +38,7 @@ void Node::maybe_checkpoint() {
     args.config = encode_config();
     FAILPOINT(commitAfterPreCommitHook);
     freeze_compacted_ = !keyspace_->compaction_pending();
-    args.tail = std::make_shared<const mvcc::FrozenTail>(keyspace_->freeze());
+    args.tail = std::make_shared<mvcc::FrozenTail>(keyspace_->freeze());
   }
   args.log_position = log_->durable_position();
   retry_ = args;

@@ -83,7 +83,8 @@ struct CheckpointArgs {
   std::string config;
   uint32_t feature_level = 0;
   uint64_t log_position = 0;  // Log::durable_position()
-  std::shared_ptr<const mvcc::FrozenTail> tail;
+  // The worker's until the answer. Emptied when it is durable: what many records hold is given back on the worker.
+  std::shared_ptr<mvcc::FrozenTail> tail;
 };
 
 // A reference to a list of segments: what it names stays on disk until the last copy is gone. Cheap to copy; may be

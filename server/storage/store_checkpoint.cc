@@ -29,6 +29,7 @@ class CheckpointJob {
       status_ = fatal(core_->world_.disk->sync_dir(core_->dir_));
       manifest_.local.next_file = core_->next_file_.load();
       if (status_.is_ok()) status_ = fatal(write_manifest(*core_->world_.disk, core_->dir_, manifest_));
+      if (status_.is_ok()) *args_.tail = {};
       return;
     }
     for (const std::string& path : written_)  // abandoned; a retry uses new numbers
@@ -99,9 +100,15 @@ class CheckpointJob {
   }
 
   Status write_side(std::vector<SegmentInfo>& out) {
-    if (args_.tail->side.empty()) return {};
-    ASSIGN_OR_RETURN(auto writer, new_segment(SegmentKind::kSide));
-    for (const std::string& record : args_.tail->side) RETURN_IF_ERROR(writer->add(record));
+    std::unique_ptr<SegmentWriter> writer;
+    for (const auto& side : args_.tail->side) {
+      if (side.record.empty()) continue;
+      if (!writer) {
+        ASSIGN_OR_RETURN(writer, new_segment(SegmentKind::kSide));
+      }
+      RETURN_IF_ERROR(writer->add(side.record));
+    }
+    if (!writer) return {};
     const Place before = out.empty() ? Place() : out.back().last;
     RETURN_IF_ERROR(close(writer, out));
     if (out.size() > 1 && out.back().first <= before)

@@ -118,7 +118,7 @@ inline std::shared_ptr<mvcc::FrozenTail> step(Model& m, int puts, int round) {
     SidePosition p{m.applied, static_cast<uint64_t>(i)};
     if (auto it = m.side.find(id); it != m.side.end()) tail->dead_side.push_back(it->second.first);
     std::string payload = "round " + std::to_string(round);
-    tail->side.push_back(side_record(p, id, payload));
+    tail->side.push_back({p, side_record(p, id, payload)});
     m.side[id] = {p, payload};
   }
   std::sort(tail->dead_keys.begin(), tail->dead_keys.end());
