@@ -18,8 +18,10 @@ verb_help() {
       conformance [--run REGEX] [--short] [--fresh] [--jobs N] [--ctl ours] [--server etcd]
                         etcd's own black-box tests; the reference's result is kept  20 min, 10 min
       docs              only the commands that README.md shows                       1 min
+      matrix            the operator's crash matrix whole                             10 min
       --sanitize asan   unit tests and seeds under Address- and UBSanitizer          60 min, 20 min
       --sanitize tsan   what has threads, and three real members, under TSan         60 min, 10 min
+  nightly [PART ...]    all of the above and below that is too long for each change   6 h
   sim [--seeds N] [--first-seed S] [--seconds S] [--jobs J]
                         N fresh seeds of the simulator (200)                         1 min
       --seed S [--trace]

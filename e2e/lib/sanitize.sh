@@ -8,13 +8,11 @@
 # shellcheck source=build.sh
 . "$root/e2e/lib/build.sh"
 
-sanitize_asan_tests=(
-  base_test raft_log_test raft_interaction_test raft_random_test
-  mvcc_record_test mvcc_tree_test mvcc_keyspace_test mvcc_watch_test mvcc_lease_test mvcc_model_test
-  io_real_test io_sim_test storage_log_test storage_store_test storage_real_disk_test
-  net_test peer_test node_test api_test options_test sim_judge_test
-  kube_test apisim_test kube_http_test kube_contract_test kube_contract_watch_test operator_main_test member_test)
-sanitize_tsan_tests=(io_real_test storage_real_disk_test net_test node_test kube_test kube_http_test operator_main_test)
+# asan: every unit test of the tree but these. The operator's whole matrix is one thread of plain code, an hour there.
+sanitize_asan_without='operator_crash_matrix_test'
+# tsan: what has threads, or hands work to a worker.
+sanitize_tsan_tests=(io_real_test storage_real_disk_test net_test node_test api_test import_test discovery_test
+  kube_test kube_http_test operator_main_test)
 sanitize_seeds=40
 
 # sanitize_reports NAME: how many findings there are; shows the beginning of each.
@@ -43,7 +41,10 @@ sanitize_tests() {
   local name=$1 test
   shift
   for test in "$@"; do
-    sanitized "$name" "$test" timeout 1200 "$root/build/$name/tests/$test"
+    # A fuzz target is fed with its corpus.
+    local corpus=()
+    [ "${test%_fuzz}" = "$test" ] || corpus=("$root/fuzz/corpus/${test%_fuzz}")
+    sanitized "$name" "$test" env -C "$root" timeout 1200 "$root/build/$name/tests/$test" "${corpus[@]}"
   done
 }
 
@@ -98,9 +99,12 @@ test_sanitize() {
   configure "$name"
   mkdir -p "$log_dir/sanitize-$name"
   if [ "$name" = asan ]; then
-    compile "$root/build/asan" "${sanitize_asan_tests[@]}" fairlead-sim
+    local tests
+    mapfile -t tests < <(ninja -C "$root/build/asan" -t targets all | sed -n 's/^tests\/\([a-z0-9_]*_\(test\|fuzz\)\): .*/\1/p' |
+      sort -u | grep -vxE "$sanitize_asan_without")
+    compile "$root/build/asan" "${tests[@]}" fairlead-sim
     say "Unit tests under asan"
-    sanitize_tests asan "${sanitize_asan_tests[@]}"
+    sanitize_tests asan "${tests[@]}"
     say "Seeds of the simulator under asan"
     sanitized asan "$sanitize_seeds seeds" "$root/build/asan/bin/fairlead-sim" --seeds "$sanitize_seeds" --jobs "$jobs"
   else

@@ -56,6 +56,14 @@ test_interop() {
   done
 }
 
+# The operator's crash matrix with every fault at every place, not a sample.
+test_matrix() {
+  local code=0
+  say "The operator's whole crash matrix"
+  FAIRLEAD_FULL_MATRIX=1 quietly "crash matrix" "$log_dir/matrix.log" "$root/build/tests/operator_crash_matrix_test" || code=$?
+  case_result $code "crash matrix, $(grep -cE '^\[ +OK \] .*/' "$log_dir/matrix.log") scenarios"
+}
+
 # What the documents say, and the parts of the demo's script that a demo here does not reach.
 test_docs() {
   say "Documents"
@@ -112,6 +120,12 @@ verb_test() {
       build_programs fairlead
       test_conformance "$@"
       ;;
+    matrix)
+      setup_build
+      configure release
+      compile "$root/build" operator_crash_matrix_test
+      test_matrix
+      ;;
     --sanitize | --sanitize=*)
       # shellcheck source=sanitize.sh
       . "$root/e2e/lib/sanitize.sh"
@@ -119,7 +133,7 @@ verb_test() {
       ;;
     *)
       fail "'./dev test $1' is unknown" \
-        "./dev test [unit | sim [--seconds N] | interop [NAME] | clients [LANGUAGE] [--reference] | ctl | docs | conformance [--short] ... | --sanitize asan|tsan]"
+        "./dev test [unit | sim [--seconds N] | interop [NAME] | clients [LANGUAGE] [--reference] | ctl | docs | matrix | conformance [--short] ... | --sanitize asan|tsan]"
       ;;
   esac
   print_score
