@@ -1,6 +1,7 @@
 // auth, user, role.
 #include <cstdio>
 #include <iostream>
+#include <sstream>
 
 #include "ctl/verbs.h"
 
@@ -57,11 +58,12 @@ void auth_status(Context& c) {
 
 // ---- user -----------------------------------------------------------------------------------------------------------
 
-// Twice from a terminal, or once from standard input where --interactive=false.
+// Twice from a terminal, or once from standard input where --interactive=false: a line's first word, which may be none.
 std::string new_password(Context& c, const std::string& user) {
   if (!c.on("interactive")) {
-    std::string password;
-    std::cin >> password;
+    std::string line, password;
+    std::getline(std::cin, line);
+    std::istringstream(line) >> password;
     return password;
   }
   std::string first = ask_password("Password of " + user + ": ");

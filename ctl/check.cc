@@ -5,10 +5,10 @@
 #include <atomic>
 #include <cstdio>
 
-#include "ctl/bar.h"
 #include "ctl/go_format.h"
 #include "ctl/load.h"
 #include "ctl/metrics.h"
+#include "ctl/progress.h"
 #include "ctl/verbs.h"
 #include "ctl/wire.h"
 
@@ -31,7 +31,14 @@ struct ScaleLoad {
 };
 
 std::atomic<bool> interrupted{false};
-void on_interrupt(int) { interrupted = true; }
+
+// The first Ctrl-C ends the load and cleans up; the second one ends the program.
+void hear_interrupts() {
+  struct sigaction action {};
+  action.sa_handler = [](int) { interrupted = true; };
+  action.sa_flags = SA_RESETHAND;
+  sigaction(SIGINT, &action, nullptr);
+}
 
 // The model of --load: 0 small to 3 extra large, by its letter or its name.
 int model_of(Context& c) {
@@ -134,7 +141,7 @@ void perf(Context& c) {
   Client first = make_client(c);
   Client client = patient(first);
   must_be_empty(client, prefix, "'");
-  signal(SIGINT, on_interrupt);
+  hear_interrupts();
   LoadPlan plan;
   plan.prefix = prefix;
   plan.key_bytes = 256;
@@ -144,12 +151,12 @@ void perf(Context& c) {
   plan.duration = load.duration;
   LoadReport report;
   {
-    Bar bar(load.duration.count());
+    Progress bar(static_cast<uint64_t>(load.duration.count()), bar_text);
     report = run_load(client.options(), client.token(), plan, [&](int64_t, double seconds) {
-      bar.show(static_cast<int64_t>(seconds));
+      bar.show(static_cast<uint64_t>(seconds));
       return !interrupted;
     });
-    if (!interrupted) bar.show(load.duration.count());
+    if (!interrupted) bar.show(static_cast<uint64_t>(load.duration.count()));
   }
   int64_t revision = 0;
   if (grpc::Status s = delete_all(client, prefix, revision); !s.ok())
@@ -159,8 +166,7 @@ void perf(Context& c) {
   if (c.on("auto-defrag")) defragment(client);
   bool ok = judge_perf(report, load.rate);
   printf(ok ? "PASS\n" : "FAIL\n");
-  fflush(stdout);
-  if (!ok) exit(kExitError);
+  if (!ok) leave(kExitError);
 }
 
 // The resident memory of the first endpoint's server; ends the program where its page does not say.
@@ -176,8 +182,7 @@ double resident_bytes(Client& client, const char* when) {
   if (page.is_ok() && bytes == 0) printf("could not find: process_resident_memory_bytes\n");
   if (bytes > 0) return bytes;
   printf("FAIL: Could not read process_resident_memory_bytes %s the put operations.\n", when);
-  fflush(stdout);
-  exit(kExitError);
+  leave(kExitError);
 }
 
 void datascale(Context& c) {
@@ -188,7 +193,7 @@ void datascale(Context& c) {
   Client client = patient(first);
   must_be_empty(client, prefix, "");
   double before = resident_bytes(client, "before");
-  signal(SIGINT, on_interrupt);
+  hear_interrupts();
   LoadPlan plan;
   plan.prefix = prefix;
   plan.key_bytes = 512;
@@ -201,9 +206,9 @@ void datascale(Context& c) {
   fflush(stdout);
   LoadReport report;
   {
-    Bar bar(load.keys);
+    Progress bar(static_cast<uint64_t>(load.keys), bar_text);
     report = run_load(client.options(), client.token(), plan, [&](int64_t answers, double) {
-      bar.show(answers);
+      bar.show(static_cast<uint64_t>(answers));
       return !interrupted;
     });
   }
@@ -216,8 +221,7 @@ void datascale(Context& c) {
   fflush(stdout);
   if (interrupted) fail(kExitInterrupted, "interrupted; the keys are deleted");
   if (any_errors(report)) {
-    fflush(stdout);
-    exit(kExitError);
+    leave(kExitError);
   }
   printf("PASS: Approximate system memory used : %.2f MB.\n", (after - before) / (1024 * 1024));
 }

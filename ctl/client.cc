@@ -6,12 +6,14 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
+#include <random>
 #include <sstream>
 
 #include <grpcpp/security/tls_certificate_provider.h>
 #include <grpcpp/security/tls_certificate_verifier.h>
 #include <grpcpp/security/tls_credentials_options.h>
 
+#include "ctl/address.h"
 #include "ctl/exit.h"
 #include "ctl/go_format.h"
 
@@ -31,38 +33,9 @@ std::string read_file(const std::string& path) {
   return text.str();
 }
 
-// Without its scheme; https and unixs say that it wants TLS.
-struct Endpoint {
-  std::string target;
-  bool secure = false;
-  bool plain = false;
-  std::string host;
-  std::string authority;  // of a socket: the name of its file; else gRPC makes it of the target
-};
-
-Endpoint parse_endpoint(const std::string& text) {
-  Endpoint e;
-  std::string rest = text;
-  size_t scheme = text.find("://");
-  std::string name = scheme == std::string::npos ? "" : text.substr(0, scheme);
-  if (scheme != std::string::npos) rest = text.substr(scheme + 3);
-  for (const char* socket : {"unix", "unixs"})  // a path may stand behind the colon too
-    if (name.empty() && text.starts_with(std::string(socket) + ":")) {
-      name = socket;
-      rest = text.substr(name.size() + 1);
-    }
-  e.secure = name == "https" || name == "unixs";
-  e.plain = name == "http" || name == "unix";
-  if (name == "unix" || name == "unixs") {
-    e.target = "unix:" + rest;
-    e.authority = rest.substr(rest.rfind('/') + 1);
-    return e;
-  }
-  size_t slash = rest.find('/');
-  if (slash != std::string::npos) rest.resize(slash);
-  e.host = rest.starts_with('[') ? rest.substr(1, rest.find(']') - 1) : rest.substr(0, rest.rfind(':'));
-  e.target = "dns:///" + rest;
-  return e;
+// In gRPC's words.
+std::string target_of(const Address& address) {
+  return address.unix_path.empty() ? "dns:///" + address.text() : "unix:" + address.unix_path;
 }
 
 const char* code_name(grpc::StatusCode code) {
@@ -170,13 +143,15 @@ ClientOptions client_options(Context& context) {
 Client::Client(ClientOptions options) : options_(std::move(options)) {
   if (options_.endpoints.empty()) fail(kExitBadArgs, "etcdclient: no available endpoints");
   for (const std::string& endpoint : options_.endpoints) channels_.push_back(open_channel(options_, endpoint));
+  // Most processes make one call: each begins somewhere else.
+  next_ = std::random_device()() % channels_.size();
   if (!options_.user.empty()) log_in();
 }
 
 std::shared_ptr<grpc::Channel> open_channel(const ClientOptions& options, const std::string& endpoint,
                                             bool own_connection) {
-  Endpoint e = parse_endpoint(endpoint);
   const TlsOptions& tls = options.tls;
+  const Address address = parse_address(endpoint, wants_tls(tls));
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(options.reply_bytes_max > 0 ? options.reply_bytes_max : -1);
   arguments.SetMaxSendMessageSize(options.request_bytes_max > 0 ? options.request_bytes_max : 2 * 1024 * 1024);
@@ -186,11 +161,12 @@ std::shared_ptr<grpc::Channel> open_channel(const ClientOptions& options, const 
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  if (!e.authority.empty()) arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, e.authority);
+  // Of a socket: the name of its file. Else gRPC makes it of the target.
+  if (const std::string& path = address.unix_path; !path.empty())
+    arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, path.substr(path.rfind('/') + 1));
   if (own_connection) arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
-  bool secure = e.secure || (!e.plain && (tls.given() || !tls.insecure_transport));
-  if (secure && tls.skip_verify) {
+  if (address.secure && tls.skip_verify) {
     grpc::experimental::TlsChannelCredentialsOptions o;
     o.set_verify_server_certs(false);
     o.set_check_call_host(false);
@@ -201,7 +177,7 @@ std::shared_ptr<grpc::Channel> open_channel(const ClientOptions& options, const 
       o.watch_identity_key_cert_pairs();
     }
     credentials = grpc::experimental::TlsCredentials(o);
-  } else if (secure) {
+  } else if (address.secure) {
     grpc::SslCredentialsOptions o;
     if (!tls.cacert.empty()) o.pem_root_certs = read_file(tls.cacert);
     if (!tls.cert.empty()) {
@@ -211,20 +187,23 @@ std::shared_ptr<grpc::Channel> open_channel(const ClientOptions& options, const 
     credentials = grpc::SslCredentials(o);
     if (!tls.server_name.empty()) arguments.SetSslTargetNameOverride(tls.server_name);
   }
-  return grpc::CreateCustomChannel(e.target, credentials, arguments);
+  auto channel = grpc::CreateCustomChannel(target_of(address), credentials, arguments);
+  // gRPC ends its threads with its last channel, and waits for them. So the first one stays until leave().
+  [[maybe_unused]] static const auto* const first = new std::shared_ptr<grpc::Channel>(channel);
+  return channel;
 }
 
 // gRPC puts the address of the connection that it chose into the call before it writes to it; until then the call's
 // peer is the name that was asked for. (For a Unix socket both are the same: there only gRPC's own words tell.)
 bool never_sent(const grpc::Status& status, const grpc::ClientContext& context, const std::string& endpoint) {
   if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return false;
-  std::string target = parse_endpoint(endpoint).target;
+  std::string target = target_of(parse_address(endpoint, false));
   if (context.peer() != target) return false;
   return !target.starts_with("unix:") || status.error_message().starts_with("failed to connect to all addresses");
 }
 
-// All endpoints are tried at once; those that are connected take turns. gRPC goes on with a connection only while
-// somebody waits for it: so each is waited for, a little at a time.
+// All endpoints are tried at once, first the one whose turn it is; those that are connected take turns. gRPC goes on
+// with a connection only while somebody waits for it: so each is waited for, a little at a time.
 int Client::connected(Clock::time_point until) {
   size_t count = channels_.size();
   for (size_t turn = 0;; ++turn) {
@@ -239,15 +218,15 @@ int Client::connected(Clock::time_point until) {
     }
     auto now = Clock::now();
     if (now >= until) return -1;
-    grpc::Channel& one = *channels_[turn % count];
+    grpc::Channel& one = *channels_[(next_ + turn) % count];
     grpc_connectivity_state state = one.GetState(false);
     if (state != GRPC_CHANNEL_READY)
       one.WaitForStateChange(state, count == 1 ? until : std::min(until, now + kConnectSlice));
   }
 }
 
-std::shared_ptr<grpc::Channel> Client::connected_channel() {
-  int at = connected(Clock::now() + std::chrono::nanoseconds(options_.dial_timeout_nanos));
+std::shared_ptr<grpc::Channel> Client::connected_channel(std::chrono::nanoseconds at_most) {
+  int at = connected(Clock::now() + std::min(at_most, std::chrono::nanoseconds(options_.dial_timeout_nanos)));
   return at < 0 ? nullptr : channels_[static_cast<size_t>(at)];
 }
 

@@ -9,6 +9,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -28,6 +29,8 @@ struct TlsOptions {
   bool skip_verify = false;
   bool given() const { return !cert.empty() || !key.empty() || !cacert.empty() || !server_name.empty(); }
 };
+// For endpoints without scheme.
+inline bool wants_tls(const TlsOptions& tls) { return tls.given() || !tls.insecure_transport; }
 
 struct ClientOptions {
   std::vector<std::string> endpoints;
@@ -80,8 +83,8 @@ class Client {
         idempotent, timed);
   }
 
-  // For streams: a connected channel, or null after the dial timeout; and a context with the token.
-  std::shared_ptr<grpc::Channel> connected_channel();
+  // For streams: a connected channel, or null after the dial timeout or `at_most`; and a context with the token.
+  std::shared_ptr<grpc::Channel> connected_channel(std::chrono::nanoseconds at_most = std::chrono::nanoseconds::max());
   void prepare(grpc::ClientContext& context, bool timed, bool require_leader = false);
 
  private:
@@ -93,7 +96,7 @@ class Client {
 
   ClientOptions options_;
   std::vector<std::shared_ptr<grpc::Channel>> channels_;
-  size_t next_ = 0;  // whose turn it is
+  std::atomic<size_t> next_{0};  // whose turn it is
   std::string token_;
 };
 

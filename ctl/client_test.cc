@@ -83,6 +83,17 @@ TEST(Client, CallsGoRoundTheEndpoints) {
   for (FakeServer* s : all) EXPECT_EQ(s->kv.ranges - before[s], 10);
 }
 
+TEST(Client, EachProcessBeginsSomewhereElse) {
+  FakeServer a, b, c;
+  for (int i = 0; i < 10'000 && (a.kv.ranges == 0 || b.kv.ranges == 0 || c.kv.ranges == 0); ++i) {
+    Client client(options_for({a.endpoint(), b.endpoint(), c.endpoint()}));
+    ASSERT_TRUE(read(client).ok());
+  }
+  EXPECT_GT(a.kv.ranges, 0);
+  EXPECT_GT(b.kv.ranges, 0);
+  EXPECT_GT(c.kv.ranges, 0);
+}
+
 TEST(Client, AReadGoesOnAtTheNextEndpoint) {
   FakeServer bad, good;
   bad.kv.act = [] { return kNoLeader; };

@@ -1,5 +1,7 @@
 #include "ctl/command.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -11,23 +13,6 @@
 
 namespace fairlead::ctl {
 namespace {
-
-// strconv.ParseInt with base 0: 0x, 0o, 0b prefixes and underscores are rare enough to leave the last out.
-template <typename T>
-bool parse_integer(std::string_view text, T& out) {
-  bool negative = text.starts_with('-');
-  if (negative && std::is_unsigned_v<T>) return false;
-  std::string_view digits = negative || text.starts_with('+') ? text.substr(1) : text;
-  int base = 10;
-  if (digits.size() > 1 && digits[0] == '0') {
-    char c = static_cast<char>(digits[1] | 0x20);
-    base = c == 'x' ? 16 : c == 'b' ? 2 : 8;
-    digits.remove_prefix(c == 'x' || c == 'b' || c == 'o' ? 2 : 1);
-  }
-  std::string all = (negative ? "-" : "") + std::string(digits);
-  auto [end, error] = std::from_chars(all.data(), all.data() + all.size(), out, base);
-  return error == std::errc() && end == all.data() + all.size() && !digits.empty();
-}
 
 const char* type_name(Kind kind) {
   switch (kind) {
@@ -62,10 +47,19 @@ std::string display_name(const Flag& flag) {
 
 }  // namespace
 
+void (*before_leaving)() = nullptr;
+
+void leave(int code) {
+  if (before_leaving) before_leaving();
+  fflush(stdout);
+  fflush(stderr);
+  _exit(code);
+}
+
 void fail(int code, const std::string& message) {
   fflush(stdout);
   fprintf(stderr, "Error: %s\n", message.c_str());
-  exit(code);
+  leave(code);
 }
 
 bool parse_duration(std::string_view text, int64_t& nanos) {
@@ -94,6 +88,7 @@ bool parse_duration(std::string_view text, int64_t& nanos) {
     total += value * unit->nanos;
     text.remove_prefix(unit->name.size());
   }
+  if (total >= 9.2e18) return false;  // more than 64 bits of nanoseconds hold
   nanos = static_cast<int64_t>(std::llround(negative ? -total : total));
   return true;
 }
@@ -111,13 +106,13 @@ std::string assign(Flag& flag, const std::string& value) {
     }
     case Kind::kInt: {
       int64_t n = 0;
-      if (!parse_integer(value, n)) return bad("strconv.ParseInt: parsing " + go_quote(value) + ": invalid syntax");
+      if (std::string e = go_parse_int(value, 0, n); !e.empty()) return bad(e);
       flag.value = std::to_string(n);
       break;
     }
     case Kind::kUint: {
       uint64_t n = 0;
-      if (!parse_integer(value, n)) return bad("strconv.ParseUint: parsing " + go_quote(value) + ": invalid syntax");
+      if (std::string e = go_parse_uint(value, 0, n); !e.empty()) return bad(e);
       flag.value = std::to_string(n);
       break;
     }
@@ -321,12 +316,18 @@ int Command::execute(const std::vector<std::string>& args) {
         break;
       }
       if (arg.size() < 2 || arg[0] != '-') break;
-      if (arg.find('=') != std::string::npos) continue;
+      if (arg.find('=') != std::string::npos || arg == "--help" || arg == "-h") continue;
       Flag* f = arg[1] == '-' ? at->find(arg.substr(2)) : arg.size() == 2 ? at->find_short(arg[1]) : nullptr;
-      if (f && f->kind != Kind::kBool) ++i;
+      // A flag that is not known yet is the verb's: it is taken for one with a value, as cobra does.
+      bool one_letter = arg[1] != '-' && arg.size() == 2;
+      if (f ? f->kind != Kind::kBool : arg[1] == '-' || one_letter) ++i;
     }
     if (i >= left.size()) break;
     Command* next = at->child(left[i]);
+    if (!next && at == this && !run_ && left[i] != "help") {
+      fprintf(stderr, "Error: %s\nRun '%s --help' for usage.\n", unknown_command(left[i]).c_str(), path().c_str());
+      return kExitError;
+    }
     if (!next) break;
     left.erase(left.begin() + static_cast<ptrdiff_t>(i));
     at = next;
@@ -342,10 +343,6 @@ int Command::execute(const std::vector<std::string>& args) {
     }
     fputs(at->help().c_str(), stdout);
     return 0;
-  }
-  if (error.empty() && !at->run_ && at == this && !rest.empty()) {
-    fprintf(stderr, "Error: %s\nRun '%s --help' for usage.\n", at->unknown_command(rest[0]).c_str(), path().c_str());
-    return kExitError;
   }
   if (error.empty() && at->run_) error = at->unfit(rest);
   if (!error.empty()) {

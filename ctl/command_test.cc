@@ -57,19 +57,34 @@ TEST(Command, FindsVerbsByPrefixAndGroups) {
   EXPECT_EQ(run({"lease"}, seen), 0) << "a group alone shows its help";
 }
 
+TEST(Command, TakesAVerbsFlagsBeforeTheVerb) {
+  Seen seen;
+  EXPECT_EQ(run({"--limit", "7", "get", "k"}, seen), 0);
+  EXPECT_EQ(seen.args, std::vector<std::string>{"k"});
+  EXPECT_EQ(seen.limit, 7);
+  EXPECT_EQ(run({"--limit", "le", "get", "k"}, seen), 1) << "and no verb is found in its value";
+  EXPECT_EQ(run({"--prefix=true", "get", "k"}, seen), 0);
+  EXPECT_TRUE(seen.prefix);
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(run({"--help", "get"}, seen), 0);
+  EXPECT_NE(testing::internal::GetCapturedStdout().find("get <key>"), std::string::npos) << "help has no value";
+}
+
 TEST(Command, SaysWhatIsWrong) {
   Seen seen;
   testing::internal::CaptureStderr();
   EXPECT_EQ(run({"nosuch"}, seen), 1);
   EXPECT_EQ(run({"get", "--nosuch"}, seen), 1);
   EXPECT_EQ(run({"get", "--limit", "x"}, seen), 1);
+  EXPECT_EQ(run({"get", "--limit", "99999999999999999999"}, seen), 1);
   EXPECT_EQ(run({"get", "--limit"}, seen), 1);
   EXPECT_EQ(run({"get", "-z"}, seen), 1);
   std::string text = testing::internal::GetCapturedStderr();
   for (const char* part :
        {"unknown command \"nosuch\" for \"etcdctl\"", "unknown flag: --nosuch",
         "invalid argument \"x\" for \"--limit\" flag: strconv.ParseInt: parsing \"x\": invalid syntax",
-        "flag needs an argument: --limit", "unknown shorthand flag: 'z' in -z"})
+        "strconv.ParseInt: parsing \"99999999999999999999\": value out of range", "flag needs an argument: --limit",
+        "unknown shorthand flag: 'z' in -z"})
     EXPECT_NE(text.find(part), std::string::npos) << part << " in " << text;
 }
 
@@ -79,7 +94,7 @@ TEST(Duration, AsGoParsesIt) {
   EXPECT_EQ(n, 60'500'000'000);
   EXPECT_TRUE(parse_duration("-3ms", n));
   EXPECT_EQ(n, -3'000'000);
-  for (const char* bad : {"", "5", "s", "1x", "1s2"}) EXPECT_FALSE(parse_duration(bad, n)) << bad;
+  for (const char* bad : {"", "5", "s", "1x", "1s2", "1e3s", "300000000h"}) EXPECT_FALSE(parse_duration(bad, n)) << bad;
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "ctl/go_format.h"
 #include "ctl/local.h"
 #include "ctl/progress.h"
 #include "ctl/verbs.h"
@@ -68,10 +69,12 @@ node::ApiLevel target_version(const std::string& text) {
   const size_t dot = text.find('.');
   if (dot == std::string::npos || text.find('.', dot + 1) != std::string::npos)
     fail(kExitBadArgs, "wrong target version format, expected \"X.Y\", got " + go_quote(text));
-  for (const std::string& part : {text.substr(0, dot), text.substr(dot + 1)})
-    if (part.empty() || part.size() > 9 || part.find_first_not_of("0123456789") != std::string::npos)
-      fail(kExitBadArgs, "failed to parse target version: " + parse_int_error(part));
-  node::ApiLevel out{atoi(text.c_str()), atoi(text.c_str() + dot + 1)};
+  int64_t major = 0, minor = 0;
+  for (auto [part, number] : {std::pair{text.substr(0, dot), &major}, {text.substr(dot + 1), &minor}})
+    if (std::string e = go_parse_int(part, 10, *number); !e.empty())
+      fail(kExitBadArgs, "failed to parse target version: " + e);
+  node::ApiLevel out{static_cast<int>(std::min<int64_t>(major, 1'000'000)),
+                     static_cast<int>(std::min<int64_t>(minor, 1'000'000))};
   if (out < import::kMigrateMin)
     fail(kExitBadArgs, "target version " + go_quote(node::to_short(out)) + " not supported. Minimal \"" +
                            node::to_short(import::kMigrateMin) + "\"");

@@ -10,8 +10,8 @@
 #include <cstring>
 #include <thread>
 
-#include "ctl/bar.h"
 #include "ctl/go_format.h"
+#include "ctl/progress.h"
 #include "ctl/screen.h"
 #include "ctl/verbs.h"
 
@@ -39,7 +39,7 @@ DiskProbe probe_disk(const std::string& folder) {
   unlink(path.c_str());
   std::string block(kDiskWriteBytes, 'd');
   auto end = Steady::now() + kDiskTimeMax;
-  Bar bar(kDiskWritesMax);
+  Progress bar(kDiskWritesMax, bar_text);
   for (int i = 0; i < kDiskWritesMax && (i == 0 || Steady::now() < end); ++i) {
     auto begin = Steady::now();
     if (write(fd, block.data(), block.size()) != static_cast<ssize_t>(block.size()) || fdatasync(fd) != 0) {
@@ -47,7 +47,7 @@ DiskProbe probe_disk(const std::string& folder) {
       break;
     }
     probe.seconds.push_back(std::chrono::duration<double>(Steady::now() - begin).count());
-    bar.show(i + 1);
+    bar.show(static_cast<uint64_t>(i) + 1);
   }
   close(fd);
   std::sort(probe.seconds.begin(), probe.seconds.end());
@@ -128,8 +128,7 @@ void doctor(Context& c) {
            static_cast<long long>(many(Level::kOk)));
     print_findings(findings, Level::kOk);
   }
-  fflush(stdout);
-  if (fails > 0 || (warns > 0 && c.on("strict"))) exit(kExitError);
+  if (fails > 0 || (warns > 0 && c.on("strict"))) leave(kExitError);
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <openssl/evp.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -98,8 +97,7 @@ void status(Context& c) {
     }
   }
   printer.endpoint_status(all);
-  fflush(stdout);
-  if (failed) exit(kExitError);
+  if (failed) leave(kExitError);
 }
 
 void hashkv(Context& c) {
@@ -141,17 +139,13 @@ void defrag(Context& c) {
               error_text(s).c_str());
     failed |= !s.ok();
   }
-  fflush(stdout);
-  if (failed) exit(kExitError);
+  if (failed) leave(kExitError);
 }
 
 void move_leader(Context& c) {
   if (c.args().size() != 1) fail(kExitBadArgs, "move-leader command needs 1 argument");
-  const std::string& text = c.args()[0];
   uint64_t target = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), target, 16);
-  if (error != std::errc() || end != text.data() + text.size())
-    fail(kExitBadArgs, "strconv.ParseUint: parsing " + go_quote(text) + ": invalid syntax");
+  if (std::string e = go_parse_uint(c.args()[0], 16, target); !e.empty()) fail(kExitBadArgs, e);
   Printer printer(c);
   std::vector<std::string> endpoints = client_options(c).endpoints;
   for (const std::string& endpoint : endpoints) {

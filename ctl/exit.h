@@ -1,5 +1,5 @@
 // Exit codes of etcdctl, and the way out: a message on standard error and the code. A command line tool ends where it
-// fails; nothing here runs as a library.
+// fails; nothing here runs as a library. Threads: any may end the program.
 #pragma once
 
 #include <string>
@@ -17,5 +17,11 @@ enum ExitCode : int {
 };
 
 [[noreturn]] void fail(int code, const std::string& message);
+
+// The end of the program: writes what was printed, then ends without destructors: gRPC's wait for its threads, which
+// takes longer than most calls.
+[[noreturn]] void leave(int code);
+// What leave() does first, where there is something that must not be lost.
+extern void (*before_leaving)();
 
 }  // namespace fairlead::ctl

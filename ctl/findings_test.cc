@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "ctl/bar.h"
+#include "ctl/progress.h"
 
 namespace fairlead::ctl {
 namespace {
@@ -243,15 +243,15 @@ TEST(Metrics, ReadsPagesAndQuantiles) {
   EXPECT_EQ(earlier.since(h).count, 90) << "a server that began anew";
 }
 
-TEST(Bar, CountsAndFits) {
-  EXPECT_EQ(bar_text(0, 60, 0, 40), "0 / 60 [___________________] 0.00% 0 p/s");
-  std::string half = bar_text(30, 60, 10, 60);
+TEST(Progress, CountsAndFits) {
+  EXPECT_EQ(bar_text({0, 60, 0, 40}), "0 / 60 [___________________] 0.00% 0 p/s");
+  std::string half = bar_text({30, 60, 10, 60});
   EXPECT_EQ(half.size(), 60u);
   EXPECT_NE(half.find("-->___"), std::string::npos) << half;
   EXPECT_NE(half.find("] 50.00% 3 p/s"), std::string::npos) << half;
-  EXPECT_NE(bar_text(99, 60, 1, 60).find("60 / 60 [-"), std::string::npos);
-  EXPECT_EQ(bar_text(99, 60, 1, 60).find('_'), std::string::npos);
-  EXPECT_LE(bar_text(1, 3'000'000, 1, 10).size(), 60u);
+  EXPECT_EQ(bar_text({60, 60, 1, 60}).find('_'), std::string::npos);
+  EXPECT_LE(bar_text({1, 3'000'000, 1, 10}).size(), 60u);
+  EXPECT_EQ(bytes_text({12'000'000, 60'000'000, 1, 80}), "12 MB of 60 MB (20%)  ");
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <google/protobuf/descriptor.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 
@@ -30,7 +31,36 @@ std::string repeat(std::string_view s, size_t n) {
   return out;
 }
 
+template <typename T>
+std::string parse_number(const char* function, std::string_view text, int base, T& out) {
+  bool sign = std::is_signed_v<T> && (text.starts_with('-') || text.starts_with('+'));
+  std::string_view digits = text.substr(sign);
+  if (base == 0) {
+    base = 10;
+    if (digits.size() > 1 && digits[0] == '0') {
+      char c = static_cast<char>(digits[1] | 0x20);
+      base = c == 'x' ? 16 : c == 'b' ? 2 : 8;
+      digits.remove_prefix(c == 'x' || c == 'b' || c == 'o' ? 2 : 1);
+    }
+  }
+  std::string all = (sign && text[0] == '-' ? "-" : "") + std::string(digits);
+  auto [end, error] = std::from_chars(all.data(), all.data() + all.size(), out, base);
+  bool second_sign = digits.empty() || !isalnum(static_cast<unsigned char>(digits[0]));
+  bool whole = error != std::errc::invalid_argument && end == all.data() + all.size() && !second_sign;
+  if (whole && error == std::errc()) return "";
+  out = 0;
+  return std::string("strconv.") + function + ": parsing " + go_quote(text) + ": " +
+         (whole ? "value out of range" : "invalid syntax");
+}
+
 }  // namespace
+
+std::string go_parse_int(std::string_view text, int base, int64_t& out) {
+  return parse_number("ParseInt", text, base, out);
+}
+std::string go_parse_uint(std::string_view text, int base, uint64_t& out) {
+  return parse_number("ParseUint", text, base, out);
+}
 
 std::string go_quote(std::string_view s) {
   std::string out = "\"";
@@ -95,7 +125,8 @@ bool go_unquote(std::string_view& in, std::string& out) {
       if (!hex(c == 'u' ? 4 : 8, value)) return false;
       append_rune(out, value);
     } else if (c >= '0' && c <= '7') {
-      if (i + 2 > in.size()) return false;
+      auto octal = [&](size_t at) { return at < in.size() && in[at] >= '0' && in[at] <= '7'; };
+      if (!octal(i) || !octal(i + 1)) return false;
       value = static_cast<uint32_t>((c - '0') * 64 + (in[i] - '0') * 8 + (in[i + 1] - '0'));
       i += 2;
       out += static_cast<char>(value);

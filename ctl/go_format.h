@@ -12,7 +12,11 @@
 
 namespace fairlead::ctl {
 
-std::string go_quote(std::string_view text);              // %q
+std::string go_quote(std::string_view text);  // %q
+// strconv.ParseInt and ParseUint of 64 bits; base 0: as a prefix 0x, 0b, 0o or 0 says (without underscores). "", or
+// their error's text.
+std::string go_parse_int(std::string_view text, int base, int64_t& out);
+std::string go_parse_uint(std::string_view text, int base, uint64_t& out);
 bool go_unquote(std::string_view& in, std::string& out);  // a %q operand off the front of `in`
 std::string go_duration(int64_t nanos);                   // time.Duration's String
 std::string go_hex(uint64_t value);                       // %x

@@ -14,7 +14,27 @@ TEST(GoFormat, Quotes) {
   ASSERT_TRUE(go_unquote(in, out));
   EXPECT_EQ(out, "aA\xc3\xa9\t\"");
   EXPECT_EQ(in, ") = \"1\"");
-  for (std::string_view bad : {"", "a", "\"a", "\"\\x4\"", "\"\\q\""}) EXPECT_FALSE(go_unquote(bad, out));
+  for (std::string_view bad : {"", "a", "\"a", "\"\\x4\"", "\"\\q\"", "\"\\09\""}) EXPECT_FALSE(go_unquote(bad, out));
+}
+
+TEST(GoFormat, ParsesNumbers) {
+  int64_t n = 0;
+  uint64_t u = 0;
+  EXPECT_EQ(go_parse_int("-0x1F", 0, n), "");
+  EXPECT_EQ(n, -31);
+  EXPECT_EQ(go_parse_int("+017", 0, n), "");
+  EXPECT_EQ(n, 15);
+  EXPECT_EQ(go_parse_int("017", 10, n), "");
+  EXPECT_EQ(n, 17);
+  EXPECT_EQ(go_parse_int("-8000000000000000", 16, n), "");
+  EXPECT_EQ(n, INT64_MIN);
+  EXPECT_EQ(go_parse_uint("ffffffffffffffff", 16, u), "");
+  EXPECT_EQ(u, UINT64_MAX);
+  for (const char* bad : {"", "-", "--5", "+-5", "0x", "0x-5", "5 ", "5x"})
+    EXPECT_EQ(go_parse_int(bad, 0, n), "strconv.ParseInt: parsing " + go_quote(bad) + ": invalid syntax");
+  EXPECT_EQ(go_parse_uint("-5", 10, u), "strconv.ParseUint: parsing \"-5\": invalid syntax");
+  EXPECT_EQ(go_parse_int("9223372036854775808", 10, n),
+            "strconv.ParseInt: parsing \"9223372036854775808\": value out of range");
 }
 
 TEST(GoFormat, Durations) {

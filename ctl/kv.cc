@@ -1,7 +1,6 @@
 // get, put, del, compaction.
 #include <unistd.h>
 
-#include <charconv>
 #include <cstdio>
 #include <iostream>
 #include <iterator>
@@ -120,11 +119,9 @@ void del(Context& c) {
 
 void compaction(Context& c) {
   if (c.args().size() != 1) fail(kExitBadArgs, "compaction command needs 1 argument");
-  const std::string& text = c.args()[0];
   pb::CompactionRequest request;
   int64_t revision = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), revision);
-  if (error != std::errc() || end != text.data() + text.size()) fail(kExitError, parse_int_error(text));
+  if (std::string e = go_parse_int(c.args()[0], 10, revision); !e.empty()) fail(kExitError, e);
   request.set_revision(revision);
   request.set_physical(c.on("physical"));
   Client client = make_client(c);
@@ -136,23 +133,11 @@ void compaction(Context& c) {
 
 }  // namespace
 
-std::string parse_int_error(const std::string& text) {
-  bool digits =
-      !text.empty() && text.find_first_not_of("0123456789", text[0] == '-' || text[0] == '+') == std::string::npos;
-  return "strconv.ParseInt: parsing " + go_quote(text) + ": " + (digits ? "value out of range" : "invalid syntax");
-}
-
 int64_t lease_id(const std::string& text) {
-  uint64_t id = 0;
-  bool negative = text.starts_with('-');
-  std::string_view digits = std::string_view(text).substr(negative || text.starts_with('+'));
-  auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), id, 16);
-  if (error != std::errc() || end != digits.data() + digits.size() || digits.empty() || id > INT64_MAX)
-    fail(kExitBadArgs,
-         "bad lease ID arg (strconv.ParseInt: parsing " + go_quote(text) + ": " +
-             (error == std::errc::result_out_of_range || id > INT64_MAX ? "value out of range" : "invalid syntax") +
-             "), expecting ID in Hex");
-  return negative ? -static_cast<int64_t>(id) : static_cast<int64_t>(id);
+  int64_t id = 0;
+  if (std::string e = go_parse_int(text, 16, id); !e.empty())
+    fail(kExitBadArgs, "bad lease ID arg (" + e + "), expecting ID in Hex");
+  return id;
 }
 
 pb::RangeRequest range_request(Context& c) {
@@ -196,13 +181,10 @@ pb::PutRequest put_request(Context& c) {
     r.set_value(std::string(std::istreambuf_iterator<char>(std::cin), {}));
     if (r.value().empty()) fail(kExitBadArgs, kNeeds);
   }
-  std::string lease = c.text("lease");
-  uint64_t id = 0;
-  auto [end, error] = std::from_chars(lease.data(), lease.data() + lease.size(), id, 16);
-  if (error != std::errc() || end != lease.data() + lease.size() || id > INT64_MAX)
-    fail(kExitBadArgs,
-         "bad lease ID (strconv.ParseInt: parsing " + go_quote(lease) + ": invalid syntax), expecting ID in Hex");
-  r.set_lease(static_cast<int64_t>(id));
+  int64_t lease = 0;
+  if (std::string e = go_parse_int(c.text("lease"), 16, lease); !e.empty())
+    fail(kExitBadArgs, "bad lease ID (" + e + "), expecting ID in Hex");
+  r.set_lease(lease);
   r.set_prev_kv(c.on("prev-kv"));
   r.set_ignore_value(ignore_value);
   r.set_ignore_lease(c.on("ignore-lease"));

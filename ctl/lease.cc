@@ -2,7 +2,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
+#include <chrono>
 #include <cstdio>
 
 #include "ctl/go_format.h"
@@ -13,11 +13,8 @@ namespace {
 
 void grant(Context& c) {
   if (c.args().size() != 1) fail(kExitBadArgs, "lease grant command needs TTL argument");
-  const std::string& text = c.args()[0];
   int64_t ttl = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), ttl);
-  if (error != std::errc() || end != text.data() + text.size())
-    fail(kExitBadArgs, "bad TTL (" + parse_int_error(text) + ")");
+  if (std::string e = go_parse_int(c.args()[0], 10, ttl); !e.empty()) fail(kExitBadArgs, "bad TTL (" + e + ")");
   Client client = make_client(c);
   Printer printer(c);
   pb::LeaseGrantRequest request;
@@ -62,13 +59,20 @@ void list(Context& c) {
   printer.leases(response);
 }
 
-// One renewal. A broken connection is tried again until it has been answered.
-grpc::Status renew(Client& client, int64_t id, pb::LeaseKeepAliveResponse* response) {
+using Steady = std::chrono::steady_clock;
+
+// One renewal. A broken connection is tried again until it has been answered or `until` is reached, when the lease may
+// be over; then the status is DEADLINE_EXCEEDED.
+grpc::Status renew(Client& client, int64_t id, Steady::time_point until, pb::LeaseKeepAliveResponse* response) {
   while (true) {
-    auto channel = client.connected_channel();
+    auto left = until - Steady::now();
+    if (left <= Steady::duration::zero()) return {grpc::StatusCode::DEADLINE_EXCEEDED, "context deadline exceeded"};
+    auto channel = client.connected_channel(left);
     if (!channel) continue;
     grpc::ClientContext context;
     client.prepare(context, false, true);
+    if (until != Steady::time_point::max())
+      context.set_deadline(std::chrono::system_clock::now() + (until - Steady::now()));
     auto stream = pb::Lease::NewStub(channel)->LeaseKeepAlive(&context);
     pb::LeaseKeepAliveRequest request;
     request.set_id(id);
@@ -86,15 +90,23 @@ void keep_alive(Context& c) {
   int64_t id = lease_id(c.args()[0]);
   Client client = make_client(c);
   Printer printer(c);
+  const bool once = c.on("once");
+  // Until the first answer nobody knows how much is left: etcdctl's limit.
+  auto until =
+      once ? Steady::time_point::max()
+           : Steady::now() + std::chrono::nanoseconds(client.options().dial_timeout_nanos) + std::chrono::seconds(1);
   while (true) {
     pb::LeaseKeepAliveResponse response;
-    must(renew(client, id, &response), kExitBadConnection);
+    grpc::Status status = renew(client, id, until, &response);
+    if (!once && Steady::now() >= until) break;
+    must(status, kExitBadConnection);
     if (response.ttl() <= 0) {
-      if (c.on("once")) fail(kExitBadConnection, "etcdserver: requested lease not found");
+      if (once) fail(kExitBadConnection, "etcdserver: requested lease not found");
       break;
     }
     printer.keep_alive(response);
-    if (c.on("once")) return;
+    if (once) return;
+    until = Steady::now() + std::chrono::seconds(response.ttl());
     usleep(static_cast<useconds_t>(std::max<int64_t>(response.ttl() * 1'000'000 / 3, 500'000)));
   }
   if (printer.simple()) printf("lease %s expired or revoked.\n", go_hex16(static_cast<uint64_t>(id)).c_str());
@@ -108,6 +120,7 @@ Session::Session(Client& client, int64_t ttl_seconds) : client_(client), ttl_(tt
   pb::LeaseGrantResponse response;
   must(client.call<pb::Lease>(&pb::Lease::Stub::LeaseGrant, request, &response, false, false));
   lease_ = response.id();
+  ttl_ = response.ttl();
   thread_ = std::thread([this] { keep_alive(); });
 }
 
@@ -116,17 +129,23 @@ Session::~Session() {
   thread_.join();
 }
 
+// The claim is given up when the lease may be over by now: somebody else may have it then.
 void Session::keep_alive() {
-  int64_t ttl = ttl_;
+  auto until = Steady::now() + std::chrono::seconds(ttl_);
+  auto next = Steady::now() + std::chrono::seconds(ttl_) / 3;
   while (!over_) {
-    for (int64_t slept = 0; slept < ttl * 1000 / 3 && !over_; slept += 50) usleep(50'000);
-    if (over_) return;
+    if (Steady::now() < next) {
+      usleep(50'000);
+      continue;
+    }
     pb::LeaseKeepAliveResponse response;
-    if (!renew(client_, lease_, &response).ok() || response.ttl() <= 0) {
+    auto asked = Steady::now();
+    if (!renew(client_, lease_, until, &response).ok() || response.ttl() <= 0) {
       expired_ = true;
       return;
     }
-    ttl = response.ttl();
+    until = asked + std::chrono::seconds(response.ttl());
+    next = asked + std::chrono::seconds(response.ttl()) / 3;
   }
 }
 

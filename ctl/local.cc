@@ -18,15 +18,16 @@ namespace fairlead::ctl {
 namespace {
 
 io::RealWorld& real_world() {
-  static std::unique_ptr<io::RealWorld> world = [] {
+  static io::RealWorld& world = *[] {
     io::RealWorld::Options options;
     options.logger.level = io::LogLevel::kWarn;
     options.logger.console = true;
     Result<std::unique_ptr<io::RealWorld>> made = io::RealWorld::create(options);
     if (!made.is_ok()) fail(kExitError, std::string(made.status().message()));
-    return *std::move(made);
+    before_leaving = [] { real_world().logger().flush(io::kSecond); };
+    return made->release();  // lives as long as the program
   }();
-  return *world;
+  return world;
 }
 
 // Waits in small steps, in all as long as --timeout says.

@@ -3,6 +3,7 @@
 
 #include <cstdio>
 
+#include "ctl/exit.h"
 #include "ctl/verbs.h"
 
 namespace fairlead::ctl {
@@ -112,5 +113,5 @@ int main(int argc, char** argv) {
     fairlead::ctl::add_etcdctl(root);
   else
     fairlead::ctl::add_both(root);
-  return root.execute({argv + 1, argv + argc});
+  fairlead::ctl::leave(root.execute({argv + 1, argv + argc}));
 }

@@ -1,5 +1,4 @@
 // member add, remove, update, list, promote.
-#include <charconv>
 #include <cstdio>
 
 #include "ctl/go_format.h"
@@ -38,13 +37,9 @@ std::vector<std::string> peer_urls(const std::string& text) {
 
 uint64_t member_id(Context& c) {
   if (c.args().size() != 1) fail(kExitBadArgs, "member ID is not provided");
-  const std::string& text = c.args()[0];
   uint64_t id = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id, 16);
-  if (error != std::errc() || end != text.data() + text.size())
-    fail(kExitBadArgs, "bad member ID arg (strconv.ParseUint: parsing " + go_quote(text) + ": " +
-                           (error == std::errc::result_out_of_range ? "value out of range" : "invalid syntax") +
-                           "), expecting ID in Hex");
+  if (std::string e = go_parse_uint(c.args()[0], 16, id); !e.empty())
+    fail(kExitBadArgs, "bad member ID arg (" + e + "), expecting ID in Hex");
   return id;
 }
 

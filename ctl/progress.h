@@ -1,49 +1,42 @@
-// How far a long piece of work is: on standard error, on a terminal only, at most five times a second.
+// How far a long piece of work is: one line on standard error that is written over, on a terminal only, at most five
+// times a second and at the end of the work. Threads: the caller's.
 #pragma once
 
-#include <unistd.h>
-
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <cstdio>
-
-#include "ctl/go_format.h"
+#include <string>
 
 namespace fairlead::ctl {
 
+// What the line says; `seconds` since the beginning.
+struct ProgressState {
+  uint64_t done = 0, total = 0;
+  double seconds = 0;
+  size_t columns = 0;  // of the terminal
+};
+std::string bytes_text(const ProgressState& state);  // "12 MB of 60 MB (20%)"
+std::string bar_text(const ProgressState& state);    // "12 / 60 [------>______] 20.00% 3 p/s", as etcdctl's
+
 class Progress {
  public:
-  Progress() = default;
-  explicit Progress(uint64_t total) : total_(total) {}
+  using Text = std::string (*)(const ProgressState&);
+  explicit Progress(uint64_t total = 0, Text text = bytes_text);
   ~Progress() { end(); }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void show(uint64_t done, uint64_t total) {
-    auto now = Clock::now();
-    if (!terminal_ || (done < total && shown_ && now - last_ < std::chrono::milliseconds(200))) return;
-    last_ = now;
-    shown_ = true;
-    done = std::min(done, total);
-    fprintf(stderr, "\r%s of %s (%llu%%)  ", go_bytes(done).c_str(), go_bytes(total).c_str(),
-            static_cast<unsigned long long>(total > 0 ? done * 100 / total : 100));
-  }
-  // For work of a known size.
-  void add(uint64_t bytes) { show(done_ += bytes, total_); }
-  // Leaves the line.
-  void end() {
-    if (shown_) fprintf(stderr, "\n");
-    shown_ = false;
-  }
+  void show(uint64_t done) { show(done, state_.total); }
+  void show(uint64_t done, uint64_t total);
+  void add(uint64_t more) { show(state_.done + more); }
+  void end();  // leaves the line
 
  private:
   using Clock = std::chrono::steady_clock;
-  bool terminal_ = isatty(2);
-  bool shown_ = false;
-  uint64_t done_ = 0;
-  uint64_t total_ = 0;
-  Clock::time_point last_{};
+  const bool terminal_;
+  const Text text_;
+  const Clock::time_point begin_;
+  ProgressState state_;
+  Clock::time_point shown_{};  // the last time; none yet
 };
 
 }  // namespace fairlead::ctl

@@ -128,8 +128,7 @@ void status(Context& c) {
   Survey survey = take_survey(options, survey_options(c), token);
   Findings findings = judge_service(survey, limits_of(c));
   format == Format::kJson ? print_json(survey, findings) : print_screen(survey, findings);
-  fflush(stdout);
-  if (worst(findings) == Level::kFail) exit(kExitError);
+  if (worst(findings) == Level::kFail) leave(kExitError);
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
 // txn: compares and two lists of requests from standard input, each ended by an empty line.
-#include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <iostream>
 
 #include "ctl/go_format.h"
@@ -9,13 +7,6 @@
 
 namespace fairlead::ctl {
 namespace {
-
-bool parse_number(const std::string& text, int64_t& out) {
-  char* end = nullptr;
-  errno = 0;
-  out = strtoll(text.c_str(), &end, 10);
-  return errno == 0 && !text.empty() && *end == '\0';
-}
 
 std::string trimmed(std::string_view text) {
   size_t begin = text.find_first_not_of(" \t\r\n\v\f");
@@ -60,7 +51,7 @@ pb::Compare parse_compare(const std::string& line) {
   else
     fail(kExitInvalidInput, "unknown result op " + op);
   int64_t n = 0;
-  bool number = parse_number(value, n);
+  bool number = go_parse_int(value, 10, n).empty();
   if (target == "ver" || target == "version") {
     c.set_target(pb::Compare::VERSION);
     c.set_version(n);

@@ -48,7 +48,6 @@ Command& add_del(Command& parent, Command::Run run);
 int64_t lease_id(const std::string& text);  // hexadecimal; ends the program where it is none
 // A line in words: quotes and escapes as etcdctl's interactive verbs read them.
 std::vector<std::string> split_line(const std::string& line);
-std::string parse_int_error(const std::string& text);  // as strconv words it
 
 // Ends the program unless the call went well.
 inline void must(const grpc::Status& status, int code = kExitError, const std::string& before = "") {

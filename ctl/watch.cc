@@ -48,8 +48,7 @@ void run_for_event(const std::vector<std::string>& words, int64_t revision, cons
   fprintf(
       stderr, "command [%s] error (%s)\n", line.c_str(),
       !started ? "executable file not found in $PATH" : ("exit status " + std::to_string(WEXITSTATUS(status))).c_str());
-  fflush(stdout);
-  _exit(1);
+  leave(kExitError);
 }
 
 // The key, its range and the flags of one watch.
@@ -245,9 +244,7 @@ void watch_lines(Context&, Watcher& watcher) {
       if (std::string error = verbs.run_line(words); !error.empty()) fail(kExitBadArgs, error);
     }
   }
-  fflush(stdout);
-  fprintf(stderr, "Error: error reading watch request line: EOF\n");
-  _exit(kExitInvalidInput);
+  fail(kExitInvalidInput, "error reading watch request line: EOF");
 }
 
 Command& add_watch_flags(Command& watch) {

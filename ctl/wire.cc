@@ -81,31 +81,6 @@ std::string judge(SSL* ssl, const std::string& name) {
 
 }  // namespace
 
-bool wants_tls(const TlsOptions& tls) { return tls.given() || !tls.insecure_transport; }
-
-Address parse_address(const std::string& text, bool secure_without_scheme) {
-  Address a;
-  size_t scheme = text.find("://");
-  std::string name = scheme == std::string::npos ? "" : text.substr(0, scheme);
-  std::string rest = scheme == std::string::npos ? text : text.substr(scheme + 3);
-  a.secure = name == "https" || name == "unixs" || (name.empty() && secure_without_scheme);
-  if (name == "unix" || name == "unixs") {
-    a.unix_path = rest;
-    return a;
-  }
-  rest = rest.substr(0, rest.find('/'));
-  if (rest.starts_with('[')) {
-    size_t end = rest.find(']');
-    a.host = rest.substr(1, end == std::string::npos ? end : end - 1);
-    rest = end == std::string::npos ? "" : rest.substr(end + 1);
-  } else {
-    a.host = rest.substr(0, rest.find(':'));
-    rest = rest.substr(a.host.size());
-  }
-  a.port = rest.starts_with(':') ? rest.substr(1) : a.secure ? "443" : "80";
-  return a;
-}
-
 std::vector<Certificate> read_certificates(const std::string& file) {
   std::vector<Certificate> out;
   std::unique_ptr<BIO, decltype(&BIO_free)> in(BIO_new_file(file.c_str(), "r"), BIO_free);
@@ -252,9 +227,7 @@ Result<Page> http_get(const Address& address, const TlsOptions& tls, const std::
                       Wire::Clock::time_point until) {
   ASSIGN_OR_RETURN(std::unique_ptr<Wire> wire, Wire::open(address, tls, until));
   if (!wire->verify().empty()) return Status(Code::kUnavailable, "its certificate: " + wire->verify());
-  std::string host = address.unix_path.empty() ? address.host : "localhost";
-  if (host.find(':') != std::string::npos) host = "[" + host + "]";
-  if (!address.port.empty()) host += ":" + address.port;
+  std::string host = address.unix_path.empty() ? address.text() : "localhost";
   auto sent = Wire::Clock::now();
   RETURN_IF_ERROR(wire->write("GET " + path + " HTTP/1.0\r\nHost: " + host + "\r\nAccept: */*\r\n\r\n"));
   std::string text;

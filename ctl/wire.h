@@ -14,20 +14,10 @@
 #include <vector>
 
 #include "base/status.h"
+#include "ctl/address.h"
 #include "ctl/client.h"
 
 namespace fairlead::ctl {
-
-// A URL or an endpoint, taken apart: "https://h:1/x", "h:1", "unix:///path".
-struct Address {
-  std::string host, port;
-  std::string unix_path;
-  bool secure = false;
-  std::string text() const { return unix_path.empty() ? host + ":" + port : unix_path; }
-};
-// `secure_without_scheme`: what an endpoint without scheme means.
-Address parse_address(const std::string& text, bool secure_without_scheme);
-bool wants_tls(const TlsOptions& tls);  // for endpoints without scheme
 
 struct Certificate {
   std::string subject, issuer;

@@ -2,20 +2,21 @@
 """Completion of fairleadctl in the real bash, zsh and fish, at a terminal: the script is sourced, a line is typed and the
 tabulator is pressed. FAIRLEAD_BIN has fairleadctl."""
 
+import atexit
 import os
 import pty
 import re
 import select
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 
-from pair import run_tests
+from pair import run_tests, tests_of
 
 BIN = os.environ["FAIRLEAD_BIN"]
 WORK = tempfile.mkdtemp(prefix="completion-")
+atexit.register(shutil.rmtree, WORK, ignore_errors=True)
 os.symlink(os.path.join(BIN, "fairleadctl"), os.path.join(WORK, "fairleadctl"))
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\x1b\][^\x07]*\x07|\r|\x07")
 SECONDS = 60
@@ -131,8 +132,4 @@ def test_every_verb_and_flag_of_the_help_is_in_each_script():
 
 
 if __name__ == "__main__":
-    try:
-        run_tests([f for name, f in sorted(globals().items())
-                   if name.startswith("test_") and (len(sys.argv) < 2 or sys.argv[1] in name)])
-    finally:
-        shutil.rmtree(WORK, ignore_errors=True)
+    run_tests(tests_of(globals()))

@@ -2,19 +2,25 @@
 """fairleadctl beside etcdctl: each verb in each format, each tool at a fresh server of its own; equal output and exit
 code after masking. The list of verbs is read from etcdctl's own help."""
 
+import atexit
+import base64
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-import time
+import urllib.request
 
-from pair import etcd_binary, fairlead_binary, run_tests, server, wait_for
+from pair import etcd_binary, fairlead_binary, run_tests, server, tests_of, wait_for
 
+WAIT = 60
 FORMATS = ["simple", "fields", "json", "protobuf", "table"]
 # Ours under the original's name, as people install it.
-LINK = os.path.join(tempfile.mkdtemp(prefix="ctl-"), "etcdctl")
+LINKS = tempfile.mkdtemp(prefix="ctl-")
+atexit.register(shutil.rmtree, LINKS, ignore_errors=True)
+LINK = os.path.join(LINKS, "etcdctl")
 os.symlink(os.path.join(os.environ["FAIRLEAD_BIN"], "fairleadctl"), LINK)
 TOOLS = {"etcdctl": etcd_binary("etcdctl"), "fairleadctl": LINK}
 
@@ -22,10 +28,11 @@ TOOLS = {"etcdctl": etcd_binary("etcdctl"), "fairleadctl": LINK}
 # $ROUND is the round, to make names of its own. A tuple has standard input besides.
 LINES = [
     "put foo bar", "put foo bar2 --prev-kv", "put foo --ignore-value", ("put foo", "from stdin"), "put", "put foo a b --lease=xyz",
-    "put leased v --lease=7fffffffffffffff", "put foo v --ignore-lease", "put -- --dash value", ("put empty", ""),
+    "put foo a --lease=8000000000000000", "put foo a --lease=-1", "put leased v --lease=7fffffffffffffff", "put foo v --ignore-lease", "put -- --dash value", ("put empty", ""),
     "get foo", "get foo --hex", "get foo --print-value-only", "get --prefix f --keys-only", "get f g", "get --from-key f --limit 2",
     "get '' --prefix --sort-by MODIFY --order DESCEND", "get foo --rev 2", "get foo --rev 99999", "get foo --count-only",
-    "get foo --consistency s", "get foo --consistency x", "get foo --order up", "get foo --sort-by color", "get", "get a b --prefix",
+    "get foo --consistency s", "get foo --consistency x", "--consistency s get foo", "--prefix get f", "--limit 1 --prefix=true get f", "-x 1 get f",
+    "--nosuch get foo", "lease --keys timetolive 12", "lease --nosuch list", "get foo --order up", "get foo --sort-by color", "get", "get a b --prefix",
     "get foo --prefix --from-key", "get foo --keys-only --count-only", "get foo --stream", "get '' --prefix --stream --limit 1",
     "get foo --min-mod-rev 1 --max-mod-rev 2", "get foo --min-create-rev 3 --max-create-rev 2", "get nothing",
     ("txn", "mod(\"foo\") > \"0\"\nvalue(\"foo\") = \"nope\"\n\nput a b\n\nget foo\nput c 'd e'\ndel c --prev-kv\n\n"),
@@ -58,7 +65,7 @@ LINES = [
     "user delete u$ROUND", "user delete u$ROUND", "user delete", "role delete r$ROUND", "role delete r$ROUND", "role delete",
     "auth status", "auth status x", "auth enable", "auth disable", "auth enable x", "auth disable x",
     "lock", "lock l echo locked", "lock l false", "lock l no-such-program-here", "elect", "elect e", "elect e p x", "elect -l e p",
-    "version", "nosuch", "get --nosuch", "get -z", "get foo --limit x", "get foo --limit", "get foo -w nosuch",
+    "version", "nosuch", "get --nosuch", "get -z", "get foo --limit x", "get foo --limit 99999999999999999999", "get foo --limit -0x5", "compaction 99999999999999999999", "get foo --limit", "get foo -w nosuch",
     "get foo --endpoints 127.0.0.1:1 --command-timeout 300ms", "get foo --user root:pw", "watch", "make-mirror",
 ]
 
@@ -93,7 +100,12 @@ def mask(text, line):
     return text
 
 
-def run(tool, s, line, work, round_, fmt, stdin=None, seconds=20):
+def post(s, path, body):
+    request = urllib.request.Request(s.url + path, json.dumps(body).encode(), method="POST")
+    return urllib.request.urlopen(request, timeout=WAIT).status
+
+
+def run(tool, s, line, work, round_, fmt, stdin=None, seconds=WAIT):
     words = [w.strip("'") if w != "''" else "" for w in
              line.replace("$ROUND", round_).replace("$WORK", work).split()]
     argv = [tool]
@@ -141,7 +153,7 @@ def test_each_verb_in_each_format():
 
 def verbs(tool, path=()):
     """Of the tool's help, recursively."""
-    text = subprocess.run([tool, *path, "--help"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10).stdout.decode()
+    text = subprocess.run([tool, *path, "--help"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=WAIT).stdout.decode()
     found, inside = [], False
     for line in text.split("\n"):
         if re.match(r".*[Cc]ommands:?$", line.strip()):
@@ -173,63 +185,112 @@ def test_no_verb_is_missing():
     assert not untested, f"no line for: {untested}"
 
 
+def figure(s, name):
+    """Of the server's page."""
+    page = urllib.request.urlopen(s.url + "/metrics", timeout=WAIT).read().decode()
+    return float(re.search(rf"^{name} (\S+)$", page, re.M).group(1))
+
+
 def watch_and_put(tool, s, work, args, puts, fmt="simple"):
-    watch = subprocess.Popen([tool, "--endpoints", f"127.0.0.1:{s.client_port}", "-w", fmt, "watch", *args],
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.PIPE,
-                             env={"PATH": os.environ["PATH"], "HOME": work})
-    time.sleep(0.7)
-    for put in puts:
-        run(TOOLS["etcdctl"], s, put, work, "", None)
-    time.sleep(0.7)
-    watch.send_signal(signal.SIGKILL)
-    return watch.communicate()[0]
+    """What a watch shows of these changes; the last of them puts a value that nothing else has."""
+    last = puts[-1].split()[-1].encode()
+    if fmt == "json":
+        last = base64.b64encode(last)
+    with tempfile.TemporaryFile() as out:
+        watch = subprocess.Popen([tool, "--endpoints", f"127.0.0.1:{s.client_port}", "-w", fmt, "watch", *args],
+                                 stdout=out, stderr=subprocess.DEVNULL, stdin=subprocess.PIPE,
+                                 env={"PATH": os.environ["PATH"], "HOME": work})
+
+        def shown():
+            out.seek(0)
+            return out.read()
+        try:
+            wait_for(lambda: figure(s, "etcd_debugging_mvcc_watcher_total") == 1, WAIT, "the watch")
+            for put in puts:
+                assert run(TOOLS["etcdctl"], s, put, work, "", None)[0] == 0, put
+            wait_for(lambda: last in shown(), WAIT, "the last event")
+        finally:
+            watch.kill()
+            watch.communicate()
+        wait_for(lambda: figure(s, "etcd_debugging_mvcc_watcher_total") == 0, WAIT, "the end of the watch")
+        return shown()
 
 
 def test_watches_show_the_same():
-    cases = [(["k"], ["put k v1", "put k v2", "del k"]), (["k", "--prev-kv"], ["put k v1", "put k v2", "del k"]),
-             (["--prefix", "p"], ["put p1 a", "put q b", "put p2 c"]), (["k", "--rev", "2"], ["put k v9"]),
-             (["a", "c"], ["put a 1", "put b 2", "put c 3"]), (["k", "--", "echo", "event"], ["put k v"])]
+    cases = [(["k"], ["put k v1", "put k v2", "del k", "put k last1"]), (["k", "--prev-kv"], ["put k v1", "put k v2", "del k", "put k last2"]),
+             (["--prefix", "p"], ["put p1 a", "put q b", "put p2 last3"]), (["k", "--rev", "2"], ["put k last4"]),
+             (["a", "c"], ["put a 1", "put c 3", "put b last5"])]
+    command = (["k", "--", "sh", "-c", "echo $ETCD_WATCH_EVENT_TYPE $ETCD_WATCH_KEY $ETCD_WATCH_VALUE"], ["put k v", "del k", "put k last6"])
     for fmt in ("simple", "fields", "json"):
         with server(fairlead_binary()) as a, server(fairlead_binary()) as b:
-            for args, puts in cases:
+            for args, puts in [*cases, *([command] if fmt == "simple" else [])]:
                 theirs = watch_and_put(TOOLS["etcdctl"], a, "/tmp", args, puts, fmt)
                 ours = watch_and_put(TOOLS["fairleadctl"], b, "/tmp", args, puts, fmt)
                 assert mask(theirs, "watch") == mask(ours, "watch"), f"{args} -w {fmt}:\n{theirs.decode()}\n---\n{ours.decode()}"
 
 
+def holder_of(tool, s, *args):
+    return subprocess.Popen([tool, "--endpoints", f"127.0.0.1:{s.client_port}", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_a_password_is_one_line():
+    """More may follow, or nothing: whoever types has the other end open."""
+    for typed in (b"\n", b"  secret more\n"):
+        with server(fairlead_binary()) as a, server(fairlead_binary()) as b:
+            results = []
+            for tool, s in zip(TOOLS.values(), (a, b)):
+                add = subprocess.Popen([tool, "--endpoints", f"127.0.0.1:{s.client_port}", "user", "add", "u", "--interactive=false"],
+                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                add.stdin.write(typed)
+                add.stdin.flush()
+                results.append((add.wait(WAIT), add.stdout.read(), re.findall(rb"Error: .*", add.stderr.read())))
+                add.stdin.close()
+            assert results[0] == results[1], results
+
+
 def test_lock_holds_until_a_signal():
     with server(fairlead_binary()) as s:
-        def lock(tool):
-            return subprocess.Popen([tool, "--endpoints", f"127.0.0.1:{s.client_port}", "lock", "name"],
-                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for first, second in (("etcdctl", "fairleadctl"), ("fairleadctl", "etcdctl")):
-            holder = lock(TOOLS[first])
+            holder = holder_of(TOOLS[first], s, "lock", "name")
             assert holder.stdout.readline().startswith(b"name/"), first
-            waiter = lock(TOOLS[second])
-            time.sleep(0.7)
+            waiter = holder_of(TOOLS[second], s, "lock", "name")
+            wait_for(lambda: run(TOOLS["etcdctl"], s, "get --prefix name/ --keys-only", "/tmp", "", None)[1].count(b"name/") == 2,
+                     WAIT, "the second to wait")
             assert waiter.poll() is None, f"{second} did not wait"
             holder.send_signal(signal.SIGINT)
-            assert holder.wait(10) == 0, holder.stderr.read()
+            assert holder.wait(WAIT) == 0, holder.stderr.read()
             assert waiter.stdout.readline().startswith(b"name/")
             waiter.send_signal(signal.SIGTERM)
-            waiter.wait(10)
+            waiter.wait(WAIT)
+
+
+def test_what_is_held_by_a_lease_is_given_up_without_a_server():
+    """Somebody else may hold it by then."""
+    for verb, code, end in (("lock", 1, b"Error: session expired"), ("lease", 0, b"lease 00000000000004d2 expired or revoked.")):
+        with server(fairlead_binary()) as s:
+            assert post(s, "/v3/lease/grant", {"ID": 0x4d2, "TTL": 5}) == 200
+            holders = {name: holder_of(tool, s, *(["lock", name, "--ttl", "2"] if verb == "lock" else ["lease", "keep-alive", "4d2"]))
+                       for name, tool in TOOLS.items()}
+            for holder in holders.values():
+                assert holder.stdout.readline(), holder.communicate()
+            s.process.kill()
+            for name, holder in holders.items():
+                said = b"".join(holder.communicate(timeout=WAIT))
+                assert holder.returncode == code and end in said, (name, holder.returncode, said)
 
 
 def test_elections_of_both_tools():
     with server(fairlead_binary()) as s:
-        def elect(tool, *args):
-            return subprocess.Popen([tool, "--endpoints", f"127.0.0.1:{s.client_port}", "elect", *args],
-                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for tool in TOOLS.values():
-            leader = elect(TOOLS["fairleadctl"], "e", "one")
+            leader = holder_of(TOOLS["fairleadctl"], s, "elect", "e", "one")
             assert leader.stdout.readline().startswith(b"e/")
-            observer = elect(tool, "-l", "e")
+            observer = holder_of(tool, s, "elect", "-l", "e")
             assert observer.stdout.readline().startswith(b"e/")
             assert observer.stdout.readline() == b"one\n"
             leader.send_signal(signal.SIGINT)
-            assert leader.wait(10) == 0, leader.stderr.read()
+            assert leader.wait(WAIT) == 0, leader.stderr.read()
             observer.send_signal(signal.SIGINT)
-            observer.wait(10)
+            observer.wait(WAIT)
 
 
 def test_make_mirror_copies_and_follows():
@@ -267,5 +328,4 @@ def test_options():
 
 
 if __name__ == "__main__":
-    tests = [f for name, f in sorted(globals().items()) if name.startswith("test_")]
-    run_tests([t for t in tests if len(sys.argv) < 2 or sys.argv[1] in t.__name__])
+    run_tests(tests_of(globals()))

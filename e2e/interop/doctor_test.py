@@ -15,12 +15,11 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 
-from pair import etcd_binary, fairlead_binary, free_port, run_tests, wait_for
+from pair import etcd_binary, fairlead_binary, free_port, run_tests, tests_of, wait_for
 
 CTL = os.path.join(os.environ["FAIRLEAD_BIN"], "fairleadctl")
 ETCDCTL = etcd_binary("etcdctl")
@@ -679,4 +678,4 @@ def test_writes_happen_once_while_members_die():
 
 
 if __name__ == "__main__":
-    run_tests([f for name, f in sorted(globals().items()) if name.startswith("test_") and (len(sys.argv) < 2 or sys.argv[1] in name)])
+    run_tests(tests_of(globals()))

@@ -6,10 +6,9 @@ import http.client
 import json
 import re
 import socket
-import sys
 import time
 
-from pair import pair, run_tests, server, fairlead_binary
+from pair import fairlead_binary, pair, run_tests, server, tests_of
 
 # What differs between any two clusters: ids, terms, sizes, addresses.
 MASKED = {"cluster_id", "member_id", "raft_term", "raftTerm", "raftIndex", "raftAppliedIndex", "leader", "dbSize",
@@ -314,5 +313,4 @@ def metrics(s):
 
 
 if __name__ == "__main__":
-    tests = [f for name, f in sorted(globals().items()) if name.startswith("test_")]
-    run_tests([t for t in tests if len(sys.argv) < 2 or sys.argv[1] in t.__name__])
+    run_tests(tests_of(globals()))

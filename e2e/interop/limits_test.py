@@ -4,15 +4,13 @@ on serving. Limits that etcd does not have are asked of ours alone. (Debian's Py
 """
 
 import http.client
-import json
 import socket
 import struct
-import sys
 import time
 
-from grpc_raw import Connection, field, varint
+from grpc_raw import Connection, field
 from gateway_test import b64, post
-from pair import fairlead_binary, pair, run_tests, server, wait_for
+from pair import fairlead_binary, pair, run_tests, server, tests_of, wait_for
 
 KV, LEASE, AUTH = "/etcdserverpb.KV/", "/etcdserverpb.Lease/", "/etcdserverpb.Auth/"
 REQUEST_BYTES = 1536 * 1024      # --max-request-bytes
@@ -351,5 +349,4 @@ def test_snapshots_at_a_time():
 
 
 if __name__ == "__main__":
-    tests = [f for name, f in sorted(globals().items()) if name.startswith("test_")]
-    run_tests([t for t in tests if len(sys.argv) < 2 or sys.argv[1] in t.__name__])
+    run_tests(tests_of(globals()))

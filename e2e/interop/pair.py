@@ -8,7 +8,6 @@ import contextlib
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,14 +15,16 @@ import time
 import traceback
 import urllib.request
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "e2e/lib"))
+from ports import free_ports  # noqa: E402
+
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    return free_ports(1)[0]
 
 
-def wait_for(condition, seconds=20, what="condition"):
+def wait_for(condition, seconds=60, what="condition"):
     end = time.monotonic() + seconds
     while True:
         last = None
@@ -41,7 +42,7 @@ class Server:
     """One member of a cluster of one."""
 
     def __init__(self, binary, work, flags=(), name="default"):
-        self.client_port, self.peer_port = free_port(), free_port()
+        self.client_port, self.peer_port = free_ports(2)
         self.url = f"http://127.0.0.1:{self.client_port}"
         peer = f"http://127.0.0.1:{self.peer_port}"
         self.log = open(os.path.join(work, "log"), "w+")
@@ -57,7 +58,7 @@ class Server:
             if self.process.poll() is not None:
                 raise AssertionError(f"{self.process.args[0]} ended with {self.process.returncode}:\n{self.tail()}")
             return urllib.request.urlopen(self.url + "/health", timeout=2).status == 200
-        wait_for(healthy, 30, "health of " + self.process.args[0])
+        wait_for(healthy, 60, "health of " + self.process.args[0])
         return self
 
     def tail(self):
@@ -66,7 +67,7 @@ class Server:
     def stop(self):
         self.process.terminate()
         try:
-            self.process.wait(10)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -99,16 +100,25 @@ def pair(flags=(), fairlead_flags=()):
         yield a, b
 
 
+def tests_of(module):
+    """The functions test_* of a module's globals(), by their names."""
+    return {name: f for name, f in sorted(module.items()) if name.startswith("test_")}
+
+
 def run_tests(tests):
-    """Runs functions, prints what failed and the score that ./dev test adds up."""
+    """Runs functions by their names (those that contain the first argument), prints what failed and the score that
+    ./dev test adds up."""
+    chosen = {name: test for name, test in tests.items() if len(sys.argv) < 2 or sys.argv[1] in name}
+    if not chosen:
+        sys.exit(f"no test's name contains {sys.argv[1]!r}; there are: {', '.join(tests)}")
     failed = 0
-    for test in tests:
+    for name, test in chosen.items():
         try:
             test()
-            print(f"ok   {test.__name__}")
+            print(f"ok   {name}", flush=True)
         except Exception:  # a test may fail in any way
             failed += 1
-            print(f"FAIL {test.__name__}")
-            print("   | " + traceback.format_exc().strip().replace("\n", "\n   | "))
-    print(f"{len(tests) - failed} passed, {failed} failed")
+            print(f"FAIL {name}")
+            print("   | " + traceback.format_exc().strip().replace("\n", "\n   | "), flush=True)
+    print(f"{len(chosen) - failed} passed, {failed} failed")
     sys.exit(1 if failed else 0)

@@ -10,11 +10,10 @@ import pty
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 
 from ctl_test import FORMATS, run, verbs
-from pair import Server, etcd_binary, fairlead_binary, run_tests, server
+from pair import Server, etcd_binary, fairlead_binary, run_tests, tests_of
 
 BIN = tempfile.mkdtemp(prefix="utl-")
 atexit.register(shutil.rmtree, BIN, ignore_errors=True)
@@ -346,5 +345,4 @@ def test_progress_is_for_terminals():
 
 
 if __name__ == "__main__":
-    tests = [f for name, f in sorted(globals().items()) if name.startswith("test_")]
-    run_tests([t for t in tests if len(sys.argv) < 2 or sys.argv[1] in t.__name__])
+    run_tests(tests_of(globals()))
