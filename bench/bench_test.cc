@@ -89,6 +89,8 @@ TEST(BenchOptions, FlagsAreChecked) {
   EXPECT_FALSE(of({"--user", "root"}).is_ok());
   EXPECT_EQ(of({"--page", "0"})->page, 0);
   EXPECT_FALSE(of({"--leases", "0"}).is_ok());
+  EXPECT_EQ(of({"--warmup", "0"})->warmup_seconds, 0);
+  for (const char* bad : {"-1", "nan", "x"}) EXPECT_FALSE(of({"--warmup", bad}).is_ok()) << bad;
   EXPECT_FALSE(of({"--nonsense", "1"}).is_ok());
   EXPECT_FALSE(of({"--keys"}).is_ok());
 }

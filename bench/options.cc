@@ -61,7 +61,7 @@ Result<Options> parse_options(int argc, char** argv) {
       {"--connections", [&](const std::string& v) { return parse_number(v, &o.connections) && o.connections > 0; }},
       {"--in-flight", [&](const std::string& v) { return parse_number(v, &o.in_flight) && o.in_flight > 0; }},
       {"--seconds", [&](const std::string& v) { return parse_number(v, &o.seconds) && o.seconds > 0; }},
-      {"--warmup", [&](const std::string& v) { return parse_number(v, &o.warmup_seconds); }},
+      {"--warmup", [&](const std::string& v) { return parse_number(v, &o.warmup_seconds) && o.warmup_seconds >= 0; }},
       {"--keys", [&](const std::string& v) { return parse_number(v, &o.keys) && o.keys > 0; }},
       {"--key-bytes", [&](const std::string& v) { return parse_number(v, &o.key_bytes) && o.key_bytes >= 16; }},
       {"--value-bytes", [&](const std::string& v) { return parse_number(v, &o.value_bytes); }},
@@ -85,7 +85,7 @@ Result<Options> parse_options(int argc, char** argv) {
          o.ca_file = v;
          return !v.empty();
        }},
-      {"--timeout", [&](const std::string& v) { return parse_number(v, &o.timeout_seconds); }},
+      {"--timeout", [&](const std::string& v) { return parse_number(v, &o.timeout_seconds) && o.timeout_seconds > 0; }},
       {"--pids",
        [&](const std::string& v) {
          for (const std::string& pid : split(v)) {

@@ -166,7 +166,7 @@ void RealLoop::run_turn(Nanos sleep_max) {
 
 int RealLoop::sleep_ms(Nanos sleep_max) const {
   if (!local_posts_.empty() || stop_.load(std::memory_order_acquire)) return 0;
-  Nanos sleep = sleep_max;
+  Nanos sleep = std::max<Nanos>(0, sleep_max);  // a caller's end may be over by now; below zero is for ever
   if (!timers_.empty()) {
     sleep = std::min(sleep, std::max<Nanos>(0, timers_.begin()->first.first - now_precise()));
   }

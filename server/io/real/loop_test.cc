@@ -32,6 +32,16 @@ TEST(RealLoop, TimersFireInOrderOfTimeAndNotBefore) {
   EXPECT_GE(fired_at, start + 8 * kMillisecond);
 }
 
+TEST(RealLoop, ATurnThatShouldBeOverByNowDoesNotWait) {
+  RealLoop loop;
+  bool called = false;
+  loop.add_timer(loop.now_precise() + 60 * kSecond, [&] { called = true; });
+  Nanos start = loop.now_precise();
+  loop.run_turn(-5 * kMillisecond);
+  EXPECT_FALSE(called);
+  EXPECT_LT(loop.now_precise() - start, 60 * kSecond);
+}
+
 TEST(RealLoop, ATimerThatAddsADueTimerDoesNotHoldTheTurn) {
   RealLoop loop;
   int fired = 0;
