@@ -5,10 +5,13 @@ import pathlib
 import re
 import shutil
 import signal
-import socket
 import subprocess
+import sys
 import time
 import urllib.request
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e/lib"))
+from ports import free_ports  # noqa: E402
 
 STOP_SECONDS = 20
 READY_SECONDS = 60
@@ -17,16 +20,6 @@ FSYNC_METRICS = ("etcd_disk_wal_fsync_duration_seconds_count", "etcd_disk_backen
 
 class BenchError(Exception):
     pass
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 def file_system_of(path):

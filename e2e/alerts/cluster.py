@@ -1,24 +1,18 @@
 """Clusters of our members on this machine, and a Prometheus that scrapes them all."""
 import json
 import os
+import pathlib
 import signal
-import socket
 import subprocess
+import sys
 import time
 import urllib.parse
 import urllib.request
 
 import rules
 
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+from ports import free_ports  # noqa: E402
 
 
 def wait_for(seconds, what, condition):

@@ -4,11 +4,11 @@
 
 ETCD_BIN has etcd and etcdctl, FAIRLEAD_BIN has fairlead. One line a case; the last line is "N passed, N failed".
 """
+import atexit
 import ctypes
 import ctypes.util
 import json
 import os
-import pathlib
 import shutil
 import signal
 import struct
@@ -16,18 +16,16 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.error
 import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "e2e/interop"))
-from metrics_test import free_ports  # noqa: E402
+from pair import free_ports, run_tests, wait_for
 
 WAIT = 60
 ETCD = os.environ["ETCD_BIN"] + "/etcd"
 FAIRLEAD = os.environ["FAIRLEAD_BIN"] + "/fairlead"
 FOLDER = tempfile.mkdtemp(prefix="fairlead-debug.")
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 
 class Member:
@@ -71,13 +69,8 @@ def parse(line):
         return {}
 
 
-def wait(what, condition, seconds=WAIT):
-    end = time.time() + seconds
-    while time.time() < end:
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"no {what} within {seconds} s")
+def wait(what, condition):
+    wait_for(condition, WAIT, what)
 
 
 def http(url, method="GET", body=None, headers=None, timeout=WAIT):
@@ -290,29 +283,10 @@ def data_corruption():
         check(same, path, theirs, ours)
 
 
-CASES = {"request stats": request_stats, "slow requests": slow_requests, "pprof": pprof, "log level": log_level, "promote page": promote_page,
+TESTS = {"request stats": request_stats, "slow requests": slow_requests, "pprof": pprof, "log level": log_level, "promote page": promote_page,
          "stalled loop": stalled_loop, "data corruption": data_corruption}
-
-
-def main():
-    passed = failed = 0
-    try:
-        for name, case in CASES.items():
-            if len(sys.argv) > 1 and sys.argv[1] not in name:
-                continue
-            try:
-                case()
-                passed += 1
-                print(f"ok   {name}", flush=True)
-            except (AssertionError, OSError, KeyError, ValueError) as error:
-                failed += 1
-                print(f"FAIL {name}\n{type(error).__name__}: {error}", flush=True)
-    finally:
-        shutil.rmtree(FOLDER, ignore_errors=True)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    sys.exit(main())
+    run_tests(TESTS)

@@ -34,7 +34,7 @@ run_all() {
 }
 
 compare_commands() {
-  local label out name
+  local label out
   export ETCD_BCRYPT_COST=4 # many log-ins
   ctl="$etcdctl --endpoints=$url"
   for label in etcd fairlead; do
@@ -48,15 +48,7 @@ compare_commands() {
     stopped_in_order "$last_pid" || case_failed "$label does not stop in order on SIGTERM"
   done
   unset ETCD_BCRYPT_COST
-  for name in "$work"/out-etcd/*; do
-    name=$(basename "$name")
-    if diff -u --label etcd --label fairlead "$work/out-etcd/$name" "$work/out-fairlead/$name" >"$work/diff" 2>&1; then
-      case_passed "etcdctl: $name"
-    else
-      case_failed "etcdctl: $name"
-      cut -c 1-400 "$work/diff" | head -n 30 | sed 's/^/   | /'
-    fi
-  done
+  compare_outputs etcdctl
 }
 
 # Ends by itself on SIGTERM: with 0, or as etcd does by the signal itself (143).

@@ -65,10 +65,7 @@ on() { "$ETCD_BIN/etcdctl" --endpoints="127.0.0.1:${c_port[$1]}" --command-timeo
 three() { # KIND FLAG...
   local i kind=$1 all
   shift
-  read -r -a all < <(python3 -c 'import socket
-s = [socket.socket() for _ in range(8)]
-[x.bind(("127.0.0.1", 0)) for x in s]
-print(*[x.getsockname()[1] for x in s])')
+  read -r -a all < <(free_ports 8)
   c_port=("${all[@]:0:4}") p_port=("${all[@]:4:4}")
   rm -rf "$work"/m[0-9].data "$work"/m[0-9].log
   for i in 0 1 2; do launch_one "$kind" $i "$@"; done

@@ -32,10 +32,7 @@ launch() { # LABEL KIND FLAG...
 }
 three() { # LABEL KIND FLAG...: new ones
   rm -rf "$work/$1"-m?.data
-  python3 -c 'import socket
-s = [socket.socket() for _ in range(6)]
-[x.bind(("127.0.0.1", 0)) for x in s]
-print(*[x.getsockname()[1] for x in s])' >"$work/$1.ports"
+  free_ports 6 >"$work/$1.ports"
   launch "$@"
 }
 end_of() { # LABEL [SIGNAL]

@@ -14,13 +14,9 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/fairlead-members.XXXXXX")
 trap 'stop_all; [ -n "${FAIRLEAD_KEEP:-}" ] || rm -rf "$work"' EXIT
 
 declare -a client_port peer_port member
-# Distinct ports: all sockets are open at the same time.
 take_ports() {
   local all
-  read -r -a all < <(python3 -c 'import socket
-s = [socket.socket() for _ in range(10)]
-[x.bind(("127.0.0.1", 0)) for x in s]
-print(*[x.getsockname()[1] for x in s])')
+  read -r -a all < <(free_ports 10)
   client_port=("${all[@]:0:5}") peer_port=("${all[@]:5:5}")
 }
 peer_url() { echo "http://127.0.0.1:${peer_port[$1]}"; }
@@ -149,7 +145,7 @@ for m in sorted(json.load(open(sys.argv[1])), key=lambda m: "name" not in m): pr
 }
 
 compare() {
-  local label name
+  local label
   for label in etcd fairlead; do
     out=$work/out-$label
     mkdir -p "$out"
@@ -161,15 +157,7 @@ compare() {
     fi
     rm -f "$out/raw" "$out/members.json"
   done
-  for name in "$work"/out-etcd/*; do
-    name=$(basename "$name")
-    if diff -u --label etcd --label fairlead "$work/out-etcd/$name" "$work/out-fairlead/$name" >"$work/diff" 2>&1; then
-      case_passed "members: $name"
-    else
-      case_failed "members: $name"
-      cut -c 1-300 "$work/diff" | head -n 20 | sed 's/^/   | /'
-    fi
-  done
+  compare_outputs members
 }
 
 # A client that writes all the time, to all members that there are; every acknowledged value must be found at the end.

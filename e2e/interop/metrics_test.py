@@ -10,12 +10,13 @@ import os
 import pathlib
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
+
+from pair import free_ports
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ETCDCTL = os.environ["ETCD_BIN"] + "/etcdctl"
@@ -23,16 +24,6 @@ PAGE = ROOT / "docs" / "metrics.md"
 SCOPE = re.compile(r"(etcd_|grpc_server_|process_|os_fd_)")
 SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$")
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 class Cluster:

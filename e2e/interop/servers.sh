@@ -21,6 +21,18 @@ stop_server() {
   wait "$1" 2>/dev/null || code=$?
   return $code
 }
+# compare_outputs WHAT: $work/out-etcd/NAME and $work/out-fairlead/NAME, each name a case.
+compare_outputs() {
+  local name
+  for name in $(cd "$work" && ls out-etcd out-fairlead | sed '/:$/d; /^$/d' | sort -u); do
+    if diff -u --label etcd --label fairlead "$work/out-etcd/$name" "$work/out-fairlead/$name" >"$work/diff" 2>&1; then
+      case_passed "$1: $name"
+    else
+      case_failed "$1: $name"
+      cut -c 1-400 "$work/diff" | head -n 30 | sed 's/^/   | /'
+    fi
+  done
+}
 stop_all() {
   local pid
   for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done

@@ -4,8 +4,8 @@
 
 ETCD_BIN has etcd and etcdctl, FAIRLEAD_BIN has fairlead. One line a case; the last line is "N passed, N failed".
 """
+import functools
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
@@ -15,7 +15,6 @@ import threading
 import time
 from concurrent import futures
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
 WAIT = 60
@@ -23,8 +22,7 @@ WAIT = 60
 import grpc  # noqa: E402
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # noqa: E402
 
-sys.path.insert(0, str(ROOT / "e2e/interop"))
-from metrics_test import free_ports  # noqa: E402
+from pair import ROOT, free_ports, run_tests, wait_for  # noqa: E402
 
 
 def messages(folder):
@@ -100,15 +98,6 @@ class Member:
             self.process.kill()
             self.process.wait()
         self.log.close()
-
-
-def wait(what, condition):
-    end = time.time() + WAIT
-    while time.time() < end:
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"no {what} within {WAIT} s")
 
 
 def calls(channel, message, metadata):
@@ -257,9 +246,9 @@ def collector_away(bins, folder, message):
         put = member.channel.unary_unary("/etcdserverpb.KV/Put", request_serializer=lambda r: r.SerializeToString(), response_deserializer=lambda b: b)
         for i in range(100):
             put(message("etcdserverpb.PutRequest")(key=b"k%d" % i, value=b"v"), timeout=WAIT)
-        wait("line in the log", lambda: "cannot hand traces to the collector" in open(member.log_path).read())
+        wait_for(lambda: "cannot hand traces to the collector" in open(member.log_path).read(), WAIT, "line in the log")
         collector = Collector(port, message)
-        wait("spans", lambda: len([s for s in collector.all() if s.name == "put"]) == 100)
+        wait_for(lambda: len([s for s in collector.all() if s.name == "put"]) == 100, WAIT, "spans")
     finally:
         member.stop()
         if collector:
@@ -276,28 +265,13 @@ def refused_rates(bins, folder, _):
 
 
 def main():
-    bins = {"etcd": os.environ["ETCD_BIN"] + "/etcd", "fairlead": os.environ["FAIRLEAD_BIN"] + "/fairlead"}
-    cases = {"the same spans": same_spans, "sampling": sampling, "a collector that is away": collector_away, "rates that are none": refused_rates}
-    passed = failed = 0
-    folder = tempfile.mkdtemp(prefix="fairlead-tracing.")
-    try:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    bins = {name: f"{os.environ[folder]}/{name}" for name, folder in (("etcd", "ETCD_BIN"), ("fairlead", "FAIRLEAD_BIN"))}
+    tests = {"the same spans": same_spans, "sampling": sampling, "a collector that is away": collector_away, "rates that are none": refused_rates}
+    with tempfile.TemporaryDirectory(prefix="fairlead-tracing.") as folder:
         message = messages(folder)
-        for name, case in cases.items():
-            if len(sys.argv) > 1 and sys.argv[1] not in name:
-                continue
-            try:
-                case(bins, folder, message)
-                passed += 1
-                print(f"ok   {name}", flush=True)
-            except (AssertionError, grpc.RpcError, grpc.FutureTimeoutError) as error:
-                failed += 1
-                print(f"FAIL {name}\n{error}", flush=True)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+        run_tests({name: functools.partial(test, bins, folder, message) for name, test in tests.items()})
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    sys.exit(main())
+    main()

@@ -87,9 +87,9 @@ wait_for() {
   done
 }
 
-free_port() {
-  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
+# free_ports N: so many, distinct.
+free_ports() { python3 "$root/e2e/lib/ports.py" "$1"; }
+free_port() { free_ports 1; }
 
 # The score of a run: case_passed and case_failed count, print_score prints the closing line.
 passed=0

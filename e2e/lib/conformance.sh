@@ -41,7 +41,7 @@ conformance_bin() {
 }
 
 test_conformance() {
-  local dir reference folder log=$log_dir/conformance.log server=ours ctl=original rest=()
+  local dir reference folder name log server=ours ctl=original rest=()
   while [ $# -gt 0 ]; do
     case $1 in
       --ctl | --server) [ $# -gt 1 ] || fail "$1 needs a value" ;;&
@@ -59,13 +59,14 @@ test_conformance() {
   [ "$ctl" = original ] || build_programs fairleadctl
   say "Conformance: etcd's tests/common $etcd_version, reference first; then the server: $server, the tools: $ctl"
   go_programs etcd
+  name=$([ $server = ours ] && echo fairlead || echo etcd)$([ $ctl = original ] || echo +fairleadctl) log=$log_dir/conformance-$name.log
   dir=$(conformance_dir)
   conformance_suite "$dir"
   reference=$(etcd_bin_dir)
   folder=$(cd "$root/e2e/conformance" && go list -m -f '{{.Dir}}' go.etcd.io/etcd/tests/v3)/common
   nice python3 "$root/e2e/conformance/conformance.py" --suite "$dir/common.test" --folder "$folder" \
     --reference "$reference" --ours "$(conformance_bin "$reference" "$server" "$ctl")" --baseline "$dir/baseline" \
-    --logs "$log_dir/conformance" --exceptions "$root/docs/conformance.md" "${rest[@]}" 2>&1 | tee "$log" |
+    --logs "$log_dir/conformance" --name "$name" --exceptions "$root/docs/conformance.md" "${rest[@]}" 2>&1 | tee "$log" |
     sed -u '/^[0-9]* passed, [0-9]* failed$/d' || true
   add_score "$log"
 }

@@ -86,6 +86,7 @@ verb_test() {
       test_interop
       test_clients go python # all six in the night
       test_conformance --short
+      test_conformance --short --ctl ours
       test_docs
       ;;
     docs)
