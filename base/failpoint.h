@@ -1,8 +1,8 @@
 // Failpoints: named places where a test build of the server can be told from outside to die, to sleep or to go another
 // way. The names are those of etcd's (gofail), so that tools made for etcd find what they know.
 //
-// So far these are the places only: what sets failpoint_hook (terms, HTTP) is not here yet, and no build defines
-// FAIRLEAD_FAILPOINTS. Without it these macros leave neither code nor a name behind.
+// They exist only in a build with -DFAIRLEAD_FAILPOINTS=ON (preset "failpoints"), never in a release: in every other
+// build these macros leave neither code nor a name behind.
 //
 //   FAILPOINT(raftBeforeSave);                                   may end the process, or sleep
 //   if (FAILPOINT_FIRED(raftDropHeartbeat)) return;              return() was asked for

@@ -18,6 +18,8 @@ verb_fuzz() {
   if [ ${#names[@]} = 0 ]; then
     mapfile -t names < <(ninja -C "$tree" -t targets all | sed -n 's/^targets\/\(.*\)_fuzz: .*/\1/p' | sort -u)
   fi
+  # An undefined behaviour is a finding, not only a line in the log.
+  export UBSAN_OPTIONS="print_stacktrace=1 halt_on_error=1"
   say "Building ${#names[@]} fuzz targets"
   compile "$tree" "${names[@]/%/_fuzz}"
   for name in "${names[@]}"; do

@@ -14,6 +14,8 @@ verb_help() {
       interop [NAME]    other people's clients, and etcd beside us, case by case       5 min
       clients [LANGUAGE] [--reference]
                         programs with the clients of six languages; beside them etcd  15 min, 3 min
+      failpoints [NAME ...]
+                        members die and sleep at each failpoint; an extra build      10 min
       ctl               fairleadctl beside etcdctl and etcdutl, each verb and format  3 min
       conformance [--run REGEX] [--short] [--fresh] [--jobs N] [--ctl ours] [--server etcd]
                         etcd's own black-box tests; the reference's result is kept  20 min, 10 min
@@ -28,7 +30,7 @@ verb_help() {
                         replays one                                                  1 s
       planted           an extra build with planted bugs; each must be found         5 min
   fuzz [NAME ...] [--seconds S]
-                        each fuzz target for a minute, or for S seconds              5 min after a build
+                        each fuzz target for a minute, or for S seconds             11 min after a build
   demo                  Kubernetes, operator, a cluster; its leader's pod is deleted 15 min, 60 s
       --context NAME    in a Kubernetes of yours (kubectl context NAME)
       down              ends the demo, leaves nothing behind                         5 s

@@ -64,6 +64,18 @@ test_matrix() {
   case_result $code "crash matrix, $(grep -cE '^\[ +OK \] .*/' "$log_dir/matrix.log") scenarios"
 }
 
+# Each placed failpoint, on a build of its own.
+test_failpoints() {
+  say "Failpoints: members that die and sleep where they are told"
+  setup_packages python3-hpack
+  configure failpoints
+  compile "$root/build/failpoints" bin/fairlead
+  local log=$log_dir/failpoints.log
+  FAIRLEAD_FAILPOINTS_BIN=$root/build/failpoints/bin/fairlead FAIRLEAD_BIN=$bin_dir \
+    "$root/e2e/failpoints/failpoints_test.py" "$@" 2>&1 | tee "$log" | sed '/^[0-9]* passed, [0-9]* failed$/d' || true
+  add_score "$log"
+}
+
 # What the documents say, and the parts of the demo's script that a demo here does not reach.
 test_docs() {
   say "Documents"
@@ -111,6 +123,11 @@ verb_test() {
       build_programs fairlead
       test_clients "$@"
       ;;
+    failpoints)
+      shift
+      build_programs fairlead
+      test_failpoints "$@"
+      ;;
     ctl)
       build_programs fairlead fairleadctl
       test_interop ctl_test
@@ -134,7 +151,7 @@ verb_test() {
       ;;
     *)
       fail "'./dev test $1' is unknown" \
-        "./dev test [unit | sim [--seconds N] | interop [NAME] | clients [LANGUAGE] [--reference] | ctl | docs | matrix | conformance [--short] ... | --sanitize asan|tsan]"
+        "./dev test [unit | sim [--seconds N] | interop [NAME] | clients [LANGUAGE] [--reference] | ctl | failpoints [NAME ...] | docs | matrix | conformance [--short] ... | --sanitize asan|tsan]"
       ;;
   esac
   print_score

@@ -16,6 +16,7 @@
 #include "server/io/real/watchdog.h"
 #include "server/io/real/world.h"
 #include "server/main/bootstrap.h"
+#include "server/main/failpoints.h"
 #include "server/main/gates.h"
 #include "server/main/gateway_command.h"
 #include "server/main/join.h"
@@ -510,6 +511,12 @@ int main_checked(const std::string& program, const std::vector<std::string>& arg
   if (Status s = complete_options(*options); !s.is_ok()) return fail(s, exit_code_of(s));
   signal(SIGPIPE, SIG_IGN);
   block_stop_signals();  // before any thread exists: only the loop takes them
+#ifdef FAIRLEAD_FAILPOINTS
+  if (Status s =
+          start_failpoints(environment("GOFAIL_HTTP").value_or(""), environment("GOFAIL_FAILPOINTS").value_or(""));
+      !s.is_ok())
+    return fail(s, 1);
+#endif
   raise_file_limit();
   tune_allocator();
   if (options->memory_mlock && mlockall(MCL_CURRENT | MCL_FUTURE) != 0)

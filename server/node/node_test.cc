@@ -163,6 +163,53 @@ TEST(NodeSnapshot, ADamagedOneIsNotAskedForWithoutEnd) {
   EXPECT_EQ(cluster.get_local(2, "k199"), value);
 }
 
+// A member that dies when the installed state is durable, and before its sender knows, comes back with all of it. The
+// leader offers the same snapshot again, is told so, and goes on behind it without waiting for another checkpoint.
+TEST(NodeSnapshot, WhoDiedBehindAnInstallNeedsNoOtherSnapshot) {
+  TestCluster cluster(3, [](size_t, Config& c) {
+    c.checkpoint_interval = 3600 * kSecond;
+    c.checkpoint_log_bytes = 64 << 10;
+    c.log_keep_bytes = 0;
+  });
+  cluster.form();
+  ASSERT_TRUE(cluster.make_leader(0));
+  cluster.run_for(2 * kSecond);  // the first checkpoints are made
+  ASSERT_TRUE(cluster.put(2, "before", "1").is_ok());
+  cluster.isolate(2, true);
+  for (size_t m : {0, 1}) cluster.world().reset_connections(cluster.host(m), cluster.host(2));
+  std::string value(2000, 'x');
+  for (int i = 0; i < 200; ++i) ASSERT_TRUE(cluster.put(0, "k" + std::to_string(i), value).is_ok());
+  for (int i = 0; i < 2; ++i) {
+    uint64_t checkpoints = cluster.node(0).stats().checkpoints;
+    cluster.in_turn(0, [](Node& n) { n.checkpoint_now(); });
+    ASSERT_TRUE(cluster.wait([&] { return cluster.node(0).stats().checkpoints > checkpoints; }));
+    ASSERT_TRUE(cluster.put(0, "more", "1").is_ok());
+  }
+  ASSERT_GT(cluster.node(0).log().first_index(), cluster.node(2).raft().last_index());
+  uint64_t checkpoints = cluster.node(0).stats().checkpoints;
+  Index there = cluster.node(0).store().state().applied;
+
+  // From job to job, to the one that loads the new keyspace: its state is durable, and nobody knows.
+  cluster.workers(2).hold_next();
+  cluster.isolate(2, false);
+  ASSERT_TRUE(cluster.wait([&] { return cluster.workers(2).holding(); }));
+  for (int jobs = 0; jobs < 100 && cluster.node(2).store().state().applied < there; ++jobs) {
+    cluster.workers(2).let_go();
+    cluster.workers(2).hold_next();
+    ASSERT_TRUE(cluster.wait([&] { return cluster.workers(2).holding(); }));
+  }
+  ASSERT_EQ(cluster.node(2).store().state().applied, there);
+  cluster.kill(2);
+  cluster.start(2);
+  ASSERT_TRUE(cluster.wait([&] { return cluster.running(2); }));
+
+  EXPECT_TRUE(cluster.wait([&] { return cluster.node(2).applied() == cluster.node(0).applied(); }))
+      << "the same snapshot is offered for ever";
+  EXPECT_EQ(cluster.get_local(2, "more"), "1");
+  EXPECT_EQ(cluster.node(0).stats().checkpoints, checkpoints) << "another checkpoint has helped: this proves nothing";
+  EXPECT_EQ(cluster.node(2).stats().snapshots_installed, 0u);
+}
+
 // ---- leases
 
 int64_t grant(TestCluster& cluster, size_t member, int64_t ttl) {

@@ -100,7 +100,9 @@ void SnapshotSender::on_frame(peer::Channel&, uint8_t type, std::string_view hea
   } else if (type == kDone) {
     finish(true, "");
   } else if (type == kNo) {
-    finish(false, std::string(in.lengthed()));
+    std::string why(in.lengthed());
+    Index there(in.fixed<uint64_t>());
+    finish(false, why, in.ok() ? there : Index());
   }
 }
 
@@ -123,7 +125,9 @@ void SnapshotSender::send_pieces() {
 
 void SnapshotSender::on_closed(peer::Channel&, const Status& why) { finish(false, why.to_string()); }
 
-void SnapshotSender::finish(bool sent, const std::string& why) {
+// One that the receiver has no need of says where to go on, as if it had been installed: the leader may have forgotten,
+// or never heard, how far a member is that died behind an install.
+void SnapshotSender::finish(bool sent, const std::string& why, Index there) {
   if (over_) return;
   over_ = true;
   node_.world_.loop->cancel_timer(idle_timer_);
@@ -142,7 +146,10 @@ void SnapshotSender::finish(bool sent, const std::string& why) {
   } else {
     node_.world_.log->warn("a snapshot could not be sent",
                            {{"to", hex(to_.value)}, {"to-name", node_.name_of(to_)}, {"error", why}});
-    node_.raft_->snapshot_failed(to_);
+    if (there >= info_.applied && there)
+      node_.raft_->snapshot_sent(to_, there);
+    else
+      node_.raft_->snapshot_failed(to_);
   }
   info_ = {};  // the pin
 }
@@ -173,12 +180,13 @@ void SnapshotReceiver::on_closed(peer::Channel& c, const Status&) {
   arrived_.clear();
 }
 
-void SnapshotReceiver::refuse(const std::string& why) {
+void SnapshotReceiver::refuse(const std::string& why, Index there) {
   node_.world_.log->warn("refused or gave up a snapshot", {{"reason", why}});
   if (std::exchange(began_, -1) >= 0) end_of_receiving(false);
   if (!channel_) return;
   std::string head;
   put_lengthed(head, why);
+  put_fixed(head, there.value);
   channel_->send(kNo, head);
   channel_->flush();
 }
@@ -194,7 +202,9 @@ void SnapshotReceiver::on_offer(std::string_view head, const Bytes& manifest) {
   Index applied(in.fixed<uint64_t>());
   if (!in.ok()) return refuse("malformed offer");
   if (installing_ || writing_ || node_.stopping_) return refuse("busy with another snapshot");
-  if (!node_.raft_->wants_snapshot(applied)) return refuse("not needed: this member has that state already");
+  if (!node_.raft_->wants_snapshot(applied)) {
+    return refuse("not needed: this member has that state already", node_.raft_->commit());
+  }
   if (!files_ || manifest_ != manifest.view()) {
     Result<std::unique_ptr<storage::Receiver>> files = node_.store_->receive(manifest.view());
     if (!files.is_ok()) return refuse(files.status().to_string());
@@ -286,7 +296,7 @@ void SnapshotReceiver::install() {
       node_.apply_waits_ = false;
       node_.go_on_soon();
     }
-    return refuse("not needed any more");
+    return refuse("not needed any more", node_.stopping_ ? Index() : node_.raft_->commit());
   }
   installing_ = true;
   node_.installing_ = true;    // no checkpoint begins

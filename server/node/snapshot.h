@@ -6,7 +6,8 @@
 //   receiver -> want    head: file, offset; several at once, answered in order
 //   sender   -> piece   head: file, offset; body: at most kPieceBytes
 //   receiver -> done    head: applied index     (installed and durable)
-//   either   -> no      head: reason
+//   receiver -> no      head: reason; the index up to which it has all that is committed, where that is the reason, or
+//   0
 //
 // Threads: the loop. Bounds: kPiecesInFlight pieces asked for or waiting to be written, kIdleTimeout without progress,
 // one snapshot received at a time.
@@ -46,7 +47,7 @@ class SnapshotSender final : public peer::ChannelHandler {
   void on_refused(peer::Channel&, const peer::Verdict&) override {}
   void on_closed(peer::Channel&, const Status& why) override;
   void send_pieces();
-  void finish(bool sent, const std::string& why);
+  void finish(bool sent, const std::string& why, Index there = {});
   void watch_idle();
 
   Node& node_;
@@ -84,7 +85,7 @@ class SnapshotReceiver final : public peer::ChannelHandler {
   void write_next();
   void install();
   void load(storage::StoreState state);
-  void refuse(const std::string& why);
+  void refuse(const std::string& why, Index there = {});
   void end_of_receiving(bool succeeded);
 
   Node& node_;

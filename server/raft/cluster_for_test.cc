@@ -294,8 +294,13 @@ bool TestCluster::send_snapshot(MemberId from_id) {
   Index index = from.disk.checkpoint;
   auto at = members_.find(to_id);
   bool reachable = at != members_.end() && at->second->raft && !is_cut(from_id, to_id);
-  if (!reachable || at->second->install || !at->second->raft->wants_snapshot(index)) {
+  if (!reachable || at->second->install) {
     snapshot_outcome(from_id, to_id, std::nullopt);
+    return true;
+  }
+  if (!at->second->raft->wants_snapshot(index)) {
+    log(str(to_id) + "> needs no snapshot at " + str(index));
+    snapshot_outcome(from_id, to_id, at->second->raft->commit());
     return true;
   }
   log(str(from_id) + "> snapshot to " + str(to_id) + " at " + str(index));
@@ -321,7 +326,8 @@ bool TestCluster::finish_install(MemberId to_id) {
   to.disk.checkpoint_config = install.config;
   to.raft->installed_snapshot(install.index, install.term, install.config);
   check();
-  snapshot_outcome(install.from, to_id, install.index);
+  bool heard = !is_cut(install.from, to_id);
+  snapshot_outcome(install.from, to_id, heard ? std::optional(install.index) : std::nullopt);
   return true;
 }
 

@@ -185,7 +185,8 @@ class Raft {
   // The log on disk now begins at `first`: older entries can no longer be read. first <= applied + 1.
   void compacted(Index first);
 
-  // The outcome of a SnapshotRequest: the follower has installed one up to `index`, or has not.
+  // The outcome of a SnapshotRequest: the follower has installed one up to `index` (or refused it because it has all up
+  // to `index`), or has not.
   void snapshot_sent(MemberId to, Index index);
   void snapshot_failed(MemberId to);
   // Follower: is a snapshot up to index of use? Ask before receiving and again before switching over to it.

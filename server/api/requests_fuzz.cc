@@ -1,0 +1,84 @@
+// Any bytes as a request of the KV service: our own decoders take what the generated code takes, with the same meaning,
+// and never more. The first byte chooses the message.
+#include <google/protobuf/io/coded_stream.h>
+
+#include <cstdint>
+#include <string>
+
+#include "base/check.h"
+#include "proto/rpc.pb.h"
+#include "server/api/kv_codec.h"
+
+using namespace fairlead;
+using namespace fairlead::api;
+namespace pb = etcdserverpb;
+
+namespace {
+
+// Half of what is compared is the decision; the other half that each field says the same.
+void same(const pb::RangeRequest& a, const mvcc::RangeRequest& b) {
+  CHECK(a.key() == b.key && a.range_end() == b.range_end && a.limit() == b.limit && a.revision() == b.revision);
+  CHECK(static_cast<int>(a.sort_order()) == static_cast<int>(b.sort_order));
+  CHECK(static_cast<int>(a.sort_target()) == static_cast<int>(b.sort_target));
+  CHECK(a.serializable() == b.serializable && a.keys_only() == b.keys_only && a.count_only() == b.count_only);
+  CHECK(a.min_mod_revision() == b.min_mod_revision && a.max_mod_revision() == b.max_mod_revision);
+  CHECK(a.min_create_revision() == b.min_create_revision && a.max_create_revision() == b.max_create_revision);
+}
+
+void same(const pb::PutRequest& a, const mvcc::PutRequest& b) {
+  CHECK(a.key() == b.key && a.value() == b.value && a.lease() == b.lease && a.prev_kv() == b.prev_kv);
+  CHECK(a.ignore_value() == b.ignore_value && a.ignore_lease() == b.ignore_lease);
+}
+
+void same(const pb::DeleteRangeRequest& a, const mvcc::DeleteRangeRequest& b) {
+  CHECK(a.key() == b.key && a.range_end() == b.range_end && a.prev_kv() == b.prev_kv);
+}
+
+void same(const pb::CompactionRequest& a, const mvcc::CompactRequest& b) { CHECK(a.revision() == b.revision); }
+
+void same(const pb::TxnRequest& a, const mvcc::TxnRequest& b) {
+  CHECK(static_cast<size_t>(a.compare_size()) == b.compares.size());
+  CHECK(static_cast<size_t>(a.success_size()) == b.success.size());
+  CHECK(static_cast<size_t>(a.failure_size()) == b.failure.size());
+  for (int i = 0; i < a.compare_size(); ++i) {
+    CHECK(a.compare(i).key() == b.compares[static_cast<size_t>(i)].key);
+    CHECK(a.compare(i).range_end() == b.compares[static_cast<size_t>(i)].range_end);
+    CHECK(a.compare(i).value() == b.compares[static_cast<size_t>(i)].value);
+  }
+}
+
+template <typename Theirs, typename Ours>
+void compare(const std::string& bytes) {
+  Ours ours;
+  if (!decode(bytes, ours).is_ok()) return;
+  Theirs theirs;
+  google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(bytes.data()),
+                                            static_cast<int>(bytes.size()));
+  in.SetRecursionLimit(10 * kNestingMax);
+  CHECK(theirs.ParseFromCodedStream(&in) && in.ConsumedEntireMessage(), "taken here, refused by the generated code");
+  same(theirs, ours);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size == 0) return 0;
+  std::string bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
+  switch (data[0] % 5) {
+    case 0:
+      compare<pb::RangeRequest, mvcc::RangeRequest>(bytes);
+      break;
+    case 1:
+      compare<pb::PutRequest, mvcc::PutRequest>(bytes);
+      break;
+    case 2:
+      compare<pb::DeleteRangeRequest, mvcc::DeleteRangeRequest>(bytes);
+      break;
+    case 3:
+      compare<pb::TxnRequest, mvcc::TxnRequest>(bytes);
+      break;
+    default:
+      compare<pb::CompactionRequest, mvcc::CompactRequest>(bytes);
+  }
+  return 0;
+}
