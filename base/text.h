@@ -9,11 +9,15 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace fairlead {
 
 // An id as etcd prints it: hexadecimal, without zeroes in front.
 std::string hex(uint64_t id);
+
+// The parts between separators: one more than there are of them.
+std::vector<std::string> split(std::string_view text, char separator);
 
 // --- UTF-8
 

@@ -96,5 +96,12 @@ TEST(Prefix, EndsBehindItsLastKey) {
   EXPECT_EQ(prefix_end("\xff"), std::string(1, '\0'));
 }
 
+TEST(Split, GivesOnePartMoreThanThereAreSeparators) {
+  using Parts = std::vector<std::string>;
+  EXPECT_EQ(split("a,b,c", ','), (Parts{"a", "b", "c"}));
+  EXPECT_EQ(split(",a,,", ','), (Parts{"", "a", "", ""}));
+  EXPECT_EQ(split("", ','), Parts{""});
+}
+
 }  // namespace
 }  // namespace fairlead

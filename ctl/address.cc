@@ -1,5 +1,9 @@
 #include "ctl/address.h"
 
+#include <algorithm>
+
+#include "ctl/exit.h"
+
 namespace fairlead::ctl {
 
 std::string Address::text() const {
@@ -33,6 +37,32 @@ Address parse_address(const std::string& text, bool secure_without_scheme) {
   }
   a.port = rest.starts_with(':') ? rest.substr(1) : a.secure ? "443" : "80";
   return a;
+}
+
+std::vector<std::string> peer_urls(const std::vector<std::string>& in) {
+  std::vector<std::string> out;
+  for (std::string url : in) {
+    url.erase(0, std::min(url.find_first_not_of(" \t"), url.size()));
+    url.erase(url.find_last_not_of(" \t") + 1);
+    const size_t scheme = url.find("://");
+    const std::string name = url.substr(0, std::min(url.find(':'), url.size()));
+    const bool http = name == "http" || name == "https";
+    if (!http && name != "unix" && name != "unixs")
+      fail(kExitError, "URL scheme must be http, https, unix, or unixs: " + url);
+    if (http) {
+      std::string host = scheme == std::string::npos ? "" : url.substr(scheme + 3);
+      const size_t path = host.find('/');
+      const std::string address = host.substr(0, path);
+      const size_t colon = address.rfind(':');
+      if (colon == std::string::npos || (address.find(':') != colon && address[0] != '['))
+        fail(kExitError, "URL address does not have the form \"host:port\": " + url);
+      if (path != std::string::npos) fail(kExitError, "URL must not contain a path: " + url);
+    }
+    out.push_back(url);
+  }
+  if (out.empty()) fail(kExitError, "no valid URLs given");
+  std::sort(out.begin(), out.end());
+  return out;
 }
 
 }  // namespace fairlead::ctl

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace fairlead::ctl {
 
@@ -14,5 +15,8 @@ struct Address {
 };
 // `secure_without_scheme`: what an endpoint without scheme means. A port that is missing is its protocol's.
 Address parse_address(const std::string& text, bool secure_without_scheme);
+
+// Peer URLs, trimmed and sorted. Ends the program where one is none, with the words of etcd's library.
+std::vector<std::string> peer_urls(const std::vector<std::string>& urls);
 
 }  // namespace fairlead::ctl

@@ -3,7 +3,9 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <climits>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <iostream>
 #include <random>
@@ -24,6 +26,12 @@ using Clock = std::chrono::system_clock;
 
 constexpr useconds_t kRetryPauseMicros = 25'000;
 constexpr std::chrono::milliseconds kConnectSlice{2};
+constexpr std::chrono::milliseconds kExplainTimeout{200};
+
+// However long a flag says: within what a clock holds.
+Clock::time_point after(int64_t nanos) {
+  return Clock::now() + std::chrono::nanoseconds(std::min<int64_t>(nanos, INT64_MAX / 4));
+}
 
 std::string read_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -69,37 +77,57 @@ std::string ask_password(const std::string& prompt) {
 }
 
 std::string error_text(const grpc::Status& status) {
-  const std::string& text = status.error_message();
+  std::string text = status.error_message();
   if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED && !text.starts_with("etcdserver:"))
     return "context deadline exceeded";
   if (text.starts_with("etcdserver:")) return text;
+  for (auto [ours, gos] : {std::pair{"Sent message larger", "trying to send message larger"},
+                           {"Received message larger", "grpc: received message larger"}})
+    if (text.starts_with(ours)) text.replace(0, strlen(ours), gos);
   return std::string("rpc error: code = ") + code_name(status.error_code()) + " desc = " + text;
+}
+
+std::string short_error(const grpc::Status& status) {
+  const std::string& text = status.error_message();
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED && !text.starts_with("etcdserver:"))
+    return "no answer in time";
+  if (!text.starts_with("failed to connect to all addresses")) return error_text(status);
+  // "...; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to remote host: Connection refused"
+  size_t last = text.rfind(": ");
+  std::string why = last == std::string::npos ? text : text.substr(last + 2);
+  if (!why.empty()) why[0] = static_cast<char>(tolower(why[0]));
+  return why;
 }
 
 bool is_etcd_error(const grpc::Status& status, std::string_view text) {
   return status.error_message() == "etcdserver: " + std::string(text);
 }
 
-ClientOptions client_options(Context& context) {
-  auto& command = const_cast<Command&>(context.command());
-  // etcdctl refuses a variable and a flag for the same thing, because one of them would be ignored.
+namespace {
+
+// What --debug shows; of secrets only that there are some.
+void show_settings(const Command& command) {
   for (const Command* c = &command; c; c = c->parent())
     for (const Flag& f : c->global_flags()) {
-      std::string name = "ETCDCTL_";
-      for (char ch : f.name) name += ch == '-' ? '_' : static_cast<char>(toupper(ch));
-      if (f.changed && getenv(name.c_str()))
-        fail(kExitError, "conflicting environment variable " + name + " is shadowed by the command-line flag --" +
-                             f.name + " (either unset the variable or leave the flag out)");
+      bool secret = f.name == "password" || f.name == "user" || f.name == "auth-jwt-token";
+      std::string value = secret && !f.value.empty() ? "***" : f.kind == Kind::kList ? "[" + f.value + "]" : f.value;
+      fprintf(stderr, "%s=%s\n", environment_name("ETCDCTL", f).c_str(), value.c_str());
     }
-  if (std::string e = command.set_from_environment("ETCDCTL"); !e.empty()) fail(kExitError, e);
-  if (context.on("debug"))
-    for (const Command* c = &command; c; c = c->parent())
-      for (const Flag& f : c->global_flags()) {
-        std::string name = "ETCDCTL_";
-        for (char ch : f.name) name += ch == '-' ? '_' : static_cast<char>(toupper(ch));
-        fprintf(stderr, "%s=%s\n", name.c_str(),
-                f.kind == Kind::kList ? ("[" + f.value + "]").c_str() : f.value.c_str());
-      }
+}
+
+int as_int(int64_t n) { return static_cast<int>(std::clamp<int64_t>(n, INT_MIN, INT_MAX)); }
+
+ClientOptions read_options(Context& context) {
+  auto& command = const_cast<Command&>(context.command());
+  std::vector<std::string> unknown;
+  if (std::string e = command.set_from_environment("ETCDCTL", unknown); !e.empty()) fail(kExitError, e);
+  for (const std::string& name : unknown) {
+    bool of_watch = command.name() == "watch" && name.starts_with("ETCDCTL_WATCH_");
+    // Set for tools that spoke an older protocol too.
+    bool version = name == "ETCDCTL_API" && std::string_view(getenv(name.c_str())) == "3";
+    if (!of_watch && !version) fprintf(stderr, "unrecognized environment variable %s: ignored\n", name.c_str());
+  }
+  if (context.on("debug")) show_settings(command);
   ClientOptions o;
   for (std::string& e : context.list("endpoints")) {
     e.erase(0, e.find_first_not_of(' '));
@@ -116,8 +144,8 @@ ClientOptions client_options(Context& context) {
   o.command_timeout_nanos = context.nanos("command-timeout");
   o.keepalive_time_nanos = context.nanos("keepalive-time");
   o.keepalive_timeout_nanos = context.nanos("keepalive-timeout");
-  o.request_bytes_max = static_cast<int>(context.number("max-request-bytes"));
-  o.reply_bytes_max = static_cast<int>(context.number("max-recv-bytes"));
+  o.request_bytes_max = as_int(context.number("max-request-bytes"));
+  o.reply_bytes_max = as_int(context.number("max-recv-bytes"));
   for (const char* flag : {"cert", "key", "cacert"})
     if (context.given(flag) && context.text(flag).empty())
       fail(kExitBadArgs, std::string("empty string is passed to --") + flag + " option");
@@ -138,6 +166,13 @@ ClientOptions client_options(Context& context) {
     }
   }
   return o;
+}
+
+}  // namespace
+
+ClientOptions client_options(Context& context) {
+  static const ClientOptions options = read_options(context);  // a process runs one verb, and asks for a password once
+  return options;
 }
 
 Client::Client(ClientOptions options) : options_(std::move(options)) {
@@ -225,27 +260,42 @@ int Client::connected(Clock::time_point until) {
   }
 }
 
+// A call that does not wait for a connection fails at once where there is none, and says why.
+void Client::explain() {
+  if (explained_.exchange(true)) return;
+  for (size_t i = 0; i < channels_.size(); ++i) {
+    grpc::ClientContext context;
+    context.set_deadline(Clock::now() + kExplainTimeout);
+    pb::StatusResponse reply;
+    grpc::Status status = pb::Maintenance::NewStub(channels_[i])->Status(&context, pb::StatusRequest(), &reply);
+    if (!status.ok()) fprintf(stderr, "%s: %s\n", options_.endpoints[i].c_str(), short_error(status).c_str());
+  }
+}
+
 std::shared_ptr<grpc::Channel> Client::connected_channel(std::chrono::nanoseconds at_most) {
-  int at = connected(Clock::now() + std::min(at_most, std::chrono::nanoseconds(options_.dial_timeout_nanos)));
+  auto until = std::max(after(options_.dial_timeout_nanos), Clock::now()) +
+               std::max(after(options_.command_timeout_nanos) - Clock::now(), Clock::duration(0));
+  int at = connected(std::min(until, after(at_most.count())));
+  if (at < 0) explain();
   return at < 0 ? nullptr : channels_[static_cast<size_t>(at)];
 }
 
 void Client::prepare(grpc::ClientContext& context, bool timed, bool require_leader) {
-  if (timed && options_.command_timeout_nanos > 0)
-    context.set_deadline(Clock::now() + std::chrono::nanoseconds(options_.command_timeout_nanos));
+  if (timed) context.set_deadline(after(options_.command_timeout_nanos));
   if (!token().empty()) context.AddMetadata("token", token());
   context.AddMetadata("client-api-version", "3.7");
   if (require_leader) context.AddMetadata("hasleader", "true");
 }
 
 grpc::Status Client::attempt(const Attempt& call, bool idempotent, bool timed) {
-  auto until = timed && options_.command_timeout_nanos > 0
-                   ? Clock::now() + std::chrono::nanoseconds(options_.command_timeout_nanos)
-                   : Clock::time_point::max();
+  auto until = timed ? after(options_.command_timeout_nanos) : Clock::time_point::max();
   bool renewed = false;
   while (true) {
     int at = connected(until);
-    if (at < 0) return {grpc::StatusCode::DEADLINE_EXCEEDED, "context deadline exceeded"};
+    if (at < 0) {
+      explain();
+      return {grpc::StatusCode::DEADLINE_EXCEEDED, "context deadline exceeded"};
+    }
     grpc::ClientContext context;
     prepare(context, false);
     if (until != Clock::time_point::max()) context.set_deadline(until);

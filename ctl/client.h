@@ -37,14 +37,15 @@ struct ClientOptions {
   TlsOptions tls;
   std::string user, password, token;
   int64_t dial_timeout_nanos = 2'000'000'000;
-  int64_t command_timeout_nanos = 5'000'000'000;  // 0: none
+  int64_t command_timeout_nanos = 5'000'000'000;
   int64_t keepalive_time_nanos = 2'000'000'000;
   int64_t keepalive_timeout_nanos = 6'000'000'000;
   int request_bytes_max = 0;  // 0: 2 MiB
   int reply_bytes_max = 0;    // 0: no limit
 };
 
-// From the global flags and ETCDCTL_*; ends the program on bad ones, as etcdctl does. Asks for a password where needed.
+// From the global flags and ETCDCTL_*; ends the program on bad ones, as etcdctl does. Asks for a password where needed,
+// once.
 ClientOptions client_options(Context& context);
 
 // Ends the program where the domain has no records. Endpoints without TLS only if `insecure`.
@@ -55,6 +56,8 @@ std::string ask_password(const std::string& prompt);
 // How a failed call reads: etcd's own text, or "rpc error: code = ... desc = ..." as grpc-go words others.
 std::string error_text(const grpc::Status& status);
 bool is_etcd_error(const grpc::Status& status, std::string_view text);
+// Why a server could not be asked, in a few words: "connection refused", "no answer in time".
+std::string short_error(const grpc::Status& status);
 
 // A channel to one endpoint, with TLS as the options and the endpoint's scheme say. With `own_connection` it shares no
 // connection with other channels of this process.
@@ -83,7 +86,7 @@ class Client {
         idempotent, timed);
   }
 
-  // For streams: a connected channel, or null after the dial timeout or `at_most`; and a context with the token.
+  // For streams: a connected channel, or null after both timeouts or `at_most`; and a context with the token.
   std::shared_ptr<grpc::Channel> connected_channel(std::chrono::nanoseconds at_most = std::chrono::nanoseconds::max());
   void prepare(grpc::ClientContext& context, bool timed, bool require_leader = false);
 
@@ -93,11 +96,14 @@ class Client {
   // Which endpoint's turn it is, of those that are connected or connect in time; -1 where none does.
   int connected(std::chrono::system_clock::time_point until);
   void log_in();
+  // Says on standard error why no endpoint is connected; the first time only.
+  void explain();
 
   ClientOptions options_;
   std::vector<std::shared_ptr<grpc::Channel>> channels_;
   std::atomic<size_t> next_{0};  // whose turn it is
   std::string token_;
+  std::atomic<bool> explained_{false};
 };
 
 // A client of the global flags.

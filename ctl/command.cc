@@ -7,7 +7,9 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <set>
 
+#include "base/text.h"
 #include "ctl/exit.h"
 #include "ctl/go_format.h"
 
@@ -147,14 +149,8 @@ int64_t Context::nanos(std::string_view flag) const {
   return n;
 }
 std::vector<std::string> Context::list(std::string_view flag) const {
-  std::vector<std::string> out;
   std::string all = text(flag);
-  for (size_t i = 0; i <= all.size() && !all.empty();) {
-    size_t comma = std::min(all.find(',', i), all.size());
-    out.push_back(all.substr(i, comma - i));
-    i = comma + 1;
-  }
-  return out;
+  return all.empty() ? std::vector<std::string>() : split(all, ',');
 }
 bool Context::given(std::string_view flag) const {
   const Flag* f = command_.find(flag);
@@ -371,16 +367,30 @@ std::string Command::run_line(const std::vector<std::string>& args) {
   return "";
 }
 
-std::string Command::set_from_environment(const std::string& prefix) {
+std::string environment_name(const std::string& prefix, const Flag& flag) {
+  std::string name = prefix + "_";
+  for (char ch : flag.name) name += ch == '-' ? '_' : static_cast<char>(toupper(ch));
+  return name;
+}
+
+std::string Command::set_from_environment(const std::string& prefix, std::vector<std::string>& unknown) {
+  std::set<std::string> known;
   for (Command* c = this; c; c = c->parent_) {
     for (Flag& f : c->globals_) {
-      std::string name = prefix + "_";
-      for (char ch : f.name) name += ch == '-' ? '_' : static_cast<char>(toupper(ch));
+      std::string name = environment_name(prefix, f);
+      known.insert(name);
       const char* value = getenv(name.c_str());
-      if (!value || !*value || f.changed) continue;
+      if (value && f.changed)
+        return "conflicting environment variable " + name + " is shadowed by the command-line flag --" + f.name +
+               " (either unset the variable or leave the flag out)";
+      if (!value || !*value) continue;
       if (std::string e = assign(f, value); !e.empty())
         return "invalid value " + go_quote(value) + " for " + name + ": " + e;
     }
+  }
+  for (char** e = environ; *e; ++e) {
+    std::string name = std::string(*e).substr(0, std::string_view(*e).find('='));
+    if (name.starts_with(prefix + "_") && !known.count(name)) unknown.push_back(name);
   }
   return "";
 }

@@ -82,8 +82,9 @@ class Command {
   Flag* find(std::string_view name);
   const Flag* find(std::string_view name) const { return const_cast<Command*>(this)->find(name); }
 
-  // Values for flags that were not given, from PREFIX_FLAG_NAME. Returns an error text or "".
-  std::string set_from_environment(const std::string& prefix);
+  // Values for flags that were not given, from PREFIX_FLAG_NAME; a variable and a flag for the same thing are refused,
+  // because one would be ignored. Returns an error text or "", and in `unknown` the variables that belong to no flag.
+  std::string set_from_environment(const std::string& prefix, std::vector<std::string>& unknown);
 
   std::string help() const;
   std::string usage() const;
@@ -106,6 +107,7 @@ class Command {
   std::vector<Flag> globals_;
 };
 
+std::string environment_name(const std::string& prefix, const Flag& flag);  // ETCDCTL_DIAL_TIMEOUT
 // "" or why the value does not fit the flag, in pflag's words.
 std::string assign(Flag& flag, const std::string& value);
 // Go's time.ParseDuration; false where it does not parse.

@@ -32,7 +32,7 @@ void judge_answers(const Survey& s, Findings& out) {
       out.push_back(
           {"members", Level::kWarn, v.name(),
            "was added with the peer URL " + (v.member.peerurls_size() > 0 ? v.member.peerurls(0) : "(none)") +
-               " and has never started; the quorum counts it already" + (v.member.islearner() ? " once it votes" : ""),
+               " and has never started" + (v.member.islearner() ? "" : "; the quorum counts it already"),
            "start it with --initial-cluster-state=existing, or take it out: member remove " + go_hex(v.member.id())});
     } else if (asks_who(v.error)) {
       out.push_back({"members", Level::kFail, v.name(), "does not say how it is: " + v.error,

@@ -161,7 +161,6 @@ std::string go_duration(int64_t nanos) {
   return sign + std::to_string(minutes / 60) + "h" + std::to_string(minutes % 60) + "m" + seconds;
 }
 
-std::string go_hex(uint64_t value) { return format("%llx", static_cast<unsigned long long>(value)); }
 std::string go_hex16(uint64_t value) { return format("%016llx", static_cast<unsigned long long>(value)); }
 
 std::string go_bytes(uint64_t bytes) {

@@ -17,11 +17,11 @@ std::string go_quote(std::string_view text);  // %q
 // their error's text.
 std::string go_parse_int(std::string_view text, int base, int64_t& out);
 std::string go_parse_uint(std::string_view text, int base, uint64_t& out);
-bool go_unquote(std::string_view& in, std::string& out);  // a %q operand off the front of `in`
-std::string go_duration(int64_t nanos);                   // time.Duration's String
-std::string go_hex(uint64_t value);                       // %x
-std::string go_hex16(uint64_t value);                     // %016x
-std::string go_bytes(uint64_t bytes);                     // humanize.Bytes: "20 kB"
+bool go_unquote(std::string_view& in, std::string& out);          // a %q operand off the front of `in`
+std::string go_duration(int64_t nanos);                           // time.Duration's String
+inline std::string go_hex(uint64_t value) { return hex(value); }  // %x
+std::string go_hex16(uint64_t value);                             // %016x
+std::string go_bytes(uint64_t bytes);                             // humanize.Bytes: "20 kB"
 // encoding/json's, with its escapes for HTML.
 inline std::string go_json_string(std::string_view text) { return json_string(text, JsonEscapes::kHtml); }
 // encoding/json of a generated message: field names of the .proto, numbers as numbers, bytes in base64, enums as

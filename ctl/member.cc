@@ -1,37 +1,16 @@
 // member add, remove, update, list, promote.
 #include <cstdio>
 
+#include "ctl/address.h"
 #include "ctl/go_format.h"
 #include "ctl/verbs.h"
 
 namespace fairlead::ctl {
 namespace {
 
-std::vector<std::string> split_urls(const std::string& text) {
-  std::vector<std::string> urls;
-  for (size_t i = 0; i <= text.size();) {
-    size_t comma = std::min(text.find(',', i), text.size());
-    urls.push_back(text.substr(i, comma - i));
-    i = comma + 1;
-  }
-  return urls;
-}
-
-// What etcdctl checks before it asks a server.
-std::vector<std::string> peer_urls(const std::string& text) {
-  std::vector<std::string> urls = split_urls(text);
-  for (const std::string& url : urls) {
-    size_t scheme = url.find("://");
-    std::string name = scheme == std::string::npos ? "" : url.substr(0, scheme);
-    bool socket = name == "unix" || name == "unixs";
-    if (name != "http" && name != "https" && !socket)
-      fail(kExitError, "URL scheme must be http, https, unix, or unixs: " + url);
-    std::string rest = url.substr(scheme + 3);
-    size_t slash = rest.find('/');
-    if (!socket && rest.substr(0, slash).rfind(':') == std::string::npos)
-      fail(kExitError, "URL address does not have the form \"host:port\": " + url);
-    if (!socket && slash != std::string::npos) fail(kExitError, "URL must not contain a path: " + url);
-  }
+// As they were given; the program ends where one is none.
+std::vector<std::string> checked(std::vector<std::string> urls) {
+  peer_urls(urls);
   return urls;
 }
 
@@ -66,7 +45,7 @@ void add(Context& c) {
   std::string urls = c.text("peer-urls");
   if (urls.empty()) fail(kExitBadArgs, "member peer urls not provided");
   pb::MemberAddRequest request;
-  for (const std::string& url : peer_urls(urls)) request.add_peerurls(url);
+  for (const std::string& url : checked(split(urls, ','))) request.add_peerurls(url);
   request.set_islearner(c.on("learner"));
   Client client = make_client(c);
   Printer printer(c);
@@ -91,7 +70,7 @@ void update(Context& c) {
   request.set_id(member_id(c));
   std::string urls = c.text("peer-urls");
   if (urls.empty()) fail(kExitBadArgs, "member peer urls not provided");
-  for (const std::string& url : peer_urls(urls)) request.add_peerurls(url);
+  for (const std::string& url : checked(split(urls, ','))) request.add_peerurls(url);
   Client client = make_client(c);
   Printer printer(c);
   pb::MemberUpdateResponse response;

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <map>
 
+#include "ctl/address.h"
 #include "ctl/local.h"
 #include "ctl/progress.h"
 #include "ctl/verbs.h"
@@ -101,46 +102,9 @@ void hashkv(Context& c) {
 
 // ---- snapshot restore -----------------------------------------------------------------------------------------------
 
-// Lists of peer URLs, with the words of etcd's library for what is wrong.
-std::vector<std::string> peer_urls(const std::vector<std::string>& in) {
-  std::vector<std::string> out;
-  for (std::string url : in) {
-    url.erase(0, std::min(url.find_first_not_of(" \t"), url.size()));
-    url.erase(url.find_last_not_of(" \t") + 1);
-    const size_t scheme = url.find("://");
-    const std::string name = url.substr(0, std::min(url.find(':'), url.size()));
-    const bool http = name == "http" || name == "https";
-    if (!http && name != "unix" && name != "unixs")
-      fail(kExitError, "URL scheme must be http, https, unix, or unixs: " + url);
-    if (http) {
-      std::string host = scheme == std::string::npos ? "" : url.substr(scheme + 3);
-      const size_t path = host.find('/');
-      const std::string address = host.substr(0, path);
-      const size_t colon = address.rfind(':');
-      if (colon == std::string::npos || (address.find(':') != colon && address[0] != '['))
-        fail(kExitError, "URL address does not have the form \"host:port\": " + url);
-      if (path != std::string::npos) fail(kExitError, "URL must not contain a path: " + url);
-    }
-    out.push_back(url);
-  }
-  if (out.empty()) fail(kExitError, "no valid URLs given");
-  std::sort(out.begin(), out.end());
-  return out;
-}
-
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> out;
-  for (size_t at = 0; at <= text.size();) {
-    size_t comma = std::min(text.find(',', at), text.size());
-    out.push_back(text.substr(at, comma - at));
-    at = comma + 1;
-  }
-  return out;
-}
-
 std::map<std::string, std::vector<std::string>> cluster_of(const std::string& text) {
   std::map<std::string, std::vector<std::string>> out;
-  for (const std::string& item : split(text)) {
+  for (const std::string& item : split(text, ',')) {
     if (item.empty()) continue;
     size_t equals = std::min(item.find('='), item.size());
     out[item.substr(0, equals)].push_back(equals < item.size() ? item.substr(equals + 1) : "");
@@ -159,7 +123,7 @@ void snapshot_restore(Context& c) {
   args.snapshot_path = c.args()[0];
   args.name = c.text("name");
   args.data_dir = c.text("data-dir").empty() ? args.name + ".etcd" : c.text("data-dir");
-  args.initial_advertise_peer_urls = peer_urls(split(c.text("initial-advertise-peer-urls")));
+  args.initial_advertise_peer_urls = peer_urls(split(c.text("initial-advertise-peer-urls"), ','));
   args.initial_cluster = cluster_of(c.text("initial-cluster"));
   args.initial_cluster_token = c.text("initial-cluster-token");
   args.skip_hash_check = c.on("skip-hash-check");

@@ -305,16 +305,4 @@ Survey take_survey(const ClientOptions& options, const SurveyOptions& what, std:
   return Surveyor(options, what, token).run();
 }
 
-std::string short_error(const grpc::Status& status) {
-  const std::string& text = status.error_message();
-  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED && !text.starts_with("etcdserver:"))
-    return "no answer in time";
-  if (!text.starts_with("failed to connect to all addresses")) return error_text(status);
-  // "...; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to remote host: Connection refused"
-  size_t last = text.rfind(": ");
-  std::string why = last == std::string::npos ? text : text.substr(last + 2);
-  if (!why.empty()) why[0] = static_cast<char>(tolower(why[0]));
-  return why;
-}
-
 }  // namespace fairlead::ctl

@@ -70,7 +70,4 @@ struct SurveyOptions {
 // `token`: filled by the first survey that logs in, so that later ones need not.
 Survey take_survey(const ClientOptions& options, const SurveyOptions& what, std::string& token);
 
-// A gRPC error in a few words: without the list of addresses that were tried.
-std::string short_error(const grpc::Status& status);
-
 }  // namespace fairlead::ctl

@@ -66,7 +66,8 @@ LINES = [
     "auth status", "auth status x", "auth enable", "auth disable", "auth enable x", "auth disable x",
     "lock", "lock l echo locked", "lock l false", "lock l no-such-program-here", "elect", "elect e", "elect e p x", "elect -l e p",
     "version", "nosuch", "get --nosuch", "get -z", "get foo --limit x", "get foo --limit 99999999999999999999", "get foo --limit -0x5", "compaction 99999999999999999999", "get foo --limit", "get foo -w nosuch",
-    "get foo --endpoints 127.0.0.1:1 --command-timeout 300ms", "get foo --user root:pw", "watch", "make-mirror",
+    "get foo --endpoints 127.0.0.1:1 --command-timeout 300ms", "put foo 12345678901 --max-request-bytes 10",
+    "get foo --max-recv-bytes 2", "get foo --user root:pw", "watch", "make-mirror",
 ]
 
 MASKS = [
@@ -82,6 +83,7 @@ MASKS = [
     (re.compile(rb"\"(RaftTerm|RaftIndex|RaftAppliedIndex|DBSize|DBSizeInUse)\" : [0-9]+"), rb"\1"),
     (re.compile(rb"/tmp/\S+/snap"), b"SNAP"),
     (re.compile(rb"[0-9.]+ [kMG]?B, [0-9.]+ [kMG]?B, [0-9-]+%.*"), b"SIZES"),
+    (re.compile(rb"\([0-9]+ vs\. "), b"(N vs. "),
     (re.compile(rb" +"), b" "),
     (re.compile("[─┬┐┘└┴┼├┤┌]+".encode()), b"-"),
 ]
@@ -231,6 +233,47 @@ def test_watches_show_the_same():
 
 def holder_of(tool, s, *args):
     return subprocess.Popen([tool, "--endpoints", f"127.0.0.1:{s.client_port}", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def call(tool, *words, **variables):
+    """(exit code, standard output, standard error)"""
+    done = subprocess.run([tool, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=WAIT,
+                          env={"PATH": os.environ["PATH"], "HOME": "/tmp", **variables})
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_settings_from_the_environment():
+    with server(fairlead_binary()) as s:
+        here = f"127.0.0.1:{s.client_port}"
+        for words in (["put", "k", "v"], ["get", "k"], ["endpoint", "health", "--cluster"], ["endpoint", "status"], ["endpoint", "hashkv"], ["defrag"]):
+            for name, tool in TOOLS.items():
+                code, out, error = call(tool, *words, ETCDCTL_ENDPOINTS=here, ETCDCTL_DIAL_TIMEOUT="3s")
+                assert code == 0 and out, (name, words, error)
+        for variables in ({"ETCDCTL_ENDPOINTS": "127.0.0.1:1"}, {"ETCDCTL_ENDPOINTS": ""}):  # one of both would be ignored
+            for name, tool in TOOLS.items():
+                assert call(tool, "get", "k", "--endpoints", here, **variables)[0] == 1, name
+        for name, tool in TOOLS.items():
+            code, out, error = call(tool, "get", "k", "-w", "fields", ETCDCTL_ENDPOINTS=here, ETCDCTL_PASWORD="x")
+            assert code == 0 and b"ETCDCTL_PASWORD" in error, (name, error)
+        _, _, error = call(TOOLS["fairleadctl"], "watch", "--command-timeout", "x", ETCDCTL_WATCH_KEY="k", ETCDCTL_API="3")
+        assert b"unrecognized" not in error, error
+        code, _, error = call(TOOLS["fairleadctl"], "get", "k", "--endpoints", here, "--debug", "--user", "root:geheim")
+        assert b"ETCDCTL_ENDPOINTS=[" in error and b"geheim" not in error, error
+
+
+def test_timeouts():
+    with server(fairlead_binary()) as s:
+        here = ["--endpoints", f"127.0.0.1:{s.client_port}"]
+        for words in (["get", "k"], ["get", "k", "--stream"], ["endpoint", "status"], ["member", "list"]):
+            for limit in ("0", "-1s"):
+                results = [call(tool, *here, *words, "--command-timeout", limit)[0] for tool in TOOLS.values()]
+                assert results[0] == results[1] == 1, (words, limit, results)
+        for name, tool in TOOLS.items():
+            assert call(tool, *here, "snapshot", "save", os.path.join(LINKS, "snap-" + name), "--dial-timeout", "1us")[0] == 0, name
+    # Who could not be asked, and why.
+    code, _, error = call(TOOLS["fairleadctl"], "get", "k", "--endpoints", "127.0.0.1:1,https://127.0.0.1:2", "--command-timeout", "1s")
+    assert code == 1 and error.endswith(b"Error: context deadline exceeded\n"), error
+    assert b"127.0.0.1:1: connection refused\nhttps://127.0.0.1:2: " in error, error
 
 
 def test_a_password_is_one_line():

@@ -350,7 +350,7 @@ wal_left() {
 # A port that is taken, by somebody who would share it.
 reuse_port() {
   local kind=$1 holder code=0
-  rm -rf "$work/m.data"
+  rm -rf "$work/m.data" "$work/holder" # what it said the last time
   client_port=$(free_port) peer_port=$(free_port) log=$work/m.log
   : >"$log"
   python3 -c 'import socket, sys, time
