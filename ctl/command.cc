@@ -1,12 +1,15 @@
 #include "ctl/command.h"
 
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <set>
 
 #include "base/text.h"
@@ -51,8 +54,19 @@ std::string display_name(const Flag& flag) {
 
 void (*before_leaving)() = nullptr;
 
+void flush_output() {
+  if (fflush(stdout) == 0 && !ferror(stdout)) return;
+  if (errno == EPIPE) {
+    signal(SIGPIPE, SIG_DFL);
+    raise(SIGPIPE);
+  }
+  fprintf(stderr, "Error: write to standard output: %s\n", strerror(errno));
+  _exit(kExitError);
+}
+
 void leave(int code) {
   if (before_leaving) before_leaving();
+  if (code == 0) flush_output();
   fflush(stdout);
   fflush(stderr);
   _exit(code);
@@ -186,6 +200,10 @@ Command& Command::alias(std::string name) {
 
 Command& Command::require(std::string flag_name) {
   required_.push_back(std::move(flag_name));
+  return *this;
+}
+Command& Command::run_with(Run run) {
+  run_ = std::move(run);
   return *this;
 }
 Command& Command::exact_arguments(size_t count) {
@@ -351,7 +369,6 @@ int Command::execute(const std::vector<std::string>& args) {
   }
   Context context(*at, std::move(rest), behind);
   at->run_(context);
-  fflush(stdout);
   return 0;
 }
 

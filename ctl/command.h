@@ -65,6 +65,7 @@ class Command {
   Command& alias(std::string name);
   Command& require(std::string flag);
   Command& exact_arguments(size_t count);
+  Command& run_with(Run run);  // in the place of what it did
 
   // Runs what the line asks for; returns the exit code.
   int execute(const std::vector<std::string>& args);

@@ -18,6 +18,10 @@ enum ExitCode : int {
 
 [[noreturn]] void fail(int code, const std::string& message);
 
+// Writes what was printed. Ends the program where nobody reads it any more (by SIGPIPE, as etcdctl ends) or where there
+// is no room for it.
+void flush_output();
+
 // The end of the program: writes what was printed, then ends without destructors: gRPC's wait for its threads, which
 // takes longer than most calls.
 [[noreturn]] void leave(int code);

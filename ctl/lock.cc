@@ -17,7 +17,7 @@ extern char** environ;
 namespace fairlead::ctl {
 namespace {
 
-constexpr int64_t kTtlSeconds = 60;  // of an election's session; a lock's is --ttl
+constexpr int64_t kTtlSeconds = 60;  // of an election's session, and where a lock's --ttl is none
 
 volatile sig_atomic_t interrupted = 0;
 
@@ -80,7 +80,13 @@ void lock(Context& c) {
   Client client = make_client(c);
   Printer printer(c);
   catch_signals();
-  Session session(client, c.number("ttl"));
+  int64_t ttl = c.number("ttl");
+  if (ttl <= 0) {
+    fprintf(stderr, "--ttl %lld is no time: %lld seconds are taken\n", static_cast<long long>(ttl),
+            static_cast<long long>(kTtlSeconds));
+    ttl = kTtlSeconds;
+  }
+  Session session(client, ttl);
   v3lockpb::LockRequest request;
   request.set_name(c.args()[0]);
   request.set_lease(session.lease());
@@ -104,7 +110,7 @@ void lock(Context& c) {
   pb::RangeResponse key = get_key(client, response.key());
   if (key.kvs_size() == 0) fail(kExitError, "lock lost on init");
   printer.get(key);
-  fflush(stdout);
+  flush_output();
   while (!interrupted && !session.expired()) usleep(20'000);
   if (!interrupted) fail(kExitError, "session expired");
   unlock(client, response.key());
@@ -124,7 +130,7 @@ void observe(Client& client, Printer& printer, const std::string& name) {
       *shown.mutable_header() = leader.header();
       *shown.add_kvs() = leader.kv();
       printer.get(shown);
-      fflush(stdout);
+      flush_output();
     }
     return reader->Finish();
   });
@@ -146,7 +152,7 @@ void campaign(Client& client, Printer& printer, const std::string& name, const s
   if (interrupted && !status.ok()) fail(kExitError, "context canceled");
   must(status);
   printer.get(get_key(client, response.leader().key()));
-  fflush(stdout);
+  flush_output();
   while (!interrupted && !session.expired()) usleep(20'000);
   if (!interrupted) fail(kExitError, "elect: session expired");
   v3electionpb::ResignRequest resign;

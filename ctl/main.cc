@@ -3,16 +3,21 @@
 
 #include <cstdio>
 
+#include "base/version.h"
 #include "ctl/exit.h"
 #include "ctl/verbs.h"
 
 namespace fairlead::ctl {
 namespace {
 
-constexpr const char* kEtcdctlVersion = "3.7.1";
-constexpr const char* kApiVersion = "3.7";
+constexpr std::string_view kApiVersion = kEtcdVersion.substr(0, kEtcdVersion.rfind('.'));
 constexpr const char* kTimeout = "10s";
 constexpr const char* kTimeoutUsage = "time to wait to obtain a file lock on db file, 0 to block indefinitely";
+
+void print_version(const char* name) {
+  printf("%s version: %s\nAPI version: %s\n", name, std::string(kEtcdVersion).c_str(),
+         std::string(kApiVersion).c_str());
+}
 
 void add_globals(Command& root) {
   root.global(Kind::kList, "endpoints", "127.0.0.1:2379", "gRPC endpoints")
@@ -61,8 +66,7 @@ void add_etcdctl(Command& root) {
   add_mirror_verb(root);
   add_check_verbs(root);
   add_completion_verb(root);
-  root.add("version", "Prints the version of etcdctl",
-           [](Context&) { printf("etcdctl version: %s\nAPI version: %s\n", kEtcdctlVersion, kApiVersion); });
+  root.add("version", "Prints the version of etcdctl", [](Context&) { print_version("etcdctl"); });
   root.add("options", "Show the global command-line flags", [&root](Context&) {
     printf("The following options can be passed to any command:\n\n%s",
            Command::flag_lines(root.global_flags()).c_str());
@@ -81,8 +85,7 @@ void add_etcdutl(Command& root) {
   add_hashkv_verb(root, as_it_is);
   add_migrate_verb(root, as_it_is);
   add_snapshot_file_verbs(root.add("snapshot <subcommand>", "Manages etcd node snapshots"), as_it_is);
-  root.add("version", "Prints the version of etcdutl",
-           [](Context&) { printf("etcdutl version: %s\nAPI version: %s\n", kEtcdctlVersion, kApiVersion); });
+  root.add("version", "Prints the version of etcdutl", [](Context&) { print_version("etcdutl"); });
 }
 
 // Both tools' verbs, and ours. `defrag` is the one that both have with another meaning: --data-dir tells them apart.
@@ -93,6 +96,10 @@ void add_both(Command& root) {
   add_doctor_verb(root);
   add_hashkv_verb(root, add_timeout);
   add_migrate_verb(root, add_timeout);
+  root.child("version")->run_with([](Context&) {
+    printf("fairleadctl version: %s\n", std::string(kFairleadVersion).c_str());
+    print_version("etcdctl");
+  });
   Command& defrag = *root.child("defrag");
   defrag.flag(Kind::kString, "data-dir", "",
               "defragments a data directory that is not in use, in the place of members");

@@ -33,7 +33,7 @@ class Mirror {
       while (true) {
         sleep(kReportSeconds);
         printf("%lld\n", static_cast<long long>(copied_.load()));
-        fflush(stdout);
+        flush_output();
       }
     }).detach();
     if (revision_ == 0) copy_all();

@@ -227,7 +227,7 @@ void Printer::watch(const pb::WatchResponse& r) {
   } else {
     unsupported();
   }
-  fflush(stdout);
+  flush_output();
 }
 
 void Printer::grant(const pb::LeaseGrantResponse& r) {
@@ -262,7 +262,7 @@ void Printer::keep_alive(const pb::LeaseKeepAliveResponse& r) {
   } else {
     header_bytes(r.header());
   }
-  fflush(stdout);
+  flush_output();
 }
 
 void Printer::time_to_live(const pb::LeaseTimeToLiveResponse& r, bool keys) {

@@ -309,7 +309,7 @@ void top(Context& c) {
       printf("%s\n", json_of(now, view, seconds).dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
     else
       printf("%s%s%s", clear ? "\033[H\033[2J" : "", screen(now, view, seconds).c_str(), clear || once ? "" : "\n");
-    fflush(stdout);
+    flush_output();
     if (once) break;
     before = std::move(now);
   }

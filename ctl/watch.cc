@@ -142,7 +142,7 @@ class Watcher {
     if (response.canceled()) return cancelled(response);
     if (response.watch_id() == -1) {
       printf("progress notify: %lld\n", static_cast<long long>(response.header().revision()));
-      return fflush(stdout), true;
+      return flush_output(), true;
     }
     auto it = wishes_.find(response.watch_id());
     if (it == wishes_.end() || response.created()) return true;

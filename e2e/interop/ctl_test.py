@@ -64,7 +64,7 @@ LINES = [
     ("user passwd u$ROUND --interactive=false", "new\n"), ("user passwd nobody --interactive=false", "new\n"), "user passwd",
     "user delete u$ROUND", "user delete u$ROUND", "user delete", "role delete r$ROUND", "role delete r$ROUND", "role delete",
     "auth status", "auth status x", "auth enable", "auth disable", "auth enable x", "auth disable x",
-    "lock", "lock l echo locked", "lock l false", "lock l no-such-program-here", "elect", "elect e", "elect e p x", "elect -l e p",
+    "lock", "lock l echo locked", "lock l false", "lock l --ttl 0 echo locked", "lock l --ttl=-1 echo locked", "lock l no-such-program-here", "elect", "elect e", "elect e p x", "elect -l e p",
     "version", "nosuch", "get --nosuch", "get -z", "get foo --limit x", "get foo --limit 99999999999999999999", "get foo --limit -0x5", "compaction 99999999999999999999", "get foo --limit", "get foo -w nosuch",
     "get foo --endpoints 127.0.0.1:1 --command-timeout 300ms", "put foo 12345678901 --max-request-bytes 10",
     "get foo --max-recv-bytes 2", "get foo --user root:pw", "watch", "make-mirror",
@@ -229,6 +229,27 @@ def test_watches_show_the_same():
                 theirs = watch_and_put(TOOLS["etcdctl"], a, "/tmp", args, puts, fmt)
                 ours = watch_and_put(TOOLS["fairleadctl"], b, "/tmp", args, puts, fmt)
                 assert mask(theirs, "watch") == mask(ours, "watch"), f"{args} -w {fmt}:\n{theirs.decode()}\n---\n{ours.decode()}"
+
+
+def test_who_prints_for_nobody_ends():
+    with server(fairlead_binary()) as s:
+        for name, tool in TOOLS.items():
+            for words in (["watch", "k"], ["lease", "keep-alive", "4d2"]):
+                assert post(s, "/v3/lease/grant", {"ID": 0x4d2, "TTL": 5}) == 200
+                printing = holder_of(tool, s, *words)
+                if words[0] == "watch":
+                    wait_for(lambda: figure(s, "etcd_debugging_mvcc_watcher_total") == 1, WAIT, "the watch")
+                    run(TOOLS["etcdctl"], s, "put k v", "/tmp", "", None)
+                assert printing.stdout.readline(), name
+                printing.stdout.close()
+                for _ in range(2):  # the first may have been under way
+                    run(TOOLS["etcdctl"], s, "put k v", "/tmp", "", None)
+                assert printing.wait(WAIT) == -signal.SIGPIPE, (name, words, printing.returncode)
+                assert post(s, "/v3/lease/revoke", {"ID": 0x4d2}) == 200
+        run(TOOLS["etcdctl"], s, "put k v", "/tmp", "", None)
+        with open("/dev/full", "w") as full:  # etcdctl does not notice
+            done = subprocess.run([TOOLS["fairleadctl"], "--endpoints", f"127.0.0.1:{s.client_port}", "get", "k"], stdout=full, stderr=subprocess.PIPE)
+        assert done.returncode == 1 and b"No space left" in done.stderr, done
 
 
 def holder_of(tool, s, *args):

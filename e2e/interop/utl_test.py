@@ -325,6 +325,8 @@ def test_names():
         assert call(OURS["etcdctl"], "hashkv s.db", work)[0] == 1
         assert call(OURS["fairleadctl"], "defrag --data-dir nothing", work)[0] == 1
         assert call(OURS["fairleadctl"], "defrag --data-dir nothing --cluster", work)[0] == 128
+        own, theirs = call(OURS["fairleadctl"], "version", work)[1], call(ETCDCTL, "version", work)[1]
+        assert re.fullmatch(rb"fairleadctl version: [0-9.]+\n" + re.escape(theirs), own), own
         merged = {" ".join(v) for v in verbs(OURS["fairleadctl"])}
         both = {" ".join(v) for tool in (ETCDUTL, ETCDCTL) for v in verbs(tool)}
         assert {v for v in both if not v.startswith(("help", "check"))} <= merged, both - merged

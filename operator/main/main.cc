@@ -9,6 +9,7 @@
 #include <random>
 #include <thread>
 
+#include "base/version.h"
 #include "operator/kube/events.h"
 #include "operator/kube/http_api.h"
 #include "operator/kube/lease.h"
@@ -19,8 +20,6 @@
 
 namespace fairlead::ops {
 namespace {
-
-constexpr const char* kVersion = "0.1.0";
 
 struct Flags {
   std::string kubeconfig, context, ns, lease_ns, log_level = "info", metrics_address = ":8080";
@@ -94,7 +93,7 @@ class Process {
     build();
     const Status served = serve();
     if (!served.is_ok()) return fail("cannot serve metrics", served);
-    log_info("fairlead-operator started", {{"version", kVersion},
+    log_info("fairlead-operator started", {{"version", std::string(kFairleadVersion)},
                                            {"server", config->server},
                                            {"namespace", flags_.ns.empty() ? "(all)" : flags_.ns},
                                            {"metrics_port", std::to_string(server_->port())}});
@@ -201,7 +200,7 @@ int main(int argc, char** argv) {
   using namespace fairlead::ops;  // NOLINT: an entry point
   Flags flags;
   CLI::App app{"Runs FairleadClusters on Kubernetes."};
-  app.set_version_flag("--version", std::string("fairlead-operator ") + kVersion);
+  app.set_version_flag("--version", "fairlead-operator " + std::string(fairlead::kFairleadVersion));
   app.add_option("--kubeconfig", flags.kubeconfig,
                  "kubeconfig file (default: $KUBECONFIG, else the pod's service account)");
   app.add_option("--context", flags.context, "context of the kubeconfig (default: its current one)");

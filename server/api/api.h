@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/histogram.h"
+#include "base/version.h"
 #include "server/api/access.h"
 #include "server/api/audit.h"
 #include "server/api/gateway.h"
@@ -36,9 +37,8 @@ class SlowWatch;
 
 namespace fairlead::api {
 
-// The level of etcd's API that is served; what clients and dashboards see.
-inline constexpr std::string_view kEtcdVersion = "3.7.1";
-inline constexpr std::string_view kFairleadVersion = "0.1.0";
+using fairlead::kEtcdVersion;
+using fairlead::kFairleadVersion;
 constexpr size_t kGrpcOverheadBytes = 512 * 1024;  // as etcd: room beside --max-request-bytes
 constexpr size_t kHashesToldMax = 10;              // as etcd
 
