@@ -740,6 +740,39 @@ TEST_F(BadHttp, Refusals) {
   others_are_served();
 }
 
+// Beast's parser asserts that it never sees a last chunk of four bytes twice; the network may cut wherever it likes.
+TEST_F(BadHttp, AChunkedBodyInAnyPieces) {
+  start();
+  const std::string head = "POST /k HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (auto [body, echoed] : {std::pair{"0\r\n\r\n", "POST /k "},
+                              {"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n", "POST /k abcde"},
+                              {"1\r\na\r\n00;z\r\nTrailer: b\r\n\r\n", "POST /k a"}}) {
+    const std::string whole = head + body;
+    for (size_t first = 1; first <= whole.size(); ++first) {
+      for (size_t step : {size_t{1}, size_t{2}, size_t{3}, whole.size()}) {
+        RawPeer peer(dial());
+        peer.send(std::string_view(whole).substr(0, first));
+        loop.settle();
+        for (size_t at = first; at < whole.size(); at += step) {
+          peer.send(std::string_view(whole).substr(at, step));
+          loop.settle();
+        }
+        EXPECT_TRUE(peer.received.ends_with(echoed)) << body << " cut at " << first << ": " << peer.received;
+      }
+    }
+  }
+}
+
+TEST_F(BadHttp, TrailersAndExtensionsOfChunksAreBounded) {
+  start({.http_header_bytes_max = 4096, .http_body_bytes_max = 1000});
+  const std::string head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (const std::string begin : {"3;x=", "0;x=", "0\r\nX: "}) {
+    EXPECT_TRUE(ask(head + begin + std::string(4097, 'x')).starts_with("HTTP/1.1 431 ")) << begin;
+    EXPECT_TRUE(closed);
+  }
+  EXPECT_TRUE(ask(head + "0\r\nX: " + std::string(4000, 'x') + "\r\n\r\n").starts_with("HTTP/1.1 200 "));
+}
+
 TEST_F(BadHttp, ClientLeavesALongPoll) {
   HttpReplyPtr held;
   bool gone = false;

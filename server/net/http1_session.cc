@@ -227,6 +227,13 @@ void Http1Session::parse() {
 }
 
 Status Http1Session::parse_some(bool& progress) {
+  // Beast takes for granted (by an assertion) that it is not asked twice about a last chunk shorter than this, and a
+  // client may send it byte by byte. Nothing shorter ends a chunked body.
+  constexpr size_t kLastChunkBytes = std::string_view("0\r\n\r\n").size();
+  if (parser_->is_header_done() && parser_->chunked() && input_.size() < kLastChunkBytes) {
+    progress = false;
+    return Status();
+  }
   boost::beast::error_code error;
   size_t used = parser_->put(boost::asio::const_buffer(input_.data(), input_.size()), error);
   input_.erase(0, used);
@@ -242,7 +249,8 @@ Status Http1Session::parse_some(bool& progress) {
     serve();
     return Status();
   } else {
-    if (!parser_->is_header_done() && input_.size() > core_.options.http_header_bytes_max) {
+    // What is left is an unfinished header, size of a chunk or trailer.
+    if (!progress && input_.size() > core_.options.http_header_bytes_max) {
       refuse(431, "request header fields are too large\n");
     } else if (parser_->is_header_done()) {
       continue_100();
