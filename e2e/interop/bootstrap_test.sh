@@ -43,7 +43,7 @@ start_dns() {
     >"$work/dnsmasq.log" 2>&1 </dev/null &
   dns=$!
   pids+=("$dns")
-  wait_for 10 "the name server" getent ahosts infra0.example.com
+  wait_for 60 "the name server" getent ahosts infra0.example.com
 }
 name_on() { echo "127.0.0.1 infra$1.example.com" >>"$names_file"; }
 name_off() { sed -i "/infra$1/d" "$names_file"; }
@@ -76,7 +76,7 @@ three() {
     start_member "$label" "$kind" "$i" "${hosts/N/$i}" "$@"
     members+=("$last_pid")
   done
-  { wait_for 30 "$label: three members" all_serve && wait_for 10 "$label: their names" all_published &&
+  { wait_for 60 "$label: three members" all_serve && wait_for 60 "$label: their names" all_published &&
     ctl --endpoints=127.0.0.1:12370 member list | sort >"$work/$label.list" &&
     ctl --endpoints="$endpoints" put k v; } || code=1
   stop_members "${members[@]}"
@@ -126,11 +126,11 @@ waits_for_names() {
     start_member waits fairlead "$i" 127.0.0.1 --discovery-srv example.com
     members+=("$last_pid")
   done
-  wait_for 10 "a member that waits" grep -q "infra2.example.com: resolve" "$work/waits-0.log" || code=1
+  wait_for 60 "a member that waits" grep -q "infra2.example.com: resolve" "$work/waits-0.log" || code=1
   ! ctl --endpoints=127.0.0.1:12370 --dial-timeout=200ms endpoint health || code=1
   name_on 2
   reload_dns
-  wait_for 20 "three members" all_serve || code=1
+  wait_for 60 "three members" all_serve || code=1
   stop_members "${members[@]}"
   return $code
 }
@@ -166,7 +166,7 @@ with_service() {
     --trusted-ca-file "$work/ca.crt" --client-cert-auth >"$work/service-$kind.log" 2>&1 </dev/null &
   service=$!
   pids+=("$service")
-  wait_for 20 "the discovery service" ctl --endpoints=127.0.0.1:12379 endpoint health
+  wait_for 60 "the discovery service" ctl --endpoints=127.0.0.1:12379 endpoint health
 }
 at_service() { ctl --endpoints=127.0.0.1:12379 "$@"; }
 token_flags() { flags=(--discovery-token "$1" --discovery-endpoints "http://127.0.0.1:12379"); }
@@ -189,7 +189,7 @@ ignored_afterwards() { # a member that has its data needs no discovery
   token_flags gone
   start_member "token-$1-fairlead" fairlead 0 127.0.0.1 "${flags[@]}"
   local pid=$last_pid code=0
-  wait_for 10 "the warning" grep -q "discovery is ignored" "$work/token-$1-fairlead-0.log" || code=1
+  wait_for 60 "the warning" grep -q "discovery is ignored" "$work/token-$1-fairlead-0.log" || code=1
   stop_members "$pid"
   return $code
 }
@@ -217,7 +217,7 @@ not_trusted() { # the service's authority is none that the system knows: no memb
   start_member strange fairlead 0 127.0.0.1 --discovery-token strange \
     --discovery-endpoints https://127.0.0.1:12378 --discovery-insecure-transport=false
   local pid=$last_pid code=0
-  wait_for 10 "a refusal" grep -q "retry connecting to discovery service.*certificate" "$work/strange-0.log" || code=1
+  wait_for 60 "a refusal" grep -q "retry connecting to discovery service.*certificate" "$work/strange-0.log" || code=1
   stop_members "$pid"
   return $code
 }

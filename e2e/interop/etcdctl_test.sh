@@ -21,7 +21,7 @@ with_server() {
   local label=$1 binary=$2
   shift 2
   start_server "$label" "$binary" one "$client_port" "$peer_port" "one=http://127.0.0.1:$peer_port"
-  if ! wait_for 20 "$label to serve" "$etcdctl" --endpoints "$url" endpoint health; then
+  if ! wait_for 60 "$label to serve" "$etcdctl" --endpoints "$url" endpoint health; then
     sed 's/^/   | /' "$work/$label.log" | tail -n 20
     return 1
   fi
@@ -98,7 +98,7 @@ three_members() {
   endpoints=${endpoints:1}
   ctl3="$etcdctl --endpoints=$endpoints"
   for i in 0 1 2; do start_member $i; done
-  wait_for 30 "three members" $ctl3 endpoint health
+  wait_for 60 "three members" $ctl3 endpoint health
 }
 start_member() {
   start_server "m$1" "$server" "m$1" "${client_ports[$1]}" "${peer_ports[$1]}" "$cluster"
@@ -134,10 +134,10 @@ three_leader_killed() {
   $ctl3 put before 1 >/dev/null || return 1
   stop_server "${members[$dead]}" KILL || true
   for i in 0 1 2; do [ "$i" = "$dead" ] || break; done
-  wait_for 15 "a new leader" on "$i" put after 2 || return 1
+  wait_for 60 "a new leader" on "$i" put after 2 || return 1
   [ "$(on "$i" get before --print-value-only)" = 1 ] || return 1
   start_member "$dead"
-  wait_for 20 "the member to be back" on "$dead" endpoint health || return 1
+  wait_for 60 "the member to be back" on "$dead" endpoint health || return 1
   value=$(on "$dead" get after --print-value-only)
   [ "$value" = 2 ] || { note "the member that came back has after=$value"; return 1; }
 }
@@ -146,9 +146,9 @@ three_leader_stopped() { # in order: the leader hands over first
   old=$(leader) || return 1
   stopped_in_order "${members[$old]}" || return 1
   for i in 0 1 2; do [ "$i" = "$old" ] || break; done
-  wait_for 15 "a new leader" on "$i" put orderly 1 || return 1
+  wait_for 60 "a new leader" on "$i" put orderly 1 || return 1
   start_member "$old"
-  wait_for 20 "the member to be back" on "$old" endpoint health
+  wait_for 60 "the member to be back" on "$old" endpoint health
 }
 three_no_quorum() { # one of three: no write, a serializable read still answers
   local keep=0 i begin
@@ -156,7 +156,7 @@ three_no_quorum() { # one of three: no write, a serializable read still answers
   if on $keep put alone 1 --command-timeout=2s >/dev/null 2>&1; then return 1; fi
   [ "$(on $keep get everywhere --print-value-only --consistency=s)" = yes ] || return 1
   for i in 1 2; do start_member $i; done
-  wait_for 20 "three members again" $ctl3 endpoint health
+  wait_for 60 "three members again" $ctl3 endpoint health
 }
 three_amnesiac_refused() { # a member that lost its data must not vote: it refuses to start
   local code=0
@@ -168,7 +168,7 @@ three_amnesiac_refused() { # a member that lost its data must not vote: it refus
   rm -rf "$work/m2.data"
   mv "$work/m2.lost" "$work/m2.data"
   start_member 2
-  wait_for 20 "the member with its data back" on 2 endpoint health || return 1
+  wait_for 60 "the member with its data back" on 2 endpoint health || return 1
   [ $code != 0 ]
 }
 other_clusters_data_refused() {
@@ -180,7 +180,7 @@ other_clusters_data_refused() {
     --initial-advertise-peer-urls "http://127.0.0.1:${peer_ports[1]}" --initial-cluster-token other \
     --initial-cluster "m9=http://127.0.0.1:${peer_ports[1]}" >"$work/refused.log" 2>&1 || code=$?
   start_member 1
-  wait_for 20 "the rightful member" on 1 endpoint health || return 1
+  wait_for 60 "the rightful member" on 1 endpoint health || return 1
   [ $code != 0 ] && [ $code != 124 ] || { note "exit code $code"; return 1; }
 }
 

@@ -31,7 +31,7 @@ with() {
   : >"$log"
   start_server m "$(binary_of "$kind")" m "$client_port" "$peer_port" "m=http://127.0.0.1:$peer_port" "$@"
   pid=$last_pid
-  if wait_for 20 "$kind to serve" ctl endpoint health; then $command "$kind" || code=1; else code=1; fi
+  if wait_for 60 "$kind to serve" ctl endpoint health; then $command "$kind" || code=1; else code=1; fi
   stop_server "$pid" TERM || true
   [ $code = 0 ] || {
     echo "$kind:"
@@ -177,17 +177,17 @@ rotated() { # more than a megabyte of warnings
   curl -s -o /dev/null -X POST -d '{"key":"aw==","value":"dg=="}' "http://127.0.0.1:$client_port/v3/kv/put?[1-8000]"
   wait_for 60 "a backup" sh -c "ls '$work'/rotated-2*.log" && [ "$(find "$work" -name 'rotated*.log' -size +1100k | wc -l)" = 0 ]
 }
-slow_apply() { ctl put k v && wait_for 5 "the warning" grep -q "apply request took too long" "$log"; }
+slow_apply() { ctl put k v && wait_for 60 "the warning" grep -q "apply request took too long" "$log"; }
 compacted_soon() {
   local i
   for i in 1 2 3 4 5; do ctl put k "$i"; done
-  wait_for 15 "a compaction" says "required revision has been compacted" ctl get k --rev=2 && [ "$(ctl get k --print-value-only)" = 5 ]
+  wait_for 60 "a compaction" says "required revision has been compacted" ctl get k --rev=2 && [ "$(ctl get k --print-value-only)" = 5 ]
 }
 progress_soon() {
   local out=$work/watch.out
   timeout 6 "$ETCD_BIN/etcdctl" --endpoints="127.0.0.1:$client_port" watch --progress-notify k >"$out" &
   local watcher=$! code=0
-  wait_for 6 "a progress notification" grep -q "progress notify" "$out" || code=1
+  wait_for 60 "a progress notification" grep -q "progress notify" "$out" || code=1
   kill $watcher 2>/dev/null || true
   wait $watcher 2>/dev/null || true
   return $code
@@ -198,7 +198,7 @@ put_megabytes() {
   value=$(value_of_size 100000)
   for i in $(seq "$1"0); do ctl put "m$i" "$value" >/dev/null; done
 }
-checkpoint_soon() { put_megabytes 3 && wait_for 10 "a checkpoint" checkpoints_made; }
+checkpoint_soon() { put_megabytes 3 && wait_for 60 "a checkpoint" checkpoints_made; }
 checkpoints_made() { [ "$(metric fairlead_checkpoints_total | cut -d' ' -f2)" -gt 0 ]; }
 small_segments() { # each log segment but the first, which is small at once, has the size asked for
   put_megabytes 4
@@ -234,7 +234,7 @@ YAML
   pids+=($!)
   pid=$!
   local code=0
-  wait_for 20 "$kind to serve" serves && ctl member list | grep -q ', from-file,' && txn_ops || code=1
+  wait_for 60 "$kind to serve" serves && ctl member list | grep -q ', from-file,' && txn_ops || code=1
   stop_server "$pid" TERM || true
   return $code
 }
@@ -361,7 +361,7 @@ print("taken", flush=True)
 time.sleep(300)' "$client_port" >"$work/holder" &
   holder=$!
   pids+=("$holder")
-  wait_for 20 "the holder" grep -q taken "$work/holder" || return 1
+  wait_for 60 "the holder" grep -q taken "$work/holder" || return 1
   pid=$holder
   start_server m "$(binary_of "$kind")" m "$client_port" "$peer_port" "m=http://127.0.0.1:$peer_port"
   pid=$last_pid
@@ -405,7 +405,7 @@ catches_up() {
   if [ "$want" = log ]; then
     [ "$(snapshots_sent)" = 0 ] || code=1
   else
-    wait_for 20 "the count of snapshots" [ "$(snapshots_sent)" -gt 0 ] || code=1
+    wait_for 60 "the count of snapshots" [ "$(snapshots_sent)" -gt 0 ] || code=1
   fi
   end_three
   return $code

@@ -6,9 +6,8 @@ import http.client
 import json
 import re
 import socket
-import time
 
-from pair import fairlead_binary, pair, run_tests, server, tests_of
+from pair import fairlead_binary, pair, run_tests, server, tests_of, wait_for
 
 # What differs between any two clusters: ids, terms, sizes, addresses.
 MASKED = {"cluster_id", "member_id", "raft_term", "raftTerm", "raftIndex", "raftAppliedIndex", "leader", "dbSize",
@@ -290,7 +289,7 @@ def test_a_watch_that_nobody_reads_is_held_back():
         reader = socket.create_connection(("127.0.0.1", s.client_port))
         body = json.dumps({"create_request": {"key": b64("big")}})
         reader.sendall(f"POST /v3/watch HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
-        time.sleep(0.3)
+        wait_for(lambda: "\netcd_debugging_mvcc_watcher_total 1\n" in metrics(s), what="the watch")
         value = base64.b64encode(b"x" * 500_000).decode()
         puts = 100
         for _ in range(puts):
@@ -307,7 +306,7 @@ def test_a_watch_that_nobody_reads_is_held_back():
 
 
 def metrics(s):
-    connection = http.client.HTTPConnection("127.0.0.1", s.client_port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", s.client_port, timeout=60)
     connection.request("GET", "/metrics")
     return connection.getresponse().read().decode()
 

@@ -136,7 +136,7 @@ for m in sorted(json.load(open(sys.argv[1])), key=lambda m: "name" not in m): pr
   eventually remove_once 0 "$gone" >/dev/null 2>&1 || return 1
   run remove_again on 0 member remove "$gone"
   run list_removed on 0 member list
-  wait_for 10 "the removed member to end" ended "${member[2]}" || return 1
+  wait_for 60 "the removed member to end" ended "${member[2]}" || return 1
   i=0
   wait "${member[2]}" || i=$?
   run removed_exit echo "exit code $i"
@@ -191,7 +191,7 @@ grow_and_shrink() {
     for i in $(seq 0 $((n - 1))); do echo "http://127.0.0.1:${client_port[$i]}"; done | paste -sd, >"$work/endpoints"
     gone=$(id_of "$n")
     eventually remove_once 0 "$gone" || return 1
-    wait_for 15 "member $n to end" ended "${member[$n]}" || return 1
+    wait_for 60 "member $n to end" ended "${member[$n]}" || return 1
   done
   sleep 1
   touch "$work/enough"

@@ -16,7 +16,7 @@ import tempfile
 import time
 import urllib.request
 
-from pair import free_ports
+from pair import free_ports, wait_for
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ETCDCTL = os.environ["ETCD_BIN"] + "/etcdctl"
@@ -89,7 +89,8 @@ def work(cluster):
     cluster.ctl("compaction", "4")
     cluster.ctl("compaction", "1")  # refused
     cluster.ctl("lease", "revoke", lease)
-    time.sleep(2.5)  # round trips between members are measured now and then
+    # Round trips between members are measured now and then.
+    wait_for(lambda: all("\netcd_network_peer_round_trip_time_seconds_count{" in cluster.get(m, "/metrics") for m in range(3)), what="round trips")
     watch.terminate()
     watch.wait()
 

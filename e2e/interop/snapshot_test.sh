@@ -33,7 +33,7 @@ check() {
   case_result $code "snapshot: $name"
   [ $code = 0 ] || tail -n 15 "$work/case.log" | cut -c 1-300 | sed 's/^/   | /'
 }
-up() { wait_for 20 "$1 to serve" "$etcdctl" --endpoints "$url" endpoint health; }
+up() { wait_for 60 "$1 to serve" "$etcdctl" --endpoints "$url" endpoint health; }
 # start_one LABEL BINARY [FLAG...]: one member on $work/LABEL.data; sets last_pid.
 start_one() {
   start_server "$1" "$2" one "$client_port" "$peer_port" "one=$peer" "${@:3}"
@@ -129,7 +129,7 @@ start_three() {
   for i in 1 2 3; do
     start_server "three$i" "$server" "m$i" "${clients[i]}" "${peers[i]}" "$cluster"
   done
-  wait_for 20 "three members" "$etcdctl" --endpoints "http://127.0.0.1:${clients[1]},http://127.0.0.1:${clients[2]},http://127.0.0.1:${clients[3]}" endpoint health
+  wait_for 60 "three members" "$etcdctl" --endpoints "http://127.0.0.1:${clients[1]},http://127.0.0.1:${clients[2]},http://127.0.0.1:${clients[3]}" endpoint health
 }
 three_members_serve_the_same() {
   local i cluster=""
@@ -275,14 +275,14 @@ version_commands() {
   $ctl downgrade cancel
   $ctl downgrade enable 3.6
   $ctl downgrade enable 3.6 2>&1 | grep -v '^{' || true
-  wait_for 15 "the cluster's version to fall" version_is 3.6.0
+  wait_for 60 "the cluster's version to fall" version_is 3.6.0
   curl -s "$url/version"
   curl -s "$peer/downgrade/enabled"
   $ctl downgrade validate 3.5 2>&1 | grep -v '^{' || true
   $ctl endpoint status -w json | grep -o '"storageVersion".*' | sed 's/"dbSizeQuota":[0-9]*,//'
   curl -s "$url/metrics" | grep ^etcd_cluster_version
   $ctl downgrade cancel
-  wait_for 15 "the cluster's version to rise" version_is 3.7.0
+  wait_for 60 "the cluster's version to rise" version_is 3.7.0
   curl -s "$url/version"
   curl -s "$peer/downgrade/enabled"
   $ctl endpoint status -w json | grep -o '"storageVersion".*' | sed 's/"dbSizeQuota":[0-9]*,//'

@@ -20,7 +20,7 @@ serve() {
   url=http://127.0.0.1:$client_port peer_url=http://127.0.0.1:$peer_port
   start_server "$label" "$(binary_of "${label%%-*}")" one "$client_port" "$peer_port" "one=$peer_url" "${@:2}"
   ctl="$etcdctl --endpoints=$url"
-  wait_for 20 "$label to serve" $ctl get nothing
+  wait_for 60 "$label to serve" $ctl get nothing
 }
 
 check() {
@@ -109,11 +109,11 @@ alarm_survives_restart() {
   $ctl alarm list | grep -q 'alarm:NOSPACE' && ! $ctl put a b
 }
 disarms_itself() {
-  serve fairlead-auto --quota-backend-bytes "$quota_bytes" --fairlead-auto-disarm-delay=2s && fill || return 1
-  sleep 4
+  serve fairlead-auto --quota-backend-bytes "$quota_bytes" --fairlead-auto-disarm-delay=10s && fill || return 1
+  sleep 12
   $ctl alarm list | grep -q 'alarm:NOSPACE' || { note "it ended although the store is full"; return 1; }
   $ctl del filler && $ctl compact 14 && $ctl alarm list | grep -q 'alarm:NOSPACE' || return 1
-  wait_for 10 "the alarm to end" sh -c "[ -z \"\$($ctl alarm list)\" ]" && wait_for 20 "a write" $ctl put a b
+  wait_for 60 "the alarm to end" sh -c "[ -z \"\$($ctl alarm list)\" ]" && wait_for 60 "a write" $ctl put a b
 }
 no_quota() {
   serve fairlead-none --quota-backend-bytes -1 && ! fill
@@ -205,7 +205,7 @@ hash_after_restart() {
   $ctl compact $(($(revision) - 5)) >/dev/null
   before=$($ctl endpoint hashkv -w json | grep -o '"hash":[0-9]*')
   $ctl defrag >/dev/null
-  wait_for 10 "the round to end" sh -c "curl -sS $url/metrics | grep -q '^etcd_disk_backend_defrag_duration_seconds_count 1'" || return 2
+  wait_for 60 "the round to end" sh -c "curl -sS $url/metrics | grep -q '^etcd_disk_backend_defrag_duration_seconds_count 1'" || return 2
   after=$($ctl endpoint hashkv -w json | grep -o '"hash":[0-9]*')
   [ -n "$before" ] && [ "$before" = "$after" ] || return 1
   curl -sS "$url/metrics" | grep -E '^fairlead_cleaner_records_dropped_total [1-9]' || return 1

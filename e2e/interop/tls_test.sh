@@ -36,7 +36,7 @@ one_member() {
   start_server "$label" "$server" one "$port" "$peer_port" "one=http://127.0.0.1:$peer_port" \
     --listen-client-urls "$url" --advertise-client-urls "$url" "$@"
   member=$last_pid log=$work/$label.log
-  wait_for 20 "$label to serve" grep -q 'ready to serve client requests' "$log"
+  wait_for 60 "$label to serve" grep -q 'ready to serve client requests' "$log"
 }
 end_member() { stop_server "$member" TERM || true; }
 # as NAME ARGUMENT...: etcdctl with this certificate ('' = none).
@@ -119,20 +119,20 @@ pages_over_h2() {
   # A stream that its client leaves is ended.
   page --max-time 2 -N -d '{"create_request":{"key":"aDI="}}' "$url/v3/watch" >"$work/h2.watch" 2>/dev/null || true
   grep -q '"created":true' "$work/h2.watch" || return 1
-  wait_for 20 "the watch to end" shows '^etcd_debugging_mvcc_watcher_total 0' "$url/metrics" || return 1
+  wait_for 60 "the watch to end" shows '^etcd_debugging_mvcc_watcher_total 0' "$url/metrics" || return 1
   as alice put a 1 || return 1
   etcd_port=$(free_port) peer_port=$(free_port) url=https://127.0.0.1:$etcd_port
   start_server h2etcd "$ETCD_BIN/etcd" one "$etcd_port" "$peer_port" "one=http://127.0.0.1:$peer_port" \
     --listen-client-urls "$url" --advertise-client-urls "$url" --cert-file "$pki/server.crt" --key-file "$pki/server.key" --trusted-ca-file "$pki/ca.crt" --client-cert-auth
   pid=$last_pid
-  wait_for 20 "etcd to serve" page "$url/health" && h2_answers >"$work/h2.etcd" || code=1
+  wait_for 60 "etcd to serve" page "$url/health" && h2_answers >"$work/h2.etcd" || code=1
   stop_server "$pid" TERM || true
   url=$ours
   [ $code = 0 ] && diff "$work/h2.etcd" "$work/h2.ours"
 }
 resumption() {
   local client=(openssl s_client -connect "127.0.0.1:$port" -CAfile "$pki/ca.crt" -cert "$pki/alice.crt" -key "$pki/alice.key" -alpn http/1.1)
-  ask() { (printf 'GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'; sleep 0.5) | timeout 5 "${client[@]}" "$@" 2>&1; }
+  ask() { printf 'GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n' | timeout 60 "${client[@]}" -ign_eof "$@" 2>&1; }
   local version
   for version in -tls1_2 -tls1_3; do
     ask $version -sess_out "$work/session" >"$work/asked" || return 1
@@ -170,7 +170,7 @@ rotation() {
   "$etcdctl" --endpoints="$url" --cacert "$pki/trusted.crt" --cert "$pki/alice.crt" --key "$pki/alice.key" watch load >"$work/rotation.watch" 2>&1 &
   watch=$!
   pids+=("$watch")
-  wait_for 5 "the watch" shows '^etcd_debugging_mvcc_watcher_total 1' "$url/metrics" || return 1
+  wait_for 60 "the watch" shows '^etcd_debugging_mvcc_watcher_total 1' "$url/metrics" || return 1
   (
     n=0
     until [ -e "$stop" ]; do
@@ -323,7 +323,7 @@ while time.time() < end:
 PY
   flooder=$!
   pids+=("$flooder")
-  wait_for 15 "the flood" shows 'fairlead_tls_handshakes_open{side="client"} [0-9][0-9][0-9]' "$url/metrics" || code=1
+  wait_for 60 "the flood" shows 'fairlead_tls_handshakes_open{side="client"} [0-9][0-9][0-9]' "$url/metrics" || code=1
   for i in 1 2 3 4 5 6; do
     begin=$(date +%s%N)
     as alice put flood $i || code=1
@@ -339,7 +339,7 @@ PY
 three_start() { # FLAG...: for all of them
   local i
   for i in 0 1 2; do three_member $i "$@"; done
-  wait_for 30 "three members" three_health
+  wait_for 60 "three members" three_health
 }
 three_member() { # NUMBER FLAG...
   local i=$1
@@ -386,13 +386,12 @@ three_tls() { # also a certificate of its own for dialing, and a revocation list
 three_alone() {
   stop_server "${members[2]}" TERM || true
   three_member 2 "${three_flags[@]}" --peer-cert-file "$pki/$1.crt" --peer-key-file "$pki/$1.key" --peer-client-cert-file "$pki/$1.crt" --peer-client-key-file "$pki/$1.key"
-  sleep 3
+  wait_for 60 "the refusal" three_logged "rejected connection on peer endpoint.*$2" || { tail -n 3 "$work"/t[012].log && return 1; }
   ! health_of 2 2>/dev/null || { echo "the member was let in" && return 1; }
-  three_logged "rejected connection on peer endpoint.*$2" || { tail -n 3 "$work"/t[012].log && return 1; }
   health_of 0 && health_of 1 || return 1
   stop_server "${members[2]}" TERM || true
   three_member 2 "${three_flags[@]}"
-  wait_for 20 "the member with its own certificate" health_of 2
+  wait_for 60 "the member with its own certificate" health_of 2
 }
 three_wrong_name() { three_alone intruder 'bad certificate\|client certificate authentication failed'; }
 three_stranger() { three_alone stranger 'failed to verify certificate\|unknown ca'; }
@@ -404,15 +403,15 @@ three_join() { # a fourth member asks the others over TLS who is there
   local id before=$cluster
   client_ports[3]=$(free_port) peer_ports[3]=$(free_port)
   # A cluster that has stood for less than five seconds takes nobody in.
-  wait_for 20 "room for a fourth member" three_add || return 1
+  wait_for 60 "room for a fourth member" three_add || return 1
   id=$(sed -n 's/^Member *\([0-9a-f]*\) added.*/\1/p' "$work/added")
   rm -rf "$work/t3.data"
   cluster=$before,t3=https://127.0.0.1:${peer_ports[3]}
   three_member 3 "${three_flags[@]}" --initial-cluster-state existing
   cluster=$before
-  wait_for 30 "the fourth member" health_of 3 || { tail -n 5 "$work/t3.log" && return 1; }
+  wait_for 60 "the fourth member" health_of 3 || { tail -n 5 "$work/t3.log" && return 1; }
   [ "$("$etcdctl" --endpoints="http://127.0.0.1:${client_ports[3]}" get three --print-value-only)" = 1 ] || return 1
-  wait_for 20 "the removal" "$etcdctl" --endpoints="$endpoints" member remove "$id" || return 1
+  wait_for 60 "the removal" "$etcdctl" --endpoints="$endpoints" member remove "$id" || return 1
   stop_server "${members[3]}" TERM || true
 }
 three_wrong_hostname() {
@@ -422,7 +421,7 @@ three_wrong_hostname() {
   make_cert unnamed peers member DNS:nowhere.example
   stop_server "${members[2]}" TERM || true
   three_member 2 "${three_flags[@]}" --peer-cert-file "$pki/unnamed.crt" --peer-key-file "$pki/unnamed.key"
-  sleep 2
+  wait_for 60 "the refusal" three_logged "rejected connection on peer endpoint" || return 1
   ! health_of 2 2>/dev/null || return 1
   three_stop
 }
@@ -431,7 +430,7 @@ three_wrong_address() {
   local flags=("${peer_flags[@]}" --peer-client-cert-file "$pki/elsewhere.crt" --peer-client-key-file "$pki/elsewhere.key") i
   three_fresh
   for i in 0 1 2; do three_member $i "${flags[@]}"; done
-  wait_for 20 "a refusal" three_logged 'certificate is valid for 127.0.0.9, not 127.0.0.1' || return 1
+  wait_for 60 "a refusal" three_logged 'certificate is valid for 127.0.0.9, not 127.0.0.1' || return 1
   ! three_health 2>/dev/null || return 1
   three_stop
   three_start "${flags[@]}" --peer-skip-client-san-verification || return 1

@@ -26,10 +26,10 @@ while True:
         break
 PYTHON
   listener_pid=$!
-  wait_for 10 "the listener of READY=1" test -S "$tree/notify" || return 1
+  wait_for 60 "the listener of READY=1" test -S "$tree/notify" || return 1
   "$@" >"$log_dir/package-$name.log" 2>&1 &
   server_pid=$!
-  wait_for 30 "READY=1 of $name" grep -q READY=1 "$work/heard" || {
+  wait_for 60 "READY=1 of $name" grep -q READY=1 "$work/heard" || {
     tail -n 5 "$log_dir/package-$name.log"
     kill "$server_pid" "$listener_pid" 2>/dev/null
     server_pid='' listener_pid=''
@@ -47,7 +47,7 @@ stop_server() {
   kill -TERM "$server_pid"
   wait "$server_pid" || code=$?
   server_pid=''
-  wait_for 5 "STOPPING=1" grep -q STOPPING=1 "$work/heard" || code=1
+  wait_for 60 "STOPPING=1" grep -q STOPPING=1 "$work/heard" || code=1
   wait "$listener_pid" || code=1
   listener_pid=''
   return $code
