@@ -11,6 +11,7 @@
 #include <random>
 #include <sstream>
 
+#include <grpc/support/log.h>
 #include <grpcpp/security/tls_certificate_provider.h>
 #include <grpcpp/security/tls_certificate_verifier.h>
 #include <grpcpp/security/tls_credentials_options.h>
@@ -127,7 +128,10 @@ ClientOptions read_options(Context& context) {
     bool version = name == "ETCDCTL_API" && std::string_view(getenv(name.c_str())) == "3";
     if (!of_watch && !version) fprintf(stderr, "unrecognized environment variable %s: ignored\n", name.c_str());
   }
-  if (context.on("debug")) show_settings(command);
+  if (context.on("debug"))
+    show_settings(command);
+  else
+    gpr_set_log_function([](gpr_log_func_args*) {});  // gRPC's own words would stand between what scripts read
   ClientOptions o;
   for (std::string& e : context.list("endpoints")) {
     e.erase(0, e.find_first_not_of(' '));

@@ -280,6 +280,9 @@ def test_settings_from_the_environment():
         assert b"unrecognized" not in error, error
         code, _, error = call(TOOLS["fairleadctl"], "get", "k", "--endpoints", here, "--debug", "--user", "root:geheim")
         assert b"ETCDCTL_ENDPOINTS=[" in error and b"geheim" not in error, error
+        # What gRPC itself has to say goes to --debug alone.
+        assert call(TOOLS["fairleadctl"], "get", "k", "--endpoints", here, GRPC_VERBOSITY="DEBUG")[2] == b""
+        assert b".cc:" in call(TOOLS["fairleadctl"], "get", "k", "--endpoints", here, "--debug", GRPC_VERBOSITY="DEBUG")[2]
 
 
 def test_timeouts():
