@@ -190,6 +190,61 @@ std::vector<std::string> split(std::string_view text, char separator) {
   return parts;
 }
 
+namespace {
+
+struct DurationUnit {
+  std::string_view name;
+  uint64_t nanos;
+};
+constexpr DurationUnit kDurationUnits[] = {
+    {"ns", 1},         {"us", 1000},      {"\u00b5s", 1000},  // both letters that look like it
+    {"\u03bcs", 1000}, {"ms", 1'000'000}, {"s", 1'000'000'000}, {"m", 60'000'000'000}, {"h", 3'600'000'000'000}};
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+// "1.5h" from the front of the text, added to `nanos`; false where there is none, or too much.
+bool take_duration(std::string_view& text, uint64_t& nanos) {
+  constexpr double kFractionMax = 1e15;  // further digits are below a nanosecond
+  uint64_t whole = 0;
+  double fraction = 0, scale = 1;
+  size_t at = 0, digits = 0;
+  for (; at < text.size() && is_digit(text[at]); ++at, ++digits) {
+    if (__builtin_mul_overflow(whole, uint64_t{10}, &whole)) return false;
+    if (__builtin_add_overflow(whole, static_cast<uint64_t>(text[at] - '0'), &whole)) return false;
+  }
+  if (at < text.size() && text[at] == '.') {
+    for (++at; at < text.size() && is_digit(text[at]); ++at, ++digits) {
+      if (scale >= kFractionMax) continue;
+      fraction = fraction * 10 + (text[at] - '0');
+      scale *= 10;
+    }
+  }
+  if (digits == 0) return false;
+  size_t end = at;
+  while (end < text.size() && text[end] != '.' && !is_digit(text[end])) ++end;
+  for (const DurationUnit& unit : kDurationUnits) {
+    if (text.substr(at, end - at) != unit.name) continue;
+    text.remove_prefix(end);
+    if (__builtin_mul_overflow(whole, unit.nanos, &whole)) return false;
+    whole += static_cast<uint64_t>(fraction * (static_cast<double>(unit.nanos) / scale));
+    return !__builtin_add_overflow(nanos, whole, &nanos) && nanos <= INT64_MAX;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::optional<int64_t> parse_duration(std::string_view text) {
+  bool negative = text.starts_with('-');
+  if (negative || text.starts_with('+')) text.remove_prefix(1);
+  if (text == "0") return 0;
+  if (text.empty()) return std::nullopt;
+  uint64_t nanos = 0;
+  while (!text.empty())
+    if (!take_duration(text, nanos)) return std::nullopt;
+  return negative ? -static_cast<int64_t>(nanos) : static_cast<int64_t>(nanos);
+}
+
 std::string prefix_end(std::string_view prefix) {
   while (!prefix.empty() && static_cast<unsigned char>(prefix.back()) == 0xff) prefix.remove_suffix(1);
   if (prefix.empty()) return std::string(1, '\0');

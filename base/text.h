@@ -1,5 +1,5 @@
 // Text where bytes meet people and other programs: UTF-8 (RFC 3629), base64 (RFC 4648, sections 4 and 5), JSON strings
-// (RFC 8259, section 7), and the end of a range of keys with one prefix.
+// (RFC 8259, section 7), Go's durations, and the end of a range of keys with one prefix.
 //
 // Pure functions of their arguments. Errors: an empty optional, or 0 for a length. Threads: any.
 #pragma once
@@ -53,6 +53,11 @@ enum class JsonEscapes : uint8_t {
 // A JSON string with its quotes. Bytes that are no UTF-8 become U+FFFD, one for each: the result is always JSON.
 void append_json_string(std::string& out, std::string_view text, JsonEscapes escapes = JsonEscapes::kNeeded);
 std::string json_string(std::string_view text, JsonEscapes escapes = JsonEscapes::kNeeded);
+
+// --- durations
+
+// A duration as Go's time.ParseDuration reads it ("1h30m", "-500ms", "0"), in nanoseconds.
+std::optional<int64_t> parse_duration(std::string_view text);
 
 // --- ranges
 

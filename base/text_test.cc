@@ -103,5 +103,26 @@ TEST(Split, GivesOnePartMoreThanThereAreSeparators) {
   EXPECT_EQ(split("", ','), Parts{""});
 }
 
+TEST(Text, DurationsAreGos) {
+  for (auto [text, nanos] : {std::pair<std::string_view, int64_t>{"0", 0},
+                             {"-0", 0},
+                             {"0s", 0},
+                             {"7ns", 7},
+                             {"+5us", 5000},
+                             {"5\u00b5s", 5000},
+                             {"5\u03bcs", 5000},
+                             {"1.5h", 5'400'000'000'000},
+                             {"1h30m", 5'400'000'000'000},
+                             {"-500ms", -500'000'000},
+                             {".5s", 500'000'000},
+                             {"5.s", 5'000'000'000},
+                             {"0.1234567890123456789s", 123'456'789},
+                             {"2562047h47m16.854775807s", INT64_MAX}})
+    EXPECT_EQ(parse_duration(text), std::optional<int64_t>(nanos)) << text;
+  for (std::string_view bad : {"", "-", "5", "s", ".s", "1 s", "1d", "--1s", "1s-1s", "1e3s", "nanh", "infs", "1h m",
+                               "2562047h47m16.854775808s", "9223372036854775808ns", "99999999999999999999h"})
+    EXPECT_EQ(parse_duration(bad), std::nullopt) << bad;
+}
+
 }  // namespace
 }  // namespace fairlead

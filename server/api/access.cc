@@ -103,8 +103,8 @@ void Api::with_caller(const net::CallRef& call, std::function<void(const Result<
   if (!node_.auth().enabled()) return use(node::Caller());
   Result<node::Caller> who = caller(call);
   if (who.is_ok() && !who->nobody()) return use(who);
-  identities_.learn(call, [this, call, use = std::move(use)] {
-    if (!call->done()) use(caller(call));
+  identities_.learn(call, [this, call, use = std::move(use)](const Status& learned) {
+    if (!call->done()) use(learned.is_ok() ? caller(call) : learned);
   });
 }
 
@@ -117,7 +117,8 @@ void Api::with_http_admin(const net::HttpRequest& request, std::string common_na
     return node_.check_admin(who);
   };
   if (judge().is_ok()) return use(Status());
-  identities_.learn(token, [judge, use = std::move(use)] { use(judge()); });
+  identities_.learn(token,
+                    [judge, use = std::move(use)](const Status& learned) { use(learned.is_ok() ? judge() : learned); });
 }
 
 // ---- the gate before every handler
@@ -135,7 +136,8 @@ void Api::run_admitted(Access access, const net::UnaryMethod& inner, net::CallRe
   Result<node::Caller> who = caller(call);
   if (Status s = admit(access, who); !s.is_ok()) {
     if (again) return call->finish(s);
-    return identities_.learn(call, [this, access, &inner, call, request] {
+    return identities_.learn(call, [this, access, &inner, call, request](const Status& learned) {
+      if (!learned.is_ok()) return call->finish(learned);
       if (!call->done()) run_admitted(access, inner, call, request, true);
     });
   }
@@ -192,11 +194,13 @@ std::unique_ptr<net::CallHandler> Api::open_admitted(Access access, const net::S
   if (s.is_ok()) return inner(call);
   auto waiting = std::make_unique<Waiting>();
   // The handler lives as long as the call is not done.
-  identities_.learn(call.ref(), [this, access, &inner, ref = call.ref(), handler = waiting.get()] {
-    if (ref->done()) return;
-    if (Status again = admit(access, caller(ref)); !again.is_ok()) return ref->finish(again);
-    handler->become(*ref, inner(*ref));
-  });
+  identities_.learn(call.ref(),
+                    [this, access, &inner, ref = call.ref(), handler = waiting.get()](const Status& learned) {
+                      if (ref->done()) return;
+                      if (!learned.is_ok()) return ref->finish(learned);
+                      if (Status again = admit(access, caller(ref)); !again.is_ok()) return ref->finish(again);
+                      handler->become(*ref, inner(*ref));
+                    });
   return waiting;
 }
 

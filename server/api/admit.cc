@@ -8,8 +8,6 @@
 namespace fairlead::api {
 namespace {
 
-constexpr size_t kClientVersionsMax = 64;  // further ones count as "other"
-constexpr size_t kClientVersionBytesMax = 64;
 constexpr size_t kLeaderStreamsLook = 1024;  // this many, and ended ones are dropped between looks
 constexpr int kLooksWithoutLeaderMax = 3;  // election timeouts, as etcd: a stream costs more to open again than a call
 
@@ -34,13 +32,16 @@ Status Api::admit_call(net::ServerCall& call, const Bytes* request) {
 void Api::count_client_version(bool unary, std::string_view version) {
   if (version.empty()) version = "unknown";
   if (version.size() > kClientVersionBytesMax) version = "other";
+  size_t known = 0;
   for (ClientVersion& v : client_versions_) {
-    if (v.unary == unary && v.version == version) {
+    if (v.unary != unary) continue;
+    if (v.version == version) {
       ++v.calls;
       return;
     }
+    known += v.version != "other";
   }
-  if (client_versions_.size() >= kClientVersionsMax && version != "other") return count_client_version(unary, "other");
+  if (known >= kClientVersionsMax && version != "other") return count_client_version(unary, "other");
   client_versions_.push_back({unary, std::string(version), 1});
 }
 

@@ -41,6 +41,9 @@ using fairlead::kEtcdVersion;
 using fairlead::kFairleadVersion;
 constexpr size_t kGrpcOverheadBytes = 512 * 1024;  // as etcd: room beside --max-request-bytes
 constexpr size_t kHashesToldMax = 10;              // as etcd
+constexpr size_t kClientVersionsMax = 64;          // of each kind of call; further and longer ones count as "other"
+constexpr size_t kClientVersionBytesMax = 64;
+constexpr size_t kKeepAlivesInFlightMax = 1000;  // of one stream; then its input waits
 
 struct AuthOptions {
   std::string token = "simple";  // --auth-token
@@ -263,6 +266,7 @@ class Api {
   std::unique_ptr<Tracer> tracer_;  // null: no tracing
   std::unique_ptr<RequestLog> requests_;
   double metrics_page_seconds_ = 0;
+  size_t symbol_pages_ = 0;  // being made
   // While an admitted handler's first part runs: whose call it is.
   const net::ServerCall* admitted_call_ = nullptr;
   const node::Caller* admitted_ = nullptr;
@@ -285,7 +289,7 @@ class Api {
   std::vector<Feature> features_;
   Durations durations_;
   io::Nanos started_at_;
-  std::vector<ClientVersion> client_versions_;  // at most kClientVersionsMax
+  std::vector<ClientVersion> client_versions_;
   // Streams that asked to be ended when there is no leader; ended ones are dropped at the next look.
   std::vector<net::CallRef> leader_streams_;
   size_t leader_streams_look_at_ = 0;

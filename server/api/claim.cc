@@ -1,7 +1,5 @@
 #include "server/api/claim.h"
 
-#include <cstdio>
-
 #include "base/text.h"
 #include "server/api/proto_util.h"
 
@@ -20,14 +18,9 @@ mvcc::Compare created_at(std::string_view key, int64_t revision) {
 
 }  // namespace
 
-std::string hex(int64_t lease) {
-  char text[24];
-  // A negative number prints as one, as Go's %x does.
-  if (lease < 0)
-    snprintf(text, sizeof text, "-%llx", static_cast<unsigned long long>(0 - static_cast<uint64_t>(lease)));
-  else
-    snprintf(text, sizeof text, "%llx", static_cast<unsigned long long>(lease));
-  return text;
+// A negative number prints as one, as Go's %x does.
+std::string lease_text(int64_t lease) {
+  return lease < 0 ? "-" + hex(0 - static_cast<uint64_t>(lease)) : hex(static_cast<uint64_t>(lease));
 }
 
 Claim::Claim(Api& api, node::Caller caller, Kind kind, std::string name, int64_t lease, std::string value)
@@ -60,7 +53,7 @@ void Claim::acquire(Done done) {
 
 // Writes the key unless it is there already, and learns who owns.
 void Claim::enter() {
-  key_ = prefix_ + hex(lease_);
+  key_ = prefix_ + lease_text(lease_);
   mvcc::RangeRequest mine, owner;
   mine.key = key_;
   owner.key = prefix_;

@@ -62,6 +62,7 @@ class Claim final : public std::enable_shared_from_this<Claim>, public node::Wat
   std::shared_ptr<Claim> self_;  // while a watch is open
 };
 
-std::string hex(int64_t lease);
+// A lease in a key's name.
+std::string lease_text(int64_t lease);
 
 }  // namespace fairlead::api

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "base/text.h"
 #include "server/api/api.h"
 #include "server/api/pages.h"
 #include "server/io/real/cpu_profile.h"
@@ -14,6 +15,7 @@ namespace {
 constexpr int64_t kProfileSecondsDefault = 30;  // as Go's
 constexpr int64_t kProfileSecondsMax = 300;
 constexpr size_t kSymbolsMax = 100'000;  // asked for at once
+constexpr size_t kSymbolPagesMax = 8;    // being made, each by a worker
 
 net::HttpResponse plain(int status, const std::string& text) {
   net::HttpResponse r = net::HttpResponse::text(status, text);
@@ -107,16 +109,13 @@ void Api::slow_requests_page(const net::HttpRequest& request, net::HttpReplyPtr 
 
 std::string Api::vars_body() const {
   node::NodeStatus s = node_.status();
-  char leader[17], self[17];
-  snprintf(self, sizeof self, "%llx", static_cast<unsigned long long>(s.member.value));
-  snprintf(leader, sizeof leader, "%llx", static_cast<unsigned long long>(s.leader.value));
   const char* state = node_.is_leader() ? "StateLeader" : node_.has_leader() ? "StateFollower" : "StateCandidate";
   nlohmann::ordered_json vars = {{"cmdline", options_.debug.command_line},
                                  {"raft.status",
-                                  {{"id", self},
+                                  {{"id", hex(s.member.value)},
                                    {"term", s.term.value},
                                    {"commit", s.raft_index.value},
-                                   {"lead", leader},
+                                   {"lead", hex(s.leader.value)},
                                    {"raftState", state},
                                    {"applied", s.applied.value}}}};
   return vars.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
@@ -150,6 +149,8 @@ void Api::profile_page(const net::HttpRequest& request, net::HttpReplyPtr reply)
 // symbols there are, as pprof's tools ask first.
 void Api::symbol_page(const net::HttpRequest& request, net::HttpReplyPtr reply) {
   std::string asked = request.method == "POST" ? request.body : request.query;
+  if (symbol_pages_ >= kSymbolPagesMax) return reply->send(plain(503, "too many requests\n"));
+  ++symbol_pages_;
   std::shared_ptr<net::HttpReply> shared(std::move(reply));
   auto answer = std::make_shared<std::string>("num_symbols: 1\n");
   world_.workers->run(
@@ -166,7 +167,10 @@ void Api::symbol_page(const net::HttpRequest& request, net::HttpReplyPtr reply) 
             *answer += std::string(word) + " " + name + "\n";
         }
       },
-      [shared, answer] { shared->send(plain(200, *answer)); });
+      [this, shared, answer, alive = alive_] {
+        if (*alive) --symbol_pages_;
+        shared->send(plain(200, *answer));
+      });
 }
 
 }  // namespace fairlead::api

@@ -219,8 +219,7 @@ void Api::hash_kv_page(const net::HttpRequest& request, net::HttpReplyPtr reply)
     if (status == 405) r.headers.emplace_back("Allow", "GET");
     reply->send(std::move(r));
   };
-  char cluster[17];
-  snprintf(cluster, sizeof cluster, "%llx", static_cast<unsigned long long>(node_.cluster_id().value));
+  std::string cluster = hex(node_.cluster_id().value);
   if (request.method != "GET") return refuse(405, "Method Not Allowed");
   std::string_view theirs = request.header("x-etcd-cluster-id");
   if (!theirs.empty() && theirs != cluster) return refuse(412, "cluster ID mismatch");
@@ -229,7 +228,7 @@ void Api::hash_kv_page(const net::HttpRequest& request, net::HttpReplyPtr reply)
     return refuse(400, "error unmarshalling request");
   std::shared_ptr<net::HttpReply> shared(std::move(reply));
   node_.hash_kv(body.value("revision", int64_t{0}),
-                [shared, id = std::string(cluster)](const Status& status, const node::HashReply& hash) {
+                [shared, id = cluster](const Status& status, const node::HashReply& hash) {
                   if (!status.is_ok()) {
                     std::string_view text = status.message();
                     if (text.starts_with("etcdserver: mvcc")) text.remove_prefix(12);

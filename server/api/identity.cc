@@ -1,8 +1,8 @@
 #include "server/api/identity.h"
 
-#include <charconv>
 #include <map>
 
+#include "base/text.h"
 #include "server/mvcc/errors.h"
 
 namespace fairlead::api {
@@ -11,26 +11,6 @@ namespace {
 constexpr std::string_view kBearer = "Bearer ";
 
 Status bad_options() { return invalid_argument("auth: invalid auth options"); }
-
-// Go's durations, whole seconds: "300s", "1h30m".
-std::optional<int64_t> parse_seconds(std::string_view text) {
-  double total = 0;
-  while (!text.empty()) {
-    double number = 0;
-    auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
-    if (error != std::errc() || number < 0) return std::nullopt;
-    text.remove_prefix(static_cast<size_t>(end - text.data()));
-    constexpr std::pair<std::string_view, double> kUnits[] = {{"ms", 1e-3}, {"us", 1e-6}, {"ns", 1e-9},
-                                                              {"h", 3600},  {"m", 60},    {"s", 1}};
-    const auto* unit =
-        std::find_if(std::begin(kUnits), std::end(kUnits), [&](auto& u) { return text.starts_with(u.first); });
-    if (unit == std::end(kUnits)) return std::nullopt;
-    total += number * unit->second;
-    text.remove_prefix(unit->first.size());
-  }
-  if (!(total < 1e10)) return std::nullopt;
-  return static_cast<int64_t>(total);
-}
 
 Result<std::string> read_file(io::Disk& disk, const std::string& path) {
   if (path.empty()) return std::string();
@@ -65,9 +45,9 @@ Result<std::optional<JwtOptions>> parse_auth_token(std::string_view text) {
   out.public_key_file = options["pub-key"];
   out.private_key_file = options["priv-key"];
   if (std::string_view ttl = options["ttl"]; !ttl.empty()) {
-    std::optional<int64_t> seconds = parse_seconds(ttl);
-    if (!seconds) return bad_options();
-    out.ttl_seconds = *seconds;
+    std::optional<int64_t> nanos = parse_duration(ttl);
+    if (!nanos || *nanos < 0) return bad_options();
+    out.ttl_seconds = *nanos / io::kSecond;
   }
   return std::optional<JwtOptions>(std::move(out));
 }
@@ -140,23 +120,26 @@ Result<node::Caller> Identities::resolve(std::string_view token, std::string_vie
   return caller;
 }
 
-void Identities::learn(const net::CallRef& call, std::function<void()> done) {
+void Identities::learn(const net::CallRef& call, Learned done) {
   learn(std::string(call->done() ? std::string_view() : token_of(*call)), std::move(done));
 }
 
-void Identities::learn(std::string token, std::function<void()> done) {
+void Identities::learn(std::string token, Learned done) {
   if (!jwt() || token.empty() || token.size() > kTokenBytesMax || known_.contains(token))
-    return node_.barrier([done = std::move(done)](const Status&) { done(); });
-  if (verifying_ >= kVerifyingMax) return done();
-  ++verifying_;
+    return node_.barrier([done = std::move(done)](const Status&) { done(Status()); });
+  if (auto same = verifying_.find(token); same != verifying_.end()) return same->second.push_back(std::move(done));
+  if (verifying_.size() >= kVerifyingMax) return done(node::err_too_many_requests());
+  verifying_[token].push_back(std::move(done));
   auto claims = std::make_shared<std::optional<JwtClaims>>();
   world_.workers->run([claims, token, signer = signer_, now = now_seconds()] { *claims = signer->verify(token, now); },
-                      [this, claims, token, done = std::move(done), signer = signer_, alive = alive_] {
-                        if (!*alive) return;
-                        --verifying_;
-                        if (*claims && signer == signer_) remember(token, std::move(**claims));
-                        done();
+                      [this, claims, token, signer = signer_, alive = alive_] {
+                        if (*alive) verified(token, signer.get(), std::move(*claims));
                       });
+}
+
+void Identities::verified(const std::string& token, const Jwt* signer, std::optional<JwtClaims> claims) {
+  if (claims && signer == signer_.get()) remember(token, std::move(*claims));
+  for (Learned& done : verifying_.extract(token).mapped()) done(Status());
 }
 
 void Identities::remember(std::string token, JwtClaims claims) {

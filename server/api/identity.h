@@ -3,12 +3,14 @@
 //
 // A known token costs one hash look-up. A simple token may have been given by another member a moment ago: it is known
 // here once its entry is applied, so an unknown one is looked up again behind a barrier (learn()). A JWT is verified by
-// a worker when it is first seen and then remembered until it expires.
+// a worker when it is first seen and then remembered until it expires; calls that show it meanwhile wait for that one
+// verification.
 //
 // Key files are read at the start and looked at again every kKeyFilesInterval while tokens are in use; new ones take
 // the place of the old, whose tokens are then worth nothing. Files that cannot be used change nothing but the log.
 //
-// Bounds: kJwtsMax remembered, kVerifyingMax under way.
+// Bounds: kJwtsMax remembered; kVerifyingMax tokens being verified, then ResourceExhausted "etcdserver: too many
+// requests".
 // Threads: the loop. Tokens are never logged.
 #pragma once
 
@@ -18,6 +20,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "server/api/jwt.h"
 #include "server/net/call.h"
@@ -48,9 +51,10 @@ class Identities {
   // While authentication is on. Nobody when nothing was shown; Unauthenticated for a token that is not known.
   Result<node::Caller> resolve(const net::ServerCall& call);
   Result<node::Caller> resolve(std::string_view token, std::string_view common_name);
-  // Whatever it takes to know better who makes the call; then resolve() again.
-  void learn(const net::CallRef& call, std::function<void()> done);
-  void learn(std::string token, std::function<void()> done);
+  // Whatever it takes to know better who makes the call; then resolve() again. An error: it was not tried.
+  using Learned = std::function<void(const Status&)>;
+  void learn(const net::CallRef& call, Learned done);
+  void learn(std::string token, Learned done);
   // An Authorization header's token.
   static std::string_view without_bearer(std::string_view token);
   // A JWT for the user, as of this auth revision.
@@ -70,6 +74,7 @@ class Identities {
   };
   static std::string_view token_of(const net::ServerCall& call);
   int64_t now_seconds() const { return world_.loop->wall_ms() / 1000; }
+  void verified(const std::string& token, const Jwt* signer, std::optional<JwtClaims> claims);
   void remember(std::string token, JwtClaims claims);
   static Result<KeyFiles> read_keys(io::Disk& disk, const JwtOptions& options);
   void look_at_keys();
@@ -80,8 +85,8 @@ class Identities {
   KeyFiles keys_;
   std::shared_ptr<const Jwt> signer_;
   std::unordered_map<std::string, Known, Hash, std::equal_to<>> known_;
-  std::deque<std::string> order_;  // of known_, oldest first
-  size_t verifying_ = 0;
+  std::deque<std::string> order_;                                    // of known_, oldest first
+  std::unordered_map<std::string, std::vector<Learned>> verifying_;  // token -> who waits for it
   io::Nanos keys_seen_ = 0;
   bool looking_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -139,6 +139,18 @@ TEST(Jwt, NoiseIsRefused) {
   EXPECT_FALSE(jwt->verify(deep + "." + deep + ".AAAA", 0));
 }
 
+TEST(Jwt, TokensAreBounded) {
+  auto jwt = make("HS256", "", "secret");
+  std::string token, longer;
+  for (size_t name = 1; longer.size() <= kTokenBytesMax; ++name) {
+    token = std::exchange(longer, *jwt->sign({std::string(name, 'n'), 7, 1000}));
+  }
+  EXPECT_GE(token.size(), kTokenBytesMax - 2);  // a byte more of the name is one or two of the token
+  EXPECT_TRUE(jwt->verify(token, 0));
+  EXPECT_LE(longer.size(), kTokenBytesMax + 2);
+  EXPECT_FALSE(jwt->verify(longer, 0));
+}
+
 TEST(Jwt, KeysAreCheckedAtTheStart) {
   KeyPair rsa = new_rsa(), other = new_rsa(), p256 = new_ec("P-256"), ed = new_ed();
   auto error = [](std::string_view method, std::string_view pub, std::string_view priv) {

@@ -134,7 +134,7 @@ void Api::range(net::CallRef call, const Bytes& in) {
   }
   std::function<bool()> wanted;
   if (!request.range_end.empty()) wanted = [call] { return !call->done(); };
-  node_.range(
+  node_.range_later(
       *who, in, request,
       [this, call](const Status& status, const mvcc::RangeResult* result) {
         if (!status.is_ok()) return call->finish(status);
@@ -214,7 +214,9 @@ void Api::compact(net::CallRef call, const Bytes& in) {
 void Api::reply_when_compacted(net::CallRef call) {
   if (call->done()) return;
   if (!node_.keyspace().compaction_pending()) return call->reply(encode_header_only(header()));
-  world_.loop->add_timer(world_.loop->now() + kPhysicalPoll, [this, call] { reply_when_compacted(call); });
+  world_.loop->add_timer(world_.loop->now() + kPhysicalPoll, [this, call, alive = alive_] {
+    if (*alive) reply_when_compacted(call);
+  });
 }
 
 }  // namespace fairlead::api

@@ -10,8 +10,6 @@ namespace {
 
 using namespace etcdserverpb;
 
-constexpr size_t kKeepAlivesInFlightMax = 1000;  // of one stream; then its input waits
-
 // Answers come in the order of the requests, as etcd's do. What a client has sent at once is asked at once: one barrier
 // serves it all.
 class KeepAliveCall final : public net::CallHandler {

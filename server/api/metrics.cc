@@ -1,6 +1,7 @@
 // /metrics: etcd's names with etcd's meaning, so that its dashboards and alerts work, and our own under fairlead_.
 // Numbers are plain counters of the loop, collected when the page is asked for. docs/metrics.md has what differs.
 #include "base/status.h"
+#include "base/text.h"
 #include "server/api/api.h"
 #include "server/api/metrics_page.h"
 
@@ -220,6 +221,8 @@ void add_disk(Page& page, const node::Node& node, std::string_view log_mode) {
                static_cast<double>(clean.pauses));
   page.counter("fairlead_checkpoints_total", "Checkpoints written.", static_cast<double>(s.checkpoints));
   page.counter("fairlead_cold_reads_total", "Values read from segments.", static_cast<double>(s.cold_reads));
+  page.gauge("fairlead_cold_reads_waiting", "Reads that wait for a worker to fetch their values.",
+             static_cast<double>(node.fetches_waiting()));
   page.counter("fairlead_apply_parks_total", "Entries that waited for a value from a segment.",
                static_cast<double>(s.apply_parks));
   page.counter("fairlead_snapshots_sent_total", "Snapshots sent to other members.",

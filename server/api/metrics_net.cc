@@ -1,4 +1,5 @@
 // /metrics, the half that looks outward: other members, clients and their calls, the process.
+#include "base/text.h"
 #include "server/api/metrics_page.h"
 #include "server/net/server.h"
 #include "server/node/node.h"

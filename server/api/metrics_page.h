@@ -6,7 +6,6 @@
 
 #include <array>
 #include <cstdint>
-#include <cstdio>
 #include <limits>
 #include <string>
 #include <string_view>
@@ -75,13 +74,6 @@ class Page {
   std::string text_;
   std::string family_;
 };
-
-// An id as etcd's labels have it.
-inline std::string hex(uint64_t v) {
-  char out[17];
-  snprintf(out, sizeof out, "%llx", static_cast<unsigned long long>(v));
-  return out;
-}
 
 // metrics_net.cc: other members, clients, calls, the process.
 void add_network_metrics(Page& page, const node::Node& node, const net::Server* server);

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/text.h"
 #include "server/api/api.h"
 #include "server/api/pages.h"
 
@@ -68,9 +69,7 @@ void Api::add_peer_routes(net::Router& router) {
 }
 
 net::HttpResponse Api::with_cluster_id(net::HttpResponse response) {
-  char cluster[17];
-  snprintf(cluster, sizeof cluster, "%llx", static_cast<unsigned long long>(node_.cluster_id().value));
-  response.headers.emplace_back("X-Etcd-Cluster-ID", cluster);
+  response.headers.emplace_back("X-Etcd-Cluster-ID", hex(node_.cluster_id().value));
   return response;
 }
 

@@ -1,5 +1,10 @@
 #include "server/api/request_text.h"
 
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/wire_format_lite.h>
+
+#include <ranges>
+
 #include "proto/rpc.pb.h"
 
 namespace fairlead::api {
@@ -122,12 +127,22 @@ bool read(const Bytes& in, Message& out) {
   return out.ParseFromArray(in.data(), static_cast<int>(in.size()));
 }
 
-template <typename Message>
-bool read(std::span<const Bytes> parts, Message& out) {
-  if (parts.empty()) return false;
-  std::string whole;
-  for (const Bytes& part : parts) whole += part.view();
-  return out.ParseFromString(whole);
+// A number among the fields of a reply, 0 where it is none of them. A reply may be as large as the store, and this is
+// the loop: it is not decoded. Keys are skipped, and a large one comes in pieces of whole fields, of which the last has
+// what stands behind its keys.
+int64_t number_of(std::span<const Bytes> reply, int field) {
+  using google::protobuf::internal::WireFormatLite;
+  const uint32_t wanted = WireFormatLite::MakeTag(field, WireFormatLite::WIRETYPE_VARINT);
+  for (const Bytes& piece : reply | std::views::reverse) {
+    google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(piece.data()),
+                                              static_cast<int>(piece.size()));
+    while (uint32_t tag = in.ReadTag()) {
+      uint64_t value = 0;
+      if (tag == wanted) return in.ReadVarint64(&value) ? static_cast<int64_t>(value) : 0;
+      if (!WireFormatLite::SkipField(&in, tag)) break;
+    }
+  }
+  return 0;
 }
 
 int64_t ops_size(const google::protobuf::RepeatedPtrField<RequestOp>& ops) {
@@ -141,8 +156,7 @@ void shape_range(const Bytes& in, std::span<const Bytes> reply, RequestShape& s)
   if (!read(in, request)) return;
   s.request_count = 0;
   describe(s.content, request);
-  RangeResponse response;
-  s.response_count = read(reply, response) ? response.count() : 0;
+  s.response_count = number_of(reply, RangeResponse::kCountFieldNumber);
 }
 
 void shape_put(const Bytes& in, RequestShape& s) {
@@ -158,8 +172,7 @@ void shape_delete(const Bytes& in, std::span<const Bytes> reply, RequestShape& s
   if (!read(in, request)) return;
   s.request_count = 0;
   describe(s.content, request);
-  DeleteRangeResponse response;
-  s.response_count = read(reply, response) ? response.deleted() : 0;
+  s.response_count = number_of(reply, DeleteRangeResponse::kDeletedFieldNumber);
 }
 
 void shape_txn(const Bytes& in, std::span<const Bytes> reply, RequestShape& s) {
@@ -167,9 +180,8 @@ void shape_txn(const Bytes& in, std::span<const Bytes> reply, RequestShape& s) {
   if (!read(in, request)) return;
   s.request_count = s.response_count = 0;
   describe(s.content, request);
-  TxnResponse response;
-  if (!read(reply, response)) return;
-  const auto& taken = response.succeeded() ? request.success() : request.failure();
+  if (reply.empty()) return;
+  const auto& taken = number_of(reply, TxnResponse::kSucceededFieldNumber) ? request.success() : request.failure();
   s.request_count = taken.size();
   s.request_size = ops_size(taken);
 }

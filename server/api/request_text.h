@@ -1,5 +1,5 @@
 // Requests as text for people: what the log and /debug/requests show of one. Values are not shown, only their sizes, as
-// in etcd's own lines; long texts are cut.
+// in etcd's own lines; long texts are cut. The cost follows the request, not its reply. Threads: any.
 #pragma once
 
 #include <cstdint>

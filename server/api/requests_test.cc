@@ -7,6 +7,7 @@
 #include "proto/otlp.pb.h"
 #include "proto/rpc.pb.h"
 #include "server/api/api.h"
+#include "server/api/kv_codec.h"
 #include "server/api/request_text.h"
 #include "server/net/client.h"
 #include "server/node/cluster_for_test.h"
@@ -286,6 +287,70 @@ TEST(StalledLoop, ProbesAreTold) {
   EXPECT_NE(livez.find("[-]serializable_read failed: the server's loop has not turned for 7s\n\n"), std::string::npos);
   EXPECT_NE(answer_while_stalled("/readyz/non_learner", 0).find("[-]serializable_read failed: "), std::string::npos);
   EXPECT_NE(answer_while_stalled("/health", 0).find("{\"health\":\"false\""), std::string::npos);
+}
+
+TEST_F(RequestsTest, VersionsOfClientsAreBounded) {
+  serve({});
+  auto ask = [this](const std::string& version) {
+    EXPECT_EQ(call("/etcdserverpb.KV/Put", put_request("k", "v"), {{"client-api-version", version}}), Status());
+  };
+  auto calls_of = [this](const std::string& version) {
+    for (const Api::ClientVersion& v : api_->client_versions())
+      if (v.version == version) return v.calls;
+    return uint64_t{0};
+  };
+  const std::string longest(kClientVersionBytesMax, 'l');
+  ask(longest);
+  ask(longest + "l");
+  EXPECT_EQ(calls_of(longest), 1u);
+  EXPECT_EQ(calls_of("other"), 1u);
+  for (size_t i = 1; i < kClientVersionsMax; ++i) ask("3." + std::to_string(i));
+  EXPECT_EQ(calls_of("3." + std::to_string(kClientVersionsMax - 1)), 1u);
+  EXPECT_EQ(calls_of("other"), 1u);
+  ask("4.0");
+  EXPECT_EQ(calls_of("4.0"), 0u);
+  EXPECT_EQ(calls_of("other"), 2u);
+  ask("3.1");
+  EXPECT_EQ(calls_of("3.1"), 2u);
+  EXPECT_EQ(api_->client_versions().size(), kClientVersionsMax + 1);
+}
+
+// What is told of a reply does not cost what the reply holds: its keys are not decoded, wherever they are.
+TEST(RequestText, OfALargeReplyOnlyItsNumbersAreRead) {
+  etcdserverpb::RangeRequest request;
+  request.set_key("a");
+  request.set_range_end("b");
+  mvcc::RangeResult result;
+  result.count = 777;
+  std::string value(100'000, 'v');
+  for (int i = 0; i < 3; ++i) result.kvs.items.push_back({"key", value, 1, 1, 1, 0});
+  Pieces pieces = encode_range_pieces({1, 2, 3, 4}, result);
+  ASSERT_GT(pieces.size(), 3u);
+  for (size_t i = 1; i + 1 < pieces.size(); ++i) pieces[i] = Bytes::literal("\xff\xff noise");
+  const std::string path = "/etcdserverpb.KV/Range";
+  EXPECT_EQ(request_shape(path, bytes_of(request), pieces).response_count, 777);
+  Bytes whole = encode_range_response({1, 2, 3, 4}, result);
+  EXPECT_EQ(request_shape(path, bytes_of(request), {&whole, 1}).response_count, 777);
+  EXPECT_EQ(request_shape(path, bytes_of(request), {}).response_count, 0);
+
+  etcdserverpb::DeleteRangeResponse deleted;
+  deleted.mutable_header()->set_revision(9);
+  deleted.set_deleted(5);
+  deleted.add_prev_kvs()->set_key("k");
+  Bytes reply = bytes_of(deleted);
+  EXPECT_EQ(request_shape("/etcdserverpb.KV/DeleteRange", Bytes(), {&reply, 1}).response_count, 5);
+
+  etcdserverpb::TxnRequest txn;
+  txn.add_success()->mutable_request_put()->set_key("k");
+  for (int i = 0; i < 2; ++i) txn.add_failure()->mutable_request_range()->set_key("k");
+  for (bool succeeded : {true, false}) {
+    etcdserverpb::TxnResponse response;
+    response.mutable_header()->set_revision(9);
+    response.set_succeeded(succeeded);
+    response.add_responses()->mutable_response_range()->set_count(1);
+    reply = bytes_of(response);
+    EXPECT_EQ(request_shape("/etcdserverpb.KV/Txn", bytes_of(txn), {&reply, 1}).request_count, succeeded ? 1 : 2);
+  }
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ class WatchClient final : public net::ClientCallHandler {
 
 class StreamTest : public ::testing::Test {
  protected:
-  StreamTest() : cluster_(1), client_host_(cluster_.world().add_host("10.0.1.1")) {
+  explicit StreamTest(size_t members = 1) : cluster_(members), client_host_(cluster_.world().add_host("10.0.1.1")) {
     cluster_.on_end = [this](size_t) {
       server_.reset();
       api_.reset();
@@ -128,6 +128,36 @@ TEST_F(StreamTest, KeepAlivesAreAnsweredInTheirOrder) {
   for (int64_t i = 0; i < kRequests; ++i) {
     int64_t id = i % 7, ttl = id >= 1 && id <= 3 ? kTtl : 0;
     EXPECT_EQ(client.answers[static_cast<size_t>(i)], std::pair(id, ttl)) << i;
+  }
+}
+
+class TwoMembersStreamTest : public StreamTest {
+ protected:
+  TwoMembersStreamTest() : StreamTest(2) {}
+};
+
+// Without a quorum no renewal is answered: what one stream may have under way is read, and no more.
+TEST_F(TwoMembersStreamTest, KeepAlivesInFlightAreBounded) {
+  cluster_.isolate(1, true);
+  const net::MethodStats& stats = router_.find("/etcdserverpb.Lease/LeaseKeepAlive")->stats;
+  for (size_t requests : {kKeepAlivesInFlightMax - 1, kKeepAlivesInFlightMax, kKeepAlivesInFlightMax + 1}) {
+    SCOPED_TRACE(requests);
+    KeepAliveClient client;
+    net::ClientCall* call = nullptr;
+    uint64_t before = stats.messages_received;
+    cluster_.world().post(client_host_, [&] {
+      call = &client_->open("/etcdserverpb.Lease/LeaseKeepAlive", &client);
+      for (size_t i = 0; i < requests; ++i) {
+        etcdserverpb::LeaseKeepAliveRequest request;
+        request.set_id(static_cast<int64_t>(i) + 1);
+        call->send_message(bytes_of(request));
+      }
+    });
+    cluster_.run_for(io::kSecond);
+    EXPECT_EQ(stats.messages_received - before, std::min(requests, kKeepAlivesInFlightMax));
+    EXPECT_TRUE(client.answers.empty());
+    cluster_.world().post(client_host_, [&] { call->cancel(); });
+    ASSERT_TRUE(cluster_.wait([&] { return server_->stats().calls_open == 0; }));
   }
 }
 

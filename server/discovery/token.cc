@@ -29,12 +29,6 @@ bool parse(const Bytes& in, Message& out) {
   return out.ParseFromArray(in.data(), static_cast<int>(in.size()));
 }
 
-std::string hex(uint64_t value) {
-  char buffer[17];
-  auto end = std::to_chars(buffer, buffer + sizeof buffer, value, 16).ptr;
-  return {buffer, end};
-}
-
 struct Peer {
   std::string key, value;
   int64_t create_revision = 0;

@@ -465,8 +465,6 @@ Status assign(const Flag& flag, Options& options, std::string_view value) {
     Result<Parsed> usual = parse(flag, default_text(flag));
     bool is_default = usual.is_ok() && *usual == parsed;
     std::string name = "--" + std::string(flag.name);
-    if (flag.state == FlagState::kMissing && !is_default)
-      return failed_precondition(name + ": etcd has this flag, this version does not have it yet");
     if (flag.state == FlagState::kRefused && !is_default) return invalid_argument(name + " is refused: " + flag.note);
     bool obeyed = is_default && flag.kind == Kind::kBool;
     if (flag.state == FlagState::kNotNeeded && !obeyed && !options.given.contains(flag.name))

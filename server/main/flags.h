@@ -2,8 +2,7 @@
 //
 // States. A flag `works`; or it is `not needed`: accepted, and one warning at start says what takes its place (at most
 // kNotNeededMax of these); or it is `refused`, because obeying it would be unsafe or it stands for something that is
-// not here; or it is `missing`: etcd has it, this version does not yet, so any value but its default is an error.
-// Nothing is ignored in silence.
+// not here: any value but its default is an error. Nothing is ignored in silence.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +21,7 @@ constexpr size_t kNotNeededMax = 15;
 // Values are written as Go's flag package takes them. kInt is a whole number above zero, kUint may be zero, kSigned is
 // any; durations are "1h30m", "500ms"; bytes (our own flags) are "64MiB".
 enum class Kind { kString, kBool, kInt, kUint, kSigned, kDurationMs, kBytes };
-enum class FlagState { kWorks, kNotNeeded, kRefused, kMissing };
+enum class FlagState { kWorks, kNotNeeded, kRefused };
 
 struct Flag {
   const char* group;
@@ -32,7 +31,7 @@ struct Flag {
   const char* usage;
   const char* test = "";  // what covers it: "FILE: TEST", as docs/flags.md shows it
   FlagState state = FlagState::kWorks;
-  const char* note = "";          // not needed: what takes its place; refused, missing: what to do instead
+  const char* note = "";          // not needed: what takes its place; refused: why, and what to do instead
   const char* default_text = "";  // where there is no field to take it from
 };
 

@@ -36,8 +36,6 @@ const char* state_name(FlagState state) {
       return "not needed";
     case FlagState::kRefused:
       return "refused";
-    case FlagState::kMissing:
-      return "missing";
   }
   return "";
 }
@@ -57,8 +55,7 @@ std::string help_text() {
   std::string out = kUsage;
   std::string_view group;
   for (const Flag& flag : all_flags()) {
-    if (flag.state == FlagState::kMissing || flag.state == FlagState::kRefused)
-      continue;  // tools add what they find here
+    if (flag.state == FlagState::kRefused) continue;  // tools add what they find here
     if (group != flag.group) out += "\n" + std::string(group = flag.group) + ":\n";
     out += "  --" + std::string(flag.name) + " '" + default_text(flag) + "'\n    " + flag.usage + "\n";
     if (std::string_view(flag.name) == "feature-gates")
@@ -76,8 +73,7 @@ std::string flags_markdown() {
       "Each flag is\nalso an environment variable: `--data-dir` is `ETCD_DATA_DIR`. A flag *works*; or is *not "
       "needed*: "
       "accepted, and one\nwarning at start says what takes its place; or is *refused*, because obeying it would be "
-      "unsafe or it would\nstand for something that is not here; or is *missing*: any value but its default is an "
-      "error.\n";
+      "unsafe or it would\nstand for something that is not here: any value but its default is an error.\n";
   std::string_view group;
   for (const Flag& flag : all_flags()) {
     if (group != flag.group) {

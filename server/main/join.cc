@@ -1,4 +1,5 @@
 #include "server/main/join.h"
+#include "base/text.h"
 
 // Heavy to compile: no other file of this folder includes it.
 #include <httplib.h>
@@ -95,9 +96,7 @@ Status find_self(const InitialCluster& initial_cluster, const std::string& name,
     if (same == initial_cluster.end()) {
       std::string urls;
       for (const std::string& url : member.peer_urls) urls += (urls.empty() ? "" : " ") + url;
-      char hex[17];
-      snprintf(hex, sizeof hex, "%llx", static_cast<unsigned long long>(id.value));
-      return bad("PeerURLs: no match found for existing member (" + std::string(hex) + ", [" + urls + "])");
+      return bad("PeerURLs: no match found for existing member (" + hex(id.value) + ", [" + urls + "])");
     }
     if (same->first == name) join.member = id;
   }

@@ -13,6 +13,7 @@
 
 #include "server/api/api.h"
 #include "server/import/import.h"
+#include "server/io/real/process_stats.h"
 #include "server/io/real/watchdog.h"
 #include "server/io/real/world.h"
 #include "server/main/bootstrap.h"
@@ -49,20 +50,6 @@ std::vector<std::string> environment_lines() {
   std::vector<std::string> lines;
   for (char** line = environ; *line; ++line) lines.emplace_back(*line);
   return lines;
-}
-
-// The control group's limit where there is one (version 2, then 1), else the machine's memory.
-uint64_t memory_available_bytes() {
-  auto machine = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    FILE* f = fopen(path, "r");
-    if (!f) continue;
-    unsigned long long limit = 0;
-    int n = fscanf(f, "%llu", &limit);
-    fclose(f);
-    if (n == 1 && limit > 0) return std::min<uint64_t>(machine, limit);
-  }
-  return machine;
 }
 
 // Chunks of records come and go in hundreds of KiB: mapped one by one they go back to the system when they are freed,
@@ -138,7 +125,7 @@ Result<node::Config> node_config(const Options& o) {
   c.slow_apply = o.warning_apply_duration_ms * io::kMillisecond;
   c.watch_progress_interval = o.watch_progress_notify_interval_ms * io::kMillisecond;
   auto memory = o.fairlead_memory_limit_bytes > 0 ? static_cast<uint64_t>(o.fairlead_memory_limit_bytes)
-                                                  : memory_available_bytes() / 2;
+                                                  : io::memory_max_bytes() / 2;
   c.value_cache_bytes = o.fairlead_value_cache_bytes > 0 ? static_cast<size_t>(o.fairlead_value_cache_bytes)
                                                          : std::min<size_t>(memory / 4, kValueCacheDefaultMax);
   c.checkpoint_tail_bytes = static_cast<size_t>(std::max<int64_t>(o.fairlead_checkpoint_tail_bytes, 1 << 20));
@@ -161,13 +148,8 @@ void print_header(std::string_view name, std::string_view value) {
 }
 
 std::set<std::string> split_names(const std::string& list) {
-  std::set<std::string> names;
-  for (size_t i = 0; i < list.size();) {
-    size_t comma = std::min(list.find(',', i), list.size());
-    if (comma > i) names.insert(list.substr(i, comma - i));
-    i = comma + 1;
-  }
-  return names;
+  std::vector<std::string> names = split_list(list);
+  return {names.begin(), names.end()};
 }
 
 api::ApiOptions api_options(const Options& o) {

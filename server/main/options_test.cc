@@ -81,20 +81,6 @@ TEST(Options, NotNeededFlagsWarnOnce) {
   EXPECT_FALSE(parse_options({"--snapshot-count=many"}, no_environment()).is_ok());  // its form is checked all the same
 }
 
-TEST(Options, MissingFlagsAreErrors) {
-  for (const Flag& flag : all_flags()) {
-    if (flag.state != FlagState::kMissing) continue;
-    std::string usual = "--" + std::string(flag.name) + "=" + default_text(flag);
-    auto as_usual = parse_options({usual}, no_environment());
-    EXPECT_TRUE(as_usual.is_ok()) << usual << ": " << as_usual.status().to_string();
-    std::string value = flag.kind == Kind::kBool         ? (default_text(flag) == "true" ? "false" : "true")
-                        : flag.kind == Kind::kDurationMs ? "77s"
-                                                         : "77";
-    auto other = parse_options({"--" + std::string(flag.name) + "=" + value}, no_environment());
-    EXPECT_NE(other.status().message().find("does not have it yet"), std::string::npos) << flag.name;
-  }
-}
-
 TEST(Options, RefusedFlagsAreErrors) {
   EXPECT_TRUE(parse_options({"--unsafe-no-fsync=false"}, no_environment()).is_ok());
   EXPECT_NE(parse_options({"--unsafe-no-fsync"}, no_environment()).status().message().find("is refused: what is "),
@@ -355,7 +341,7 @@ TEST(Options, ThePageInDocsIsTheTable) {
 TEST(Options, HelpNamesEveryFlag) {
   for (const Flag& flag : all_flags())
     EXPECT_EQ(help_text().find("\n  --" + std::string(flag.name) + " '") == std::string::npos,
-              flag.state == FlagState::kMissing || flag.state == FlagState::kRefused)
+              flag.state == FlagState::kRefused)
         << flag.name;
   EXPECT_NE(help_text().find("--initial-cluster-token 'etcd-cluster'"), std::string::npos);
 }

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <optional>
 #include <string>
+
+#include "base/text.h"
 
 namespace fairlead::server {
 namespace {
@@ -57,30 +60,10 @@ bool parse_bool(std::string_view text, bool& out) {
 }
 
 bool parse_duration_ms(std::string_view text, int64_t& out) {
-  bool negative = !text.empty() && text[0] == '-';
-  if (negative || (!text.empty() && text[0] == '+')) text.remove_prefix(1);
-  if (text == "0") return out = 0, true;
-  double total = 0;
-  size_t i = 0;
-  while (i < text.size()) {
-    double number = 0;
-    auto [end, error] = std::from_chars(text.data() + i, text.data() + text.size(), number, std::chars_format::fixed);
-    if (error != std::errc() || number < 0) return false;
-    i = static_cast<size_t>(end - text.data());
-    std::string_view rest = text.substr(i);
-    auto unit = [&](std::string_view name, double ms) {
-      if (!rest.starts_with(name)) return false;
-      total += number * ms;
-      i += name.size();
-      return true;
-    };
-    if (!unit("ms", 1) && !unit("us", 1e-3) && !unit("\u00b5s", 1e-3) && !unit("ns", 1e-6) && !unit("h", 3600e3) &&
-        !unit("m", 60e3) && !unit("s", 1e3))
-      return false;
-  }
-  if (text.empty() || !(total <= 9.2e12)) return false;  // 292 years, as Go; no number ("nan") is none either
-  out = static_cast<int64_t>(negative ? -total : total);
-  return true;
+  constexpr int64_t kNanosPerMs = 1'000'000;
+  std::optional<int64_t> nanos = parse_duration(text);
+  out = nanos.value_or(0) / kNanosPerMs;
+  return nanos.has_value();
 }
 
 std::string duration_text(int64_t ms) {

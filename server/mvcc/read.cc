@@ -242,11 +242,14 @@ Status KeyspaceImpl::check_revision(int64_t revision) const {
 
 Status KeyspaceImpl::range(const RangeRequest& request, const ColdRecords& values, RangeResult& out,
                            std::vector<Position>& missing) const {
-  ++counters_.ranges_total;
   out.clear();
-  RETURN_IF_ERROR(check_revision(request.revision));
-  out.revision = revision_;
-  return range_at(request, values, out, missing);
+  Status status = check_revision(request.revision);
+  if (status.is_ok()) {
+    out.revision = revision_;
+    status = range_at(request, values, out, missing);
+  }
+  if (missing.empty()) ++counters_.ranges_total;  // else it is asked for again, with what is missing
+  return status;
 }
 
 // Revisions are checked. Reads what the index holds now, the changes of a running txn included.

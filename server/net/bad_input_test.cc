@@ -702,6 +702,47 @@ TEST_F(BadHttp, Pipelined) {
   EXPECT_TRUE(got.ends_with("GET /999 "));
 }
 
+// Short requests for long pages, all sent at once: no page is made before the client has taken those before it.
+TEST_F(BadHttp, PipelinedRequestsWaitForTheirAnswersToBeTaken) {
+  constexpr size_t kRequests = 400, kPageBytes = 100'000;
+  size_t served = 0;
+  router.set_http([&](HttpRequest, HttpReplyPtr reply) {
+    ++served;
+    reply->send(HttpResponse::text(200, std::string(kPageBytes, 'p')));
+  });
+  start();
+  for (bool half_close : {false, true}) {
+    RawPeer peer(dial());
+    peer.end().set_handler(nullptr);  // reads nothing for now
+    served = 0;
+    std::string requests;
+    for (size_t i = 0; i < kRequests; ++i) requests += "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    peer.send(requests);
+    if (half_close) peer.half_close();
+    loop.settle();
+    EXPECT_LT(served, 20u);
+    loop.advance(40 * io::kSecond);  // longer than a request may take to arrive: these have arrived
+    EXPECT_LT(served, 20u);
+    peer.end().set_handler(&peer);
+    loop.settle();
+    EXPECT_EQ(served, kRequests);
+    EXPECT_GT(peer.received.size(), kRequests * kPageBytes);
+    EXPECT_EQ(peer.received.find("408"), std::string::npos);
+    EXPECT_EQ(peer.closed, half_close);
+  }
+  // What is sent ahead is not read beyond the limit.
+  RawPeer peer(dial());
+  peer.end().set_handler(nullptr);
+  std::string request = "GET / HTTP/1.1\r\nHost: a\r\nX-Fill: " + std::string(2000, 'f') + "\r\n\r\n";
+  uint64_t before = server->stats().received_bytes;
+  for (int i = 0; i < 1000; ++i) {
+    peer.send(request);
+    loop.settle();
+  }
+  EXPECT_LT(server->stats().received_bytes - before, 600'000u);
+  others_are_served();
+}
+
 TEST_F(BadHttp, PipelineBehindASlowAnswerIsBounded) {
   HttpReplyPtr held;
   router.set_http([&](HttpRequest, HttpReplyPtr reply) { held = std::move(reply); });

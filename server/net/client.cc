@@ -545,7 +545,8 @@ void Client::Impl::flush() {
   last_flush = loop.now();
   size_t written = 0;
   while (!blocked && !gone) {
-    bool more = out.size() < kFillBytes && fill();
+    // With enough at hand nghttp2 is not asked, and may have more.
+    bool more = out.size() >= kFillBytes || fill();
     if (out.empty() || gone) break;
     io::IoResult result = out.flush(*stream);
     written += result.bytes;

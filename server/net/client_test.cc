@@ -135,6 +135,32 @@ TEST_F(ClientTest, CancelledUnaryCallIsSilent) {
   EXPECT_EQ(client->open_calls(), 0u);
 }
 
+// What was queued while the socket was full leaves as soon as there is room for all of it: nothing else need happen.
+TEST(ClientFlush, GoesOnWithoutAnotherEvent) {
+  constexpr size_t kMessageBytes = 4 << 20;
+  TestLoop loop;
+  auto [near, far] = make_pipe(loop);
+  RawPeer server(std::move(far));
+  Client client(loop, std::move(near), {});
+  ClientCallHandler handler;
+  ClientCall& call = client.open("/t.S/M", &handler);
+  std::string large_window("\0\4\x40\0\0\0", 6);  // INITIAL_WINDOW_SIZE, 1 GiB
+  server.send(frame(4, 0, 0, large_window) + frame(8, 0, 0, std::string("\x3f\0\0\0", 4)));
+  loop.settle();
+  server.end().set_handler(nullptr);  // reads nothing
+  server.end().pipe().capacity = 1;
+  call.send_message(Bytes::copy(std::string(kMessageBytes, 'm')));
+  loop.settle();
+  ASSERT_GT(call.queued_bytes(), kMessageBytes / 2);
+  server.end().pipe().capacity = 64 << 20;
+  loop.settle();
+  EXPECT_EQ(call.queued_bytes(), 0u);
+  server.end().set_handler(&server);
+  loop.settle();
+  EXPECT_GT(server.received.size(), kMessageBytes);
+  call.cancel();
+}
+
 // Any bytes from the server: the client ends what is open and stands.
 TEST(ClientFuzz, RandomFramesFromTheServer) {
   std::mt19937 random(23);

@@ -18,6 +18,12 @@ bool may_become(std::string_view text, std::string_view whole) {
   return text.substr(0, n) == whole.substr(0, n);
 }
 
+// On an address that is served with and without TLS every stream is a TlsStream.
+bool is_encrypted(const io::Stream& stream) {
+  const auto* tls = dynamic_cast<const TlsStream*>(&stream);
+  return tls && tls->encrypted();
+}
+
 }  // namespace
 
 std::span<char> thread_read_buffer() {
@@ -30,7 +36,7 @@ Connection::Connection(Core& core, std::unique_ptr<io::Stream> stream, Router& r
       router_(router),
       stream_(std::move(stream)),
       peer_address_(stream_->peer_address()),
-      secure_(dynamic_cast<const TlsStream*>(stream_.get()) != nullptr),
+      secure_(is_encrypted(*stream_)),
       peer_common_name_(std::move(peer_common_name)),
       opened_(core.loop.now()),
       last_read_(opened_),

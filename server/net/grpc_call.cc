@@ -342,7 +342,7 @@ void GrpcCall::pause_input(bool paused) {
 
 void GrpcCall::on_end_of_input() {
   half_closed_ = true;
-  if (is_page_ && !done_) return serve_page();
+  if (is_page_ && !done_) return session_->over_queue() ? session_->wait_for_room(*this) : dispatch();
   if (done_ || half_close_told_ || !held_.empty()) return;
   half_close_told_ = true;
   if (!reader_.between_messages()) {
@@ -360,6 +360,7 @@ void GrpcCall::on_end_of_input() {
 }
 
 void GrpcCall::dispatch() {
+  if (is_page_) return serve_page();
   size_t before = held_bytes();
   Bytes request = std::exchange(request_, Bytes());
   account_held(before);

@@ -3,7 +3,8 @@
 // with etcd.
 //
 // A page is a GrpcCall without a route: it has the stream, its queue and its flow control. Bounds: the body
-// (ServerOptions::http_body_bytes_max), and what is unfinished on the connection (over_held()).
+// (ServerOptions::http_body_bytes_max), what is unfinished on the connection (over_held()), and what waits there for
+// its client to take it (over_queue(): then further pages wait as unary calls do).
 #include <algorithm>
 
 #include "base/check.h"
@@ -164,7 +165,7 @@ void GrpcCall::page_head(const HttpResponse& response, std::optional<size_t> siz
 void GrpcCall::page_body(const Bytes& bytes) {
   if (done_ || bytes.empty() || page_without_body_) return;
   out.push_raw(bytes);
-  session_->queued(static_cast<ptrdiff_t>(bytes.size()), false);
+  session_->queued(static_cast<ptrdiff_t>(bytes.size()), true);
   resume();
   session_->mark_dirty();
 }

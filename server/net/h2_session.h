@@ -52,14 +52,16 @@ class GrpcCall final : public ServerCall, public DeadlineEntry {
   void start();  // headers are complete
   void on_data(std::string_view bytes, bool last_frame);
   void on_end_of_input();
-  void dispatch();  // the unary call, once its request is complete
+  void dispatch();  // the unary call or the page, once its request is complete
   void cancel(const Status& reason, bool tell_client);
   ssize_t read_data(size_t length, uint32_t* flags);
   void on_sent(size_t bytes);
   void drained();
   size_t held_bytes() const { return reader_.held_bytes() + held_.size() + request_.size(); }
   int32_t stream_id() const { return stream_id_; }
-  bool unary() const { return route_ && route_->kind == MethodKind::kUnary; }
+  // Answered once, and as a whole: what such answers make wait is bounded by the session (over_queue()). A stream's
+  // handler looks after itself.
+  bool unary() const { return is_page_ || (route_ && route_->kind == MethodKind::kUnary); }
   bool reset_after_end() const { return reset_after_end_; }
 
   // --- pages (h2_page.cc)
@@ -178,7 +180,7 @@ class H2Session final : public Session {
   GrpcCall* headers_call_ = nullptr;  // whose header block is being read
   size_t queued_ = 0, queued_unary_ = 0;
   size_t held_ = 0;
-  std::vector<CallRef> waiting_;  // complete unary calls, while over_queue()
+  std::vector<CallRef> waiting_;  // complete unary calls and pages, while over_queue()
   std::vector<CallRef> drained_;
   io::Nanos last_taken_;  // progress of the client in taking answers
   RateLimit resets_, control_frames_;

@@ -1,6 +1,8 @@
 // HTTP/1.1 on one connection: Boost.Beast parses the requests, the answers are written by hand. The
 // only file that includes Beast (it costs seconds to compile). Requests are answered one after the
-// other; what a client sends ahead waits in `input_`, up to a limit, then the socket is not read.
+// other; what a client sends ahead waits in `input_`, up to a limit, then the socket is not read. It waits for the
+// answer before it, and, so that short requests for long pages cost neither memory nor the loop's time, until that
+// answer is on its way.
 #include <algorithm>
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/parser.hpp>
@@ -18,6 +20,8 @@ namespace fairlead::net {
 namespace beast_http = boost::beast::http;
 
 namespace {
+
+constexpr size_t kAnswersAheadBytesMax = 256 * 1024;  // of pipelined requests, not yet handed to the connection
 
 std::string lower(std::string_view text) {
   std::string out(text);
@@ -143,6 +147,9 @@ class Http1Session final : public Session {
   void refuse(int status, std::string_view text);
   void continue_100();
   HttpRequest take_request();
+  // The client has to take answers before the next request is looked at.
+  bool answers_wait() const { return out_bytes_ >= kAnswersAheadBytesMax; }
+  void pace_reading();
 
   Core& core_;
   Connection& connection_;
@@ -209,17 +216,21 @@ Status Http1Session::on_bytes(std::string_view bytes) {
   if (request_since_ == 0) request_since_ = core_.loop.now();
   input_.append(bytes);
   parse();
-  if (reply_ && input_.size() >= core_.options.http_pipeline_bytes_max && !reading_paused_) {
-    reading_paused_ = true;
-    connection_.pause_reading(true);
-  }
+  pace_reading();
   return Status();
+}
+
+void Http1Session::pace_reading() {
+  bool pause = input_.size() >= core_.options.http_pipeline_bytes_max && (reply_ || answers_wait());
+  if (eof_ || pause == reading_paused_) return;
+  reading_paused_ = pause;
+  connection_.pause_reading(pause);
 }
 
 // Parses and serves as long as whole requests are there and each is answered at once.
 void Http1Session::parse() {
   bool progress = true;
-  while (progress && !reply_ && !close_ && !input_.empty()) {
+  while (progress && !reply_ && !close_ && !input_.empty() && !answers_wait()) {
     Status status = parse_some(progress);
     if (!status.is_ok()) break;
   }
@@ -300,7 +311,8 @@ HttpRequest Http1Session::take_request() {
 void Http1Session::serve() {
   ++core_.stats.http_requests_total;
   HttpRequest request = take_request();
-  keep_alive_ = parser_->get().keep_alive() && !core_.draining && !eof_;
+  bool last = eof_ && input_.empty();
+  keep_alive_ = parser_->get().keep_alive() && !core_.draining && !last;
   http10_ = parser_->get().version() < 11;
   head_only_ = request.method == "HEAD";
   head_written_ = false;
@@ -379,10 +391,7 @@ void Http1Session::complete(bool chunked) {
   idle_since_ = core_.loop.now();
   if (!keep_alive_) close_ = true;
   connection_.mark_dirty();
-  if (reading_paused_ && !eof_) {
-    reading_paused_ = false;
-    connection_.pause_reading(false);
-  }
+  pace_reading();
   if (!close_ && !input_.empty()) request_since_ = core_.loop.now();
 }
 
@@ -390,6 +399,10 @@ void Http1Session::complete(bool chunked) {
 // from inside an answer.
 void Http1Session::after_flush() {
   if (!reply_ && !close_ && !input_.empty()) parse();
+  pace_reading();
+  if (!eof_ || reply_ || close_ || answers_wait()) return;
+  close_ = true;  // no whole request is left
+  connection_.mark_dirty();
 }
 
 void Http1Session::dropped() {
@@ -410,13 +423,11 @@ size_t Http1Session::queued_bytes() const { return out_bytes_; }
 // told.
 bool Http1Session::on_eof() {
   eof_ = true;
-  keep_alive_ = false;
-  if (!reply_) {
-    close_ = true;
-    return out_.empty();
-  }
-  if (!reply_->gone_) return false;
-  return true;
+  if (input_.empty()) keep_alive_ = false;
+  if (reply_) return reply_->gone_ != nullptr;
+  if (answers_wait() && !input_.empty()) return false;  // requests that wait for their turn
+  close_ = true;
+  return out_.empty();
 }
 
 bool Http1Session::fill(OutQueue& out) {
@@ -431,7 +442,7 @@ bool Http1Session::fill(OutQueue& out) {
 }
 
 Status Http1Session::sweep(io::Nanos now) {
-  if (close_ || reply_) return Status();
+  if (close_ || reply_ || answers_wait()) return Status();
   if (request_since_ != 0 && now - request_since_ >= core_.options.http_request_timeout) {
     refuse(408, "the request took too long to arrive\n");
   } else if (request_since_ == 0 && now - idle_since_ >= core_.options.http_idle_timeout) {
@@ -443,7 +454,7 @@ Status Http1Session::sweep(io::Nanos now) {
 
 io::Nanos Http1Session::quiet_until() const {
   if (close_) return 0;
-  if (reply_) return INT64_MAX;
+  if (reply_ || answers_wait()) return INT64_MAX;
   return request_since_ != 0 ? request_since_ + core_.options.http_request_timeout
                              : idle_since_ + core_.options.http_idle_timeout;
 }

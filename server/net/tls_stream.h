@@ -52,6 +52,7 @@ class TlsStream final : public io::Stream, private io::StreamHandler {
   std::string local_address() const override { return inner_->local_address(); }
 
   const TlsPeer& peer() const { return peer_; }  // after the handshake
+  bool encrypted() const { return state_ != State::kPlain; }
   bool names_own_address() const { return names_own_address_; }
   const Status& error() const { return error_; }
   bool working() const { return step_running_; }  // a step runs or waits for a worker

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <set>
 
 #include "server/io/real/world.h"
 #include "server/net/client.h"
@@ -28,15 +29,22 @@ class TestWorkers final : public io::Workers {
   explicit TestWorkers(TestLoop& loop) : loop_(loop) {}
   void run(std::function<void()> work, std::function<void()> done) override {
     ++jobs;
-    loop_.post([work, done] {
+    auto job = [work, done] {
       work();
       done();
-    });
+    };
+    hold ? held_.push_back(job) : loop_.post(job);
+  }
+  void let_go() {
+    hold = false;
+    for (auto& job : std::exchange(held_, {})) loop_.post(job);
   }
   uint64_t jobs = 0;
+  bool hold = false;
 
  private:
   TestLoop& loop_;
+  std::vector<std::function<void()>> held_;
 };
 
 class TestLog final : public io::Logger {
@@ -111,7 +119,9 @@ struct Tls : testing::Test {
     });
     router.set_http([this](HttpRequest request, HttpReplyPtr reply) {
       name = request.peer_common_name;
-      reply->send(HttpResponse::text(200, "page\n"));
+      secure = request.secure;
+      ++pages;
+      reply->send(HttpResponse::text(200, page));
     });
     server_config.cert_file = "server.crt";
     server_config.key_file = "server.key";
@@ -165,6 +175,18 @@ struct Tls : testing::Test {
     connect(host);
     return call();
   }
+  // Taken from a client that never hears an answer.
+  std::string whole_hello() {
+    auto [near, far] = make_pipe(loop);
+    auto context = TlsContext::create(world, client_config);
+    CHECK(context.is_ok());
+    auto caller =
+        TlsStream::client(loop, std::make_unique<Connected>(loop, std::move(near)), *context, gate, "localhost");
+    RawPeer listener(std::move(far));
+    loop.settle();
+    CHECK(listener.received.size() > 100);
+    return listener.received;
+  }
   std::string last_line() const { return log.lines.empty() ? "" : log.lines.back(); }
 
   // A pipe stands from the start; a dialed stream tells so in a callback.
@@ -203,6 +225,9 @@ struct Tls : testing::Test {
   std::optional<Client> client;
   PipeEnd* server_end = nullptr;
   std::string name;
+  bool secure = false;  // of the last page
+  size_t pages = 0;
+  std::string page = "page\n";
 };
 
 TEST_F(Tls, CallsCarryTheVerifiedName) {
@@ -384,7 +409,67 @@ TEST_F(Tls, PlainClientsAreToldOrServed) {
   both.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
   loop.settle();
   EXPECT_NE(both.received.find("200 OK"), std::string::npos) << both.received;
+  EXPECT_FALSE(secure) << "a plain connection must not pass for one over TLS: see --host-whitelist";
   EXPECT_EQ(ok(try_once()), "OK");
+}
+
+// A client that speaks bytes of its own behind a real handshake.
+struct RawTls final : io::StreamHandler {
+  explicit RawTls(std::unique_ptr<TlsStream> s) : stream(std::move(s)) { stream->set_handler(this); }
+  void on_connected() override { connected = true; }
+  void on_readable() override {
+    char buffer[65536];
+    for (;;) {
+      io::IoResult got = stream->read(buffer);
+      received += got.bytes;
+      closed |= got.eof || !got.error.is_ok();
+      if (got.bytes == 0 || closed) break;
+    }
+    if (closed) stream->set_handler(nullptr);
+  }
+  void send(std::string_view bytes) { (void)stream->writev({&bytes, 1}); }
+  std::unique_ptr<TlsStream> stream;
+  size_t received = 0;
+  bool connected = false, closed = false;
+};
+
+std::string h2_frame(uint8_t type, uint8_t flags, uint8_t stream, std::string_view payload) {
+  std::string out = {0, 0, static_cast<char>(payload.size()), static_cast<char>(type), static_cast<char>(flags), 0,
+                     0, 0, static_cast<char>(stream)};
+  return out.append(payload);
+}
+
+// Pages over HTTP/2 are bounded as calls are: who takes none of them makes no more, and is closed after a while.
+TEST_F(Tls, PagesOverHttp2WaitForTheirClientToTakeThem) {
+  constexpr size_t kRequests = 60, kPageBytes = 1 << 20, kQueuePages = 4;
+  page.assign(kPageBytes, 'p');
+  server_config.client_cert_auth = false;
+  ServerOptions options;
+  options.connection_queue_bytes_max = kQueuePages * kPageBytes;
+  server.emplace(world, options);
+  start();
+  auto context = TlsContext::create(world, client_config);
+  ASSERT_TRUE(context.is_ok());
+  RawTls peer(TlsStream::client(loop, std::make_unique<Connected>(loop, dial_raw()), *context, gate, "localhost"));
+  loop.settle();
+  ASSERT_TRUE(peer.connected);
+  peer.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + h2_frame(4, 0, 0, {"\0\4\0\0\0\0", 6}));  // no room for answers
+  for (size_t i = 0; i < kRequests; ++i)
+    peer.send(h2_frame(1, 4 | 1, static_cast<uint8_t>(2 * i + 1), "\x82\x84\x87\x01\x01x"));  // GET https://x/
+  loop.settle();
+  EXPECT_EQ(pages, kQueuePages);
+  EXPECT_EQ(server->stats().queued_bytes, kQueuePages * kPageBytes);
+  // Room for all of them.
+  peer.send(h2_frame(8, 0, 0, {"\x3f\0\0\0", 4}) + h2_frame(4, 0, 0, {"\0\4\0\x40\0\0", 6}));
+  loop.settle();
+  EXPECT_EQ(pages, kRequests);
+  EXPECT_GT(peer.received, kRequests * kPageBytes);
+  EXPECT_EQ(server->stats().queued_bytes, 0u);
+  // None again, and for long.
+  peer.send(h2_frame(4, 0, 0, {"\0\4\0\0\0\0", 6}) + h2_frame(1, 4 | 1, 2 * kRequests + 1, "\x82\x84\x87\x01\x01x"));
+  loop.advance(options.write_stall_timeout + 2 * io::kSecond);
+  EXPECT_TRUE(peer.closed);
+  EXPECT_EQ(server->stats().connections_open, 0u);
 }
 
 TEST_F(Tls, ATlsClientOfAPlainPortIsClosed) {
@@ -424,22 +509,14 @@ TEST_F(Tls, AFloodOfHandshakesStarvesNobody) {
   options.tls_begun_max = kBegunMax;
   server.emplace(world, options);
   start();
-  // A whole hello, taken from a client that never hears an answer.
-  auto [near, far] = make_pipe(loop);
-  auto context = TlsContext::create(world, client_config);
-  ASSERT_TRUE(context.is_ok());
-  auto caller =
-      TlsStream::client(loop, std::make_unique<Connected>(loop, std::move(near)), *context, gate, "localhost");
-  RawPeer listener(std::move(far));
-  loop.settle();
-  ASSERT_GT(listener.received.size(), 100u);
+  const std::string hello = whole_hello();
   connect();
   ASSERT_EQ(ok(call()), "OK");
   std::vector<std::unique_ptr<RawPeer>> flood;
   for (bool whole : {false, true}) {
     for (size_t i = 0; i < 3 * kFreshMax; ++i) {
       flood.push_back(std::make_unique<RawPeer>(dial_raw()));
-      flood.back()->send(whole ? listener.received : listener.received.substr(0, 60));
+      flood.back()->send(whole ? hello : hello.substr(0, 60));
       if (i % 64 != 0) continue;
       loop.settle();
       EXPECT_LE(server->tls_stats().open, kFreshMax + kBegunMax);
@@ -454,7 +531,7 @@ TEST_F(Tls, AFloodOfHandshakesStarvesNobody) {
   uint64_t jobs = workers.jobs;
   for (size_t i = 0; i < kFreshMax; ++i) {
     flood.push_back(std::make_unique<RawPeer>(dial_raw()));
-    flood.back()->send(listener.received.substr(0, 60));
+    flood.back()->send(hello.substr(0, 60));
   }
   loop.settle();
   EXPECT_EQ(workers.jobs, jobs);  // half a hello is no work
@@ -462,6 +539,69 @@ TEST_F(Tls, AFloodOfHandshakesStarvesNobody) {
   EXPECT_EQ(server->tls_stats().open, 0u);
   EXPECT_GE(server->tls_stats().timed_out, kFreshMax);
   EXPECT_LE(log.lines.size(), kTlsLogBurst + kTlsLogPerSecond * 12);
+}
+
+// One more than the limit pushes out the oldest, and that one alone.
+TEST_F(Tls, HandshakesAreCountedToTheLimit) {
+  constexpr size_t kFreshMax = 3, kBegunMax = 2;
+  ServerOptions options;
+  options.tls_fresh_max = kFreshMax;
+  options.tls_begun_max = kBegunMax;
+  server.emplace(world, options);
+  start();
+  const std::string hello = whole_hello();
+  std::vector<std::unique_ptr<RawPeer>> fresh, begun;
+  auto add = [&](std::vector<std::unique_ptr<RawPeer>>& to, std::string_view words) {
+    to.push_back(std::make_unique<RawPeer>(dial_raw()));
+    to.back()->send(words);
+    loop.settle();
+  };
+  while (fresh.size() < kFreshMax) add(fresh, hello.substr(0, 60));
+  EXPECT_EQ(server->tls_stats().open, kFreshMax);
+  EXPECT_EQ(server->tls_stats().pushed_out, 0u);
+  add(fresh, hello.substr(0, 60));
+  EXPECT_EQ(server->tls_stats().open, kFreshMax);
+  EXPECT_EQ(server->tls_stats().pushed_out, 1u);
+  EXPECT_TRUE(fresh[0]->closed);
+  EXPECT_FALSE(fresh[1]->closed);
+  fresh.clear();
+  loop.settle();
+  while (begun.size() < kBegunMax) add(begun, hello);
+  EXPECT_EQ(server->tls_stats().open, kBegunMax);
+  EXPECT_EQ(server->tls_stats().pushed_out, 1u);
+  add(begun, hello);
+  EXPECT_EQ(server->tls_stats().open, kBegunMax);
+  EXPECT_EQ(server->tls_stats().pushed_out, 2u);
+  EXPECT_TRUE(begun[0]->closed);
+  EXPECT_FALSE(begun[1]->closed);
+}
+
+TEST_F(Tls, LookUpsOfMembersNamesAreBounded) {
+  TestWorkers resolvers(loop);
+  world.workers = &resolvers;  // handshakes go on elsewhere
+  start();
+  listen.check_address = true;
+  listen.find_host = [](const std::string&, const std::vector<std::string>&, std::string&) { return true; };
+  auto context = TlsContext::create(world, client_config);
+  ASSERT_TRUE(context.is_ok());
+  std::vector<std::unique_ptr<RawTls>> members;
+  auto add = [&] {
+    members.push_back(std::make_unique<RawTls>(
+        TlsStream::client(loop, std::make_unique<Connected>(loop, dial_raw()), *context, gate, "localhost")));
+    loop.settle();
+  };
+  resolvers.hold = true;
+  while (members.size() < kTlsHostChecksMax) add();
+  EXPECT_EQ(server->tls_stats().open, kTlsHostChecksMax);
+  EXPECT_EQ(server->tls_stats().failed, 0u);
+  add();
+  EXPECT_EQ(server->tls_stats().failed, 1u);
+  EXPECT_NE(last_line().find("too many names are being looked up"), std::string::npos) << last_line();
+  resolvers.let_go();
+  loop.settle();
+  EXPECT_EQ(server->tls_stats().ok, kTlsHostChecksMax);
+  add();
+  EXPECT_EQ(server->tls_stats().ok, kTlsHostChecksMax + 1);
 }
 
 // Work waits at the gate, never on the loop; one after the other.
@@ -531,22 +671,38 @@ TEST(TlsReal, ManyConnectionsAtOnce) {
   ASSERT_TRUE(address.is_ok());
   TlsNet net(*world.loop, *world.net, [&]() -> Result<TlsDial> { return TlsDial{*context, gate}; });
   constexpr size_t kClients = 40, kCalls = 20;
-  std::vector<std::unique_ptr<Client>> clients;
-  size_t good = 0, bad = 0;
-  for (size_t i = 0; i < kClients; ++i) {
-    clients.push_back(std::make_unique<Client>(*world.loop, net.connect("tls:" + *address), ClientOptions{}));
+  std::vector<std::unique_ptr<Client>> clients(kClients);
+  std::vector<size_t> good(kClients);
+  std::set<size_t> broken;
+  size_t bad = 0, dialed_again = 0;
+  auto dial = [&](size_t i) {
+    clients[i] = std::make_unique<Client>(*world.loop, net.connect("tls:" + *address), ClientOptions{});
+    good[i] = 0;
     for (size_t n = 0; n < kCalls; ++n) {
       Bytes request = Bytes::copy(std::string(n * n * 200, static_cast<char>('a' + n)));
-      clients[i]->unary("/t.S/Echo", request, [&, request](const Status& status, Bytes reply) {
-        ++(status.is_ok() && reply == request ? good : bad);
+      clients[i]->unary("/t.S/Echo", request, [&, i, request](const Status& status, Bytes reply) {
+        if (status.code() == Code::kUnavailable)
+          broken.insert(i);
+        else
+          ++(status.is_ok() && reply == request ? good[i] : bad);
       });
     }
-  }
+  };
+  for (size_t i = 0; i < kClients; ++i) dial(i);
+  auto all_good = [&] { return std::count(good.begin(), good.end(), kCalls) == static_cast<ptrdiff_t>(kClients); };
   int64_t end = world.loop->now_precise() + 60 * io::kSecond;
-  while (good + bad < kClients * kCalls && world.loop->now_precise() < end)
+  while (!all_good() && bad == 0 && world.loop->now_precise() < end) {
     real.loop().run_turn(100 * io::kMillisecond);
-  EXPECT_EQ(good, kClients * kCalls);
-  EXPECT_EQ(server.tls_stats().ok, kClients);
+    // On a machine that hardly lets this process run, some take longer than a handshake may: as clients do, once more.
+    for (size_t i : std::exchange(broken, {})) {
+      ++dialed_again;
+      dial(i);
+    }
+  }
+  EXPECT_TRUE(all_good());
+  EXPECT_EQ(bad, 0u);
+  EXPECT_GE(server.tls_stats().ok, kClients);
+  EXPECT_TRUE(dialed_again > 0 || server.tls_stats().failed + server.tls_stats().timed_out == 0);
   // Clients that leave in the middle of a handshake.
   clients.clear();
   for (size_t i = 0; i < kClients; ++i)

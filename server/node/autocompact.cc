@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <charconv>
 #include <memory>
+#include <optional>
+
+#include "base/text.h"
 
 namespace fairlead::node {
 namespace {
@@ -14,33 +17,6 @@ constexpr io::Nanos kSamplesPerInterval = 10;
 io::Nanos interval_of(const AutoCompaction& rule) {
   if (rule.mode == AutoCompaction::Mode::kRevision) return kRevisionInterval;
   return std::max<io::Nanos>(std::min(rule.period, kHour) / kSamplesPerInterval, io::kMillisecond);
-}
-
-// A number with a unit, as Go's durations; enough of them for a retention ("90m", "1h30m", "500ms").
-bool parse_duration(std::string_view text, io::Nanos& out) {
-  double total = 0;
-  while (!text.empty()) {
-    double number = 0;
-    auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
-    if (error != std::errc() || number < 0) return false;
-    text.remove_prefix(static_cast<size_t>(end - text.data()));
-    bool known = false;
-    for (auto [unit, nanos] : {std::pair<std::string_view, double>{"ms", 1e6},
-                               {"us", 1e3},
-                               {"ns", 1},
-                               {"h", 3600e9},
-                               {"m", 60e9},
-                               {"s", 1e9}})
-      if (!known && text.starts_with(unit)) {
-        known = true;
-        total += number * nanos;
-        text.remove_prefix(unit.size());
-      }
-    if (!known) return false;
-  }
-  if (total > 9.2e18) return false;
-  out = static_cast<io::Nanos>(total);
-  return true;
 }
 
 }  // namespace
@@ -60,10 +36,12 @@ Result<AutoCompaction> parse_auto_compaction(const std::string& mode, const std:
     rule.revisions = number;
   } else if (whole && number <= INT64_MAX / kHour) {
     rule.period = number * kHour;
-  } else if (retention.empty() || rule.mode == AutoCompaction::Mode::kRevision ||
-             !parse_duration(retention, rule.period)) {
-    return failed_precondition("error parsing CompactionRetention: time: invalid duration \"" + retention +
-                               "\" (--auto-compaction-retention)");
+  } else {
+    std::optional<int64_t> period = parse_duration(retention);
+    if (rule.mode == AutoCompaction::Mode::kRevision || !period || *period < 0)
+      return failed_precondition("error parsing CompactionRetention: time: invalid duration \"" + retention +
+                                 "\" (--auto-compaction-retention)");
+    rule.period = *period;
   }
   return rule;
 }

@@ -157,7 +157,7 @@ void Node::switch_to_snapshot(std::unique_ptr<mvcc::Keyspace> keyspace, const st
   Status status = decode_config(state.config, config);
   if (!status.is_ok()) return fatal(status);
   ++generation_;
-  while (!range_jobs_.empty()) finish_range_job(range_jobs_.begin()->second, err_leader_changed());
+  fetches_.clear();
   fail_reads(err_leader_changed());
   fail_hashes(err_leader_changed());
   // Reads of history that are on their way belong to the generation before and are dropped.

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/codec.h"
+#include "base/text.h"
 
 namespace fairlead::node {
 namespace {
@@ -257,13 +258,9 @@ raft::Configuration configuration_of(const MemberMap& members) {
 
 std::string members_hash(const MemberMap& members) {
   std::string text;
-  char hex[17];
-  for (const auto& [id, member] : members) {
-    snprintf(hex, sizeof hex, "%llx", static_cast<unsigned long long>(id.value));
-    text += std::string(hex) + (member.is_learner ? " learner\n" : " voter\n");
-  }
-  snprintf(hex, sizeof hex, "%016llx", static_cast<unsigned long long>(sha1_prefix(text)));
-  return hex;
+  for (const auto& [id, member] : members) text += hex(id.value) + (member.is_learner ? " learner\n" : " voter\n");
+  std::string hash = hex(sha1_prefix(text));
+  return std::string(16 - hash.size(), '0') + hash;
 }
 
 }  // namespace fairlead::node

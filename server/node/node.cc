@@ -31,6 +31,7 @@ Node::~Node() {
   cleaner_.reset();
   receiver_.reset();
   senders_.clear();
+  fetches_.clear();
   close_range_jobs();  // they hold pins of the keyspace, and closures that outlive this hold them
 }
 

@@ -12,7 +12,8 @@
 // directory; being refused as removed or amnesiac) is told once to on_fatal.
 //
 // Bounds: proposals waiting (kProposalsMax, kProposalBytesMax) and given to Raft at once (kProposeBatchBytesMax), reads
-// waiting for their barrier (kReadsMax), large ranges under way (kPagedRangesMax), time and keys per turn (kTurn*).
+// waiting for their barrier (kReadsMax) and for the disk (kFetches*), large ranges under way (kPagedRangesMax), time
+// and keys per turn (kTurn*).
 #pragma once
 
 #include <deque>
@@ -58,6 +59,8 @@ constexpr size_t kProposalsMax = 50'000;  // accepted and not yet answered
 constexpr size_t kProposalBytesMax = 256 << 20;
 constexpr size_t kProposeBatchBytesMax = 8 << 20;          // of one turn; the rest goes in the next
 constexpr size_t kReadsMax = 200'000;                      // linearizable reads waiting for their barrier
+constexpr size_t kFetchesAtOnceMax = 64;                   // reads that have a worker fetch what is not in memory
+constexpr size_t kFetchesWaitingMax = 32 * 1024;           // behind those
 constexpr size_t kPagedRangesMax = 64;                     // each costs one page a turn
 constexpr io::Nanos kTurnApplyMax = 5 * io::kMillisecond;  // then the rest waits for the next turn
 constexpr size_t kTurnApplyKeys = 2000;                    // of one entry, a delete of very many keys
@@ -155,8 +158,11 @@ class Node {
   void propose(const Caller& caller, const mvcc::Command& command, ApplyDone done);
   void propose(const mvcc::Command& command, ApplyDone done) { propose(Caller(), command, std::move(done)); }
   // The read of one key that this member may answer by itself and has in memory: the common read by far, at once.
-  // Nothing where it takes more: then range().
+  // Nothing where it takes more: then range_later(), in the same turn, goes on from there.
   std::optional<Status> range_now(const Caller& caller, const mvcc::RangeRequest& request, mvcc::RangeResult& result);
+  void range_later(const Caller& caller, Bytes owner, const mvcc::RangeRequest& request, RangeDone done,
+                   std::function<bool()> wanted = {});
+  // Both.
   // `wanted`, if given, is asked between pages: a reader that has gone away costs no more.
   void range(const Caller& caller, Bytes owner, const mvcc::RangeRequest& request, RangeDone done,
              std::function<bool()> wanted = {});
@@ -251,6 +257,7 @@ class Node {
   const raft::Raft& raft() const { return *raft_; }
   const storage::Store& store() const { return *store_; }
   const storage::Log& log() const { return *log_; }
+  size_t fetches_waiting() const { return fetches_.size(); }
   const storage::CleanerStats& cleaner() const { return cleaner_->stats(); }
   const peer::Transport& transport() const { return *transport_; }
   const mvcc::WatchHub& watch_hub() const { return *hub_; }
@@ -412,13 +419,24 @@ class Node {
   RangeCall give_range_call(RangeCall* call);
   std::shared_ptr<RangeJob> job_of(RangeCall* call);
   void serve_range(RangeCall* call, const Status& status);
+  void start_range(std::shared_ptr<RangeJob> job);
   void run_range(std::shared_ptr<RangeJob> job);
+  void fetch_range(std::shared_ptr<RangeJob> job, std::vector<mvcc::Position> missing);
   void page_range(std::shared_ptr<RangeJob> job);
   void stream_page(std::shared_ptr<RangeJob> job, mvcc::RangePage page);
   void finish_range_job(std::shared_ptr<RangeJob> job, const Status& status);
   void run_txn(std::shared_ptr<TxnJob> job);
+  void finish_txn(std::shared_ptr<TxnJob> job, const Status& status, const mvcc::TxnResult* result);
+  struct Fetch {
+    storage::Pin pin;
+    std::vector<mvcc::Position> missing;
+    std::shared_ptr<mvcc::ColdRecords> into;
+    Done done;
+  };
   void fetch(const storage::Pin& pin, std::vector<mvcc::Position> missing, std::shared_ptr<mvcc::ColdRecords> into,
              Done done);
+  void start_fetches();
+  void fetched(const Fetch& fetch, Result<storage::Store::Records> records);
   void fail_reads(const Status& why);
   void close_range_jobs();
 
@@ -432,8 +450,6 @@ class Node {
   // watch.cc
   void deliver_watches();
   bool compact_some();
-  io::Nanos range_begins();
-  void observe_range(bool succeeded, io::Nanos began);
   void observe_request(Operation operation, bool succeeded, io::Nanos since);
   void read_history();
   void history_failed(uint64_t read, const Status& why);
@@ -587,10 +603,13 @@ class Node {
   std::deque<RangeCall> range_calls_;
   std::vector<RangeCall*> range_calls_free_;
   mvcc::RangeResult point_result_;
+  std::vector<mvcc::Position> point_missing_;  // what the last look at one key has not found in memory
   uint32_t reads_of_turn_ = 0;
   double range_seconds_ = 0;  // of the last read that was timed
   std::map<uint64_t, std::shared_ptr<TxnJob>> txn_jobs_;
   uint64_t next_job_ = 1;
+  std::deque<Fetch> fetches_;  // that wait for a worker
+  size_t fetches_running_ = 0;
   uint64_t generation_ = 0;  // of the keyspace: raised by an install
 
   // watches

@@ -518,6 +518,98 @@ TEST(NodeRead, ALargeRangeEndsWhenItsReaderHasGone) {
   EXPECT_EQ(std::count(answers.begin(), answers.end(), Status()), static_cast<ptrdiff_t>(kPagedRangesMax));
 }
 
+struct ReadCounts {
+  explicit ReadCounts(const Node& n)
+      : keyspace(n.keyspace().stats().ranges_total),
+        looked_up(n.stats().range.count),
+        requests(n.stats().request.of(kOpRange, true).count),
+        from_disk(n.stats().cold_reads) {}
+  uint64_t keyspace, looked_up, requests, from_disk;
+};
+
+// Whatever a read has to go through: it is one read, in every metric.
+TEST(NodeRead, AReadIsCountedOnce) {
+  TestCluster cluster(1);
+  cluster.form();
+  put_many(cluster, 3 * static_cast<int>(kRangeDirectKeys));
+  const std::vector<std::string> keys = {"a serializable", "a linearizable", "a both"};
+  for (const std::string& key : keys) ASSERT_EQ(cluster.put(0, key, "v"), Status());
+  bool on_disk = false;
+  cluster.in_turn(0, [&](Node& n) { n.pin_applied([&](Result<PinnedState> pin) { on_disk = pin.is_ok(); }); });
+  ASSERT_TRUE(cluster.wait([&] { return on_disk; }));
+  cluster.kill(0);  // a start reads no values: all are on disk only
+  cluster.start(0);
+  ASSERT_TRUE(cluster.wait([&] { return cluster.running(0) && cluster.node(0).ready(); }));
+
+  auto read = [&](const mvcc::RangeRequest& request, bool in_two_steps) {
+    std::optional<size_t> got;
+    RangeDone done = [&](const Status& s, const mvcc::RangeResult* r) { got = s.is_ok() ? r->kvs.items.size() : 0; };
+    cluster.in_turn(0, [&](Node& n) {
+      if (!in_two_steps) return n.range(Bytes(), request, done);
+      mvcc::RangeResult now;
+      EXPECT_FALSE(n.range_now(Caller(), request, now));
+      n.range_later(Caller(), Bytes(), request, done);
+    });
+    EXPECT_TRUE(cluster.wait([&] { return got.has_value(); }));
+    return got.value_or(0);
+  };
+  auto read_one = [&](const std::string& key, bool serializable, bool in_two_steps) {
+    SCOPED_TRACE(key);
+    mvcc::RangeRequest request;
+    request.key = key;
+    request.serializable = serializable;
+    for (uint64_t from_disk : {1, 0}) {  // then it is in the cache
+      ReadCounts before(cluster.node(0));
+      EXPECT_EQ(read(request, in_two_steps && from_disk == 1), 1u);
+      ReadCounts after(cluster.node(0));
+      EXPECT_EQ(after.keyspace, before.keyspace + 1);
+      EXPECT_EQ(after.looked_up, before.looked_up + 1);
+      EXPECT_EQ(after.requests, before.requests + 1);
+      EXPECT_EQ(after.from_disk, before.from_disk + from_disk);
+    }
+  };
+  read_one(keys[0], true, false);
+  read_one(keys[1], false, false);
+  read_one(keys[2], true, true);
+  ReadCounts before(cluster.node(0));
+  EXPECT_EQ(read(everything(), false), 3 * kRangeDirectKeys + keys.size());  // page by page
+  ReadCounts after(cluster.node(0));
+  EXPECT_EQ(after.looked_up, before.looked_up + 1);
+  EXPECT_EQ(after.requests, before.requests + 1);
+}
+
+// After a start all values are on disk, and all clients come back at once.
+TEST(NodeRead, ReadsThatWaitForTheDiskAreBounded) {
+  TestCluster cluster(1);
+  cluster.form();
+  ASSERT_EQ(cluster.put(0, "k", "v"), Status());
+  bool on_disk = false;
+  cluster.in_turn(0, [&](Node& n) { n.pin_applied([&](Result<PinnedState> pin) { on_disk = pin.is_ok(); }); });
+  ASSERT_TRUE(cluster.wait([&] { return on_disk; }));
+  cluster.kill(0);
+  cluster.start(0);
+  ASSERT_TRUE(cluster.wait([&] { return cluster.running(0) && cluster.node(0).ready(); }));
+  for (bool serializable : {true, false}) {
+    size_t good = 0, refused = 0;
+    constexpr size_t kReads = kFetchesAtOnceMax + kFetchesWaitingMax + 3;
+    static_assert(kFetchesWaitingMax > io::kWorkersQueueMax, "more than workers may be given");
+    cluster.in_turn(0, [&](Node& n) {
+      for (size_t i = 0; i < kReads; ++i) {
+        mvcc::RangeRequest request;
+        request.key = "k";
+        request.serializable = serializable;
+        n.range(Bytes(), request, [&](const Status& s, const mvcc::RangeResult* r) {
+          EXPECT_TRUE(s == err_too_many_requests() || (s.is_ok() && r->kvs.items.at(0).value == "v"));
+          ++(s.is_ok() ? good : refused);
+        });
+      }
+    });
+    ASSERT_TRUE(cluster.wait([&] { return good + refused == kReads; }));
+    EXPECT_EQ(refused, serializable ? 3u : 0u) << "by then it is in the cache";
+    EXPECT_EQ(cluster.node(0).fetches_waiting(), 0u);
+  }
+}
+
 // ---- proposals
 
 // What a follower forwards in one message, and what a leader appends in one go, has a limit; all of it gets through.

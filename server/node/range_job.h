@@ -16,7 +16,8 @@ struct Node::RangeJob : RangeCall {
   std::optional<mvcc::RangeCursor> cursor;
   storage::Pin pin;  // with the cursor: its revision stays on disk
   bool over = false;
-  Answering answering;  // of its first lookup
+  Answering answering;                 // of its first lookup
+  std::optional<io::Nanos> looked_up;  // how long all lookups took; none: there was none
 
   // of a stream
   RangeSink* sink = nullptr;

@@ -65,12 +65,7 @@ void Node::fail_reads(const Status& why) {
   reads_waiting_ = 0;
   for (Done& done : all) done(why);
   while (!range_jobs_.empty()) finish_range_job(range_jobs_.begin()->second, why);
-  while (!txn_jobs_.empty()) {
-    std::shared_ptr<TxnJob> job = txn_jobs_.begin()->second;
-    txn_jobs_.erase(txn_jobs_.begin());
-    job->over = true;
-    job->done(why, nullptr);
-  }
+  while (!txn_jobs_.empty()) finish_txn(txn_jobs_.begin()->second, why, nullptr);
 }
 
 void Node::close_range_jobs() {
@@ -83,22 +78,26 @@ void Node::close_range_jobs() {
 
 std::optional<Status> Node::range_now(const Caller& caller, const mvcc::RangeRequest& request,
                                       mvcc::RangeResult& result) {
+  point_missing_.clear();
   if (!request.serializable || !request.range_end.empty() || stopping_) return std::nullopt;
   std::optional<Status> status = read_point(caller, request, result);
   if (status) observe_request(kOpRange, status->is_ok(), world_.loop->now());
   return status;
 }
 
-// One key, from memory. Nothing when it is not there, or while a snapshot is switched in.
+// One key, from memory. Nothing when its value is elsewhere: point_missing_ says where; or while a snapshot is switched
+// in. The clock is looked at for the first read of a turn and then for each kReadsPerTiming-th: two looks would cost
+// more than some of them. The others count as long as the one before.
 std::optional<Status> Node::read_point(const Caller& caller, const mvcc::RangeRequest& request,
                                        mvcc::RangeResult& result) {
+  point_missing_.clear();
   if (installing_) return std::nullopt;
   if (Status s = check_read(caller, request.key, request.range_end); !s.is_ok()) return s;
-  std::vector<mvcc::Position> missing;
-  io::Nanos began = range_begins();
-  Status status = keyspace_->range(request, {}, result, missing);
-  if (!missing.empty()) return std::nullopt;
-  observe_range(status.is_ok(), began);
+  io::Nanos began = reads_of_turn_++ % kReadsPerTiming == 0 ? world_.loop->now_precise() : 0;
+  Status status = keyspace_->range(request, {}, result, point_missing_);
+  if (!point_missing_.empty()) return std::nullopt;
+  if (began != 0) range_seconds_ = static_cast<double>(world_.loop->now_precise() - began) / 1e9;
+  (status.is_ok() ? stats_.range : stats_.range_failed).observe(range_seconds_);
   return status;
 }
 
@@ -107,12 +106,16 @@ void Node::range(const Caller& caller, Bytes owner, const mvcc::RangeRequest& re
   mvcc::RangeResult result;
   if (std::optional<Status> status = range_now(caller, request, result))
     return done(*status, status->is_ok() ? &result : nullptr);
+  range_later(caller, std::move(owner), request, std::move(done), std::move(wanted));
+}
+
+void Node::range_later(const Caller& caller, Bytes owner, const mvcc::RangeRequest& request, RangeDone done,
+                       std::function<bool()> wanted) {
   bool local = request.serializable && !installing_;
   RangeCall* call = take_range_call();
   *call = {caller, std::move(owner), request, std::move(done), std::move(wanted), world_.loop->now()};
   if (!local) return linearizable([this, call](const Status& status) { serve_range(call, status); });
-  if (!stopping_) return run_range(job_of(call));
-  job_of(call)->done(err_stopped(), nullptr);
+  stopping_ ? finish_range_job(job_of(call), err_stopped()) : start_range(job_of(call));
 }
 
 Node::RangeCall* Node::take_range_call() {
@@ -135,6 +138,7 @@ Node::RangeCall Node::give_range_call(RangeCall* call) {
 std::shared_ptr<Node::RangeJob> Node::job_of(RangeCall* call) {
   auto job = std::make_shared<RangeJob>();
   static_cast<RangeCall&>(*job) = give_range_call(call);
+  job->answering = answering_;
   return job;
 }
 
@@ -144,7 +148,7 @@ void Node::serve_range(RangeCall* call, const Status& status) {
   std::optional<Status> answer = status;
   mvcc::RangeResult result = std::move(point_result_);  // with its room
   if (status.is_ok()) answer = read_point(call->caller, call->request, result);
-  if (!answer) return run_range(job_of(call));
+  if (!answer) return start_range(job_of(call));
   RangeCall over = give_range_call(call);
   observe_request(kOpRange, answer->is_ok(), over.since);
   over.done(*answer, answer->is_ok() ? &result : nullptr);
@@ -152,9 +156,14 @@ void Node::serve_range(RangeCall* call, const Status& status) {
   point_result_ = std::move(result);
 }
 
+// What read_point() has found out just now is not looked for again.
+void Node::start_range(std::shared_ptr<RangeJob> job) {
+  if (point_missing_.empty()) return run_range(std::move(job));
+  fetch_range(std::move(job), std::exchange(point_missing_, {}));
+}
+
 void Node::run_range(std::shared_ptr<RangeJob> job) {
   if (job->over) return;
-  if (answering_.since != 0) job->answering = answering_;
   if (installing_) return finish_range_job(std::move(job), err_leader_changed());
   const mvcc::RangeRequest& r = job->request;
   if (Status s = check_read(job->caller, r.key, r.range_end); !s.is_ok()) return finish_range_job(std::move(job), s);
@@ -164,12 +173,16 @@ void Node::run_range(std::shared_ptr<RangeJob> job) {
     return page_range(std::move(job));
   std::vector<mvcc::Position> missing;
   job->result = {};
-  io::Nanos began = range_begins();
+  io::Nanos began = world_.loop->now_precise();
   Status status = keyspace_->range(r, job->cold, job->result, missing);
-  observe_range(status.is_ok(), began);
+  job->looked_up = job->looked_up.value_or(0) + world_.loop->now_precise() - began;
   if (missing.empty() || !status.is_ok()) return finish_range_job(std::move(job), status);
+  fetch_range(std::move(job), std::move(missing));
+}
+
+// Asked again for the state as it is then: still one instant after the request came.
+void Node::fetch_range(std::shared_ptr<RangeJob> job, std::vector<mvcc::Position> missing) {
   if (job->id == 0) range_jobs_.emplace(job->id = next_job_++, job);
-  // Asked again for the state as it is then: still one instant after the request came.
   fetch(store_->pin(), std::move(missing), std::shared_ptr<mvcc::ColdRecords>(job, &job->cold),
         [this, job](const Status& s) {
           if (job->over) return;
@@ -192,9 +205,9 @@ void Node::page_range(std::shared_ptr<RangeJob> job) {
     job->pin = store_->pin();
     if (job->id == 0) range_jobs_.emplace(job->id = next_job_++, job);
   }
-  io::Nanos began = range_begins();
+  io::Nanos began = world_.loop->now_precise();
   mvcc::RangePage page = job->cursor->step(job->budget(), job->cold);
-  observe_range(true, began);
+  job->looked_up = job->looked_up.value_or(0) + world_.loop->now_precise() - began;
   if (!page.missing.empty()) {
     // What is not flushed yet is in memory, so what is missing lies in the segments of now.
     job->pin = store_->pin();
@@ -222,24 +235,20 @@ void Node::page_range(std::shared_ptr<RangeJob> job) {
   job->result.revision = job->cursor->revision();
   job->result.count = job->cursor->count();
   job->result.more = job->cursor->more();
-  if (mvcc::needs_whole(job->request)) mvcc::finish_range(job->request, job->result);
-  finish_range_job(std::move(job), Status());
-}
-
-// A lookup: of a whole range, of a page of a long one, or one that found a value missing.
-// Two looks at the clock for each would cost more than some of them: the first read of a turn is timed and then each
-// kReadsPerTiming-th; the others count as long as the one before.
-io::Nanos Node::range_begins() { return reads_of_turn_++ % kReadsPerTiming == 0 ? world_.loop->now_precise() : 0; }
-
-void Node::observe_range(bool succeeded, io::Nanos began) {
-  if (began != 0) range_seconds_ = static_cast<double>(world_.loop->now_precise() - began) / 1e9;
-  (succeeded ? stats_.range : stats_.range_failed).observe(range_seconds_);
+  if (!mvcc::needs_whole(job->request)) return finish_range_job(std::move(job), Status());
+  // Sorting very many keys takes long: not here.
+  world_.workers->run([job] { mvcc::finish_range(job->request, job->result); },
+                      [this, job, alive = alive_] {
+                        if (*alive) finish_range_job(job, Status());
+                      });
 }
 
 void Node::finish_range_job(std::shared_ptr<RangeJob> job, const Status& status) {
   if (job->over) return;
   job->over = true;
   if (!job->sink) observe_request(kOpRange, status.is_ok(), job->since);
+  if (job->looked_up && status.code() != Code::kCancelled)
+    (status.is_ok() ? stats_.range : stats_.range_failed).observe(static_cast<double>(*job->looked_up) / 1e9);
   if (job->id != 0) range_jobs_.erase(job->id);
   if (job->cursor) --paged_ranges_;
   job->cursor.reset();
@@ -258,63 +267,79 @@ void Node::read_txn(const Caller& caller, Bytes owner, mvcc::TxnRequest request,
   // etcd answers an empty transaction without asking the others, too.
   bool local = mvcc::is_serializable(job->request) && !installing_;
   if (local) {
-    if (stopping_) return job->done(err_stopped(), nullptr);
-    return run_txn(std::move(job));
+    return stopping_ ? finish_txn(std::move(job), err_stopped(), nullptr) : run_txn(std::move(job));
   }
   linearizable([this, job = std::move(job)](const Status& status) {
-    if (status.is_ok()) return run_txn(job);
-    observe_request(kOpReadonlyTxn, false, job->since);
-    job->done(status, nullptr);
+    status.is_ok() ? run_txn(job) : finish_txn(job, status, nullptr);
   });
 }
 
 void Node::run_txn(std::shared_ptr<TxnJob> job) {
   if (job->over) return;
-  if (installing_) {
-    job->over = true;
-    txn_jobs_.erase(job->id);
-    return job->done(err_leader_changed(), nullptr);
-  }
+  if (installing_) return finish_txn(std::move(job), err_leader_changed(), nullptr);
   mvcc::TxnResult result;
   std::vector<mvcc::Position> missing;
   Status status = check_txn(job->caller, job->request);
   if (status.is_ok()) status = keyspace_->read_txn(job->request, job->cold, result, missing);
-  if (missing.empty() || !status.is_ok()) {
-    job->over = true;
-    txn_jobs_.erase(job->id);
-    observe_request(kOpReadonlyTxn, status.is_ok(), job->since);
-    return job->done(status, status.is_ok() ? &result : nullptr);
-  }
+  if (missing.empty() || !status.is_ok()) return finish_txn(std::move(job), status, status.is_ok() ? &result : nullptr);
   if (job->id == 0) txn_jobs_.emplace(job->id = next_job_++, job);
   fetch(store_->pin(), std::move(missing), std::shared_ptr<mvcc::ColdRecords>(job, &job->cold),
         [this, job](const Status& s) {
           if (job->over) return;
-          if (s.is_ok()) return run_txn(job);
-          job->over = true;
-          txn_jobs_.erase(job->id);
-          job->done(s, nullptr);
+          s.is_ok() ? run_txn(job) : finish_txn(job, s, nullptr);
         });
 }
 
+void Node::finish_txn(std::shared_ptr<TxnJob> job, const Status& status, const mvcc::TxnResult* result) {
+  if (std::exchange(job->over, true)) return;
+  txn_jobs_.erase(job->id);
+  observe_request(kOpReadonlyTxn, status.is_ok(), job->since);
+  job->done(status, result);
+}
+
+// Workers do other things too: no more than a few reads are with them.
 void Node::fetch(const storage::Pin& pin, std::vector<mvcc::Position> missing, std::shared_ptr<mvcc::ColdRecords> into,
                  Done done) {
-  stats_.cold_reads += missing.size();
-  std::vector<mvcc::Position> wanted = missing;
-  store_->read(pin, std::move(missing),
-               [this, wanted = std::move(wanted), into = std::move(into), done = std::move(done), alive = alive_,
-                generation = generation_](Result<storage::Store::Records> records) {
-                 if (!*alive || generation != generation_) return;
-                 if (!records.is_ok()) {
-                   world_.log->error("cannot read a value from disk", {{"error", records.status().message()}});
-                   return done(records.status());
-                 }
-                 for (size_t i = 0; i < wanted.size(); ++i)
-                   if (Status s = into->add(wanted[i], std::move((*records)[i])); !s.is_ok()) return done(s);
-                 for (mvcc::Position position : wanted)
-                   if (wanted.size() < kScanRecords || keyspace_->cache_has_room())
-                     keyspace_->cache(position, *into->find(position));
-                 done(Status());
-               });
+  if (fetches_.size() >= kFetchesWaitingMax) {
+    world_.loop->post([done = std::move(done), alive = alive_] {
+      if (*alive) done(err_too_many_requests());
+    });
+    return;
+  }
+  fetches_.push_back({pin, std::move(missing), std::move(into), std::move(done)});
+  start_fetches();
+}
+
+void Node::start_fetches() {
+  while (fetches_running_ < kFetchesAtOnceMax && !fetches_.empty()) {
+    Fetch next = std::move(fetches_.front());
+    fetches_.pop_front();
+    ++fetches_running_;
+    stats_.cold_reads += next.missing.size();
+    storage::Pin pin = std::move(next.pin);
+    std::vector<mvcc::Position> positions = next.missing;
+    store_->read(std::move(pin), std::move(positions),
+                 [this, next = std::move(next), alive = alive_,
+                  generation = generation_](Result<storage::Store::Records> records) {
+                   if (!*alive) return;
+                   --fetches_running_;
+                   if (generation == generation_) fetched(next, std::move(records));
+                   if (*alive) start_fetches();
+                 });
+  }
+}
+
+void Node::fetched(const Fetch& fetch, Result<storage::Store::Records> records) {
+  if (!records.is_ok()) {
+    world_.log->error("cannot read a value from disk", {{"error", records.status().message()}});
+    return fetch.done(records.status());
+  }
+  for (size_t i = 0; i < fetch.missing.size(); ++i)
+    if (Status s = fetch.into->add(fetch.missing[i], std::move((*records)[i])); !s.is_ok()) return fetch.done(s);
+  for (mvcc::Position position : fetch.missing)
+    if (fetch.missing.size() < kScanRecords || keyspace_->cache_has_room())
+      keyspace_->cache(position, *fetch.into->find(position));
+  fetch.done(Status());
 }
 
 }  // namespace fairlead::node

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/storage/log_format.h"
 #include "server/storage/store_core.h"
 
 namespace fairlead::storage {
@@ -12,11 +13,31 @@ constexpr io::Nanos kLookEvery = 20 * io::kMillisecond;
 constexpr io::Nanos kRemoveWaitMax = 60 * io::kSecond;  // then the next start removes what is left
 constexpr uint64_t kFailuresMax = 3;
 constexpr uint64_t kNoLimit = uint64_t{1} << 50;  // bytes a second
+
+bool has_manifest(io::Disk& disk, const std::string& dir) { return disk.exists(dir + "/manifest"); }
+
+bool is_log_directory(io::Disk& disk, const std::string& dir) {
+  Result<std::vector<std::string>> names = disk.list(dir);
+  return names.is_ok() && !has_manifest(disk, dir) &&
+         std::any_of(names->begin(), names->end(),
+                     [](const std::string& name) { return parse_log_file_name(name).has_value(); });
+}
+
+// Nothing is touched before: a LOCK in the wrong directory would keep a member out.
+Status check_not_a_log(io::Disk& disk, const std::string& dir) {
+  if (!is_log_directory(disk, dir)) return {};
+  return failed_precondition(dir +
+                             " is a member's log (--wal-dir), not its data directory: name that one (--data-dir)");
+}
+
 }  // namespace
 
-bool is_data_directory(io::Disk& disk, const std::string& dir) { return disk.exists(dir + "/manifest"); }
+bool is_data_directory(io::Disk& disk, const std::string& dir) {
+  return has_manifest(disk, dir) || is_log_directory(disk, dir);
+}
 
 Result<Resting> open_resting(io::World& world, const std::string& dir) {
+  RETURN_IF_ERROR(check_not_a_log(*world.disk, dir));
   Resting out;
   ASSIGN_OR_RETURN(out.lock, world.disk->lock(dir + "/LOCK"));
   ASSIGN_OR_RETURN(Manifest manifest, read_manifest(world, dir));
@@ -30,6 +51,7 @@ Result<Resting> open_resting(io::World& world, const std::string& dir) {
 }
 
 Result<std::unique_ptr<OfflineClean>> OfflineClean::open(const io::World& world, const std::string& dir) {
+  RETURN_IF_ERROR(check_not_a_log(*world.disk, dir));
   std::unique_ptr<OfflineClean> out(new OfflineClean(world));
   OpenArgs args;
   args.dir = dir;

@@ -14,7 +14,7 @@
 
 namespace fairlead::storage {
 
-// Whether there is a data directory of ours.
+// Whether a directory is a member's: its data, or its log alone (--wal-dir), which all that follows refuses by name.
 bool is_data_directory(io::Disk& disk, const std::string& dir);
 
 // To look at; nothing is written but LOCK. Blocking. kFailedPrecondition while another process uses it.

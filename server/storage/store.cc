@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstdio>
 #include <set>
 
 #include "base/check.h"
+#include "base/text.h"
 #include "server/storage/log_format.h"
 #include "server/storage/store_core.h"
 
@@ -132,12 +132,6 @@ void Store::confirm_log(uint64_t log_position, std::function<void(Status)> done)
 // ---------------------------------------------------------------------------------------------------------------
 
 namespace {
-
-std::string hex(uint64_t v) {
-  char text[20];
-  std::snprintf(text, sizeof(text), "%llx", static_cast<unsigned long long>(v));
-  return text;
-}
 
 std::string parent_of(const std::string& path) {
   const size_t slash = path.find_last_of('/');

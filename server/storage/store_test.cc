@@ -4,6 +4,7 @@
 
 #include "server/storage/cleaner.h"
 #include "server/storage/dead_list.h"
+#include "server/storage/offline.h"
 #include "server/storage/segment_format.h"
 #include "server/storage/segment_reader.h"
 #include "server/storage/segment_writer.h"
@@ -99,6 +100,27 @@ TEST(Store, TheLogMayBeElsewhere) {
   EXPECT_EQ(s.code(), Code::kFailedPrecondition);
   EXPECT_NE(s.message().find("--wal-dir"), std::string::npos) << s.message();
   EXPECT_TRUE(Member(&disk, apart).status.is_ok());
+}
+
+// Tools are told which directory it is that they were given, and leave nothing in it.
+TEST(Offline, ALogIsNotADataDirectory) {
+  FakeDisk disk;
+  FakeProcess outside(&disk);
+  OpenArgs apart = tiny();
+  apart.log_dir = "fast";
+  { ASSERT_TRUE(Member(&disk, apart).status.is_ok()); }
+  EXPECT_TRUE(is_data_directory(disk, kDir));
+  EXPECT_TRUE(is_data_directory(disk, "fast"));
+  EXPECT_FALSE(is_data_directory(disk, "slow"));
+  const size_t files = disk.files("fast/").size();
+  for (const Status& refused :
+       {open_resting(outside.world, "fast").status(), OfflineClean::open(outside.world, "fast").status()}) {
+    EXPECT_EQ(refused.code(), Code::kFailedPrecondition);
+    EXPECT_EQ(refused.message(),
+              "fast is a member's log (--wal-dir), not its data directory: name that one (--data-dir)");
+  }
+  EXPECT_EQ(disk.files("fast/").size(), files);
+  EXPECT_TRUE(open_resting(outside.world, kDir).is_ok());
 }
 
 TEST(Store, FirstStartThenTheSameIdentity) {

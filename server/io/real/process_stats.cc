@@ -76,16 +76,16 @@ uint64_t read_number(const char* path) {
   return value;
 }
 
-// A container sees its own control group at the root (version 2, then version 1).
-uint64_t read_memory_max() {
+}  // namespace
+
+// A container sees its own control group at the root.
+uint64_t memory_max_bytes() {
   auto page_bytes = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   uint64_t machine = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * page_bytes;
   for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"})
     if (uint64_t limit = read_number(path); limit > 0 && limit < machine) return limit;
   return machine;
 }
-
-}  // namespace
 
 ProcessStats process_stats() {
   ProcessStats out;
@@ -108,7 +108,7 @@ ProcessStats process_stats() {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) == 0) out.files_max = limit.rlim_cur;
   if (getrlimit(RLIMIT_AS, &limit) == 0) out.virtual_bytes_max = limit.rlim_cur;
-  out.memory_max_bytes = read_memory_max();
+  out.memory_max_bytes = memory_max_bytes();
   out.files_open = count_files();
   static const double start = start_of_process();
   out.start_unix_seconds = start;

@@ -19,5 +19,7 @@ struct ProcessStats {
 
 // What cannot be read is 0. Costs a few microseconds.
 ProcessStats process_stats();
+// The control group's limit where there is one (version 2, then 1), else the machine's memory.
+uint64_t memory_max_bytes();
 
 }  // namespace fairlead::io
