@@ -139,7 +139,8 @@ void Identities::learn(std::string token, Learned done) {
 
 void Identities::verified(const std::string& token, const Jwt* signer, std::optional<JwtClaims> claims) {
   if (claims && signer == signer_.get()) remember(token, std::move(*claims));
-  for (Learned& done : verifying_.extract(token).mapped()) done(Status());
+  auto waited = verifying_.extract(token);
+  for (Learned& done : waited.mapped()) done(Status());
 }
 
 void Identities::remember(std::string token, JwtClaims claims) {

@@ -95,7 +95,8 @@ TEST_F(IdentityTest, TheOldestOfTooManyTokensIsForgotten) {
     });
     ASSERT_TRUE(cluster_.wait([&] { return tokens.size() == wanted; }));
   };
-  issue(kJwtsMax);
+  constexpr size_t kAtOnce = 1000;  // workers take only so many
+  while (tokens.size() < kJwtsMax) issue(std::min(kAtOnce, kJwtsMax - tokens.size()));
   EXPECT_TRUE(known(tokens[0]));
   issue(1);
   EXPECT_FALSE(known(tokens[0]));

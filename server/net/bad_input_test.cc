@@ -14,6 +14,7 @@
 namespace fairlead::net {
 namespace {
 
+using test::frame;
 using test::make_pipe;
 using test::PipeEnd;
 using test::RawPeer;
@@ -33,16 +34,6 @@ enum : uint8_t {
 };
 enum : uint8_t { kEndStream = 1, kAck = 1, kEndHeaders = 4 };
 constexpr uint32_t kEnhanceYourCalm = 11;
-
-std::string frame(uint8_t type, uint8_t flags, uint32_t stream, std::string_view payload) {
-  std::string out;
-  for (int shift : {16, 8, 0}) out.push_back(static_cast<char>(payload.size() >> shift));
-  out.push_back(static_cast<char>(type));
-  out.push_back(static_cast<char>(flags));
-  for (int shift : {24, 16, 8, 0}) out.push_back(static_cast<char>(stream >> shift));
-  out.append(payload);
-  return out;
-}
 
 std::string number(uint32_t value) {
   std::string out;

@@ -11,19 +11,10 @@
 namespace fairlead::net {
 namespace {
 
+using test::frame;
 using test::make_pipe;
 using test::RawPeer;
 using test::TestLoop;
-
-std::string frame(uint8_t type, uint8_t flags, uint32_t stream, std::string_view payload) {
-  std::string out;
-  for (int shift : {16, 8, 0}) out.push_back(static_cast<char>(payload.size() >> shift));
-  out.push_back(static_cast<char>(type));
-  out.push_back(static_cast<char>(flags));
-  for (int shift : {24, 16, 8, 0}) out.push_back(static_cast<char>(stream >> shift));
-  out.append(payload);
-  return out;
-}
 
 const std::string kSettings = frame(4, 0, 0, "");
 

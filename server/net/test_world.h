@@ -187,6 +187,17 @@ inline std::pair<std::unique_ptr<PipeEnd>, std::unique_ptr<PipeEnd>> make_pipe(T
   return {std::make_unique<PipeEnd>(loop, pipe, 0), std::make_unique<PipeEnd>(loop, pipe, 1)};
 }
 
+// A frame of HTTP/2 (RFC 9113, 4.1).
+inline std::string frame(uint8_t type, uint8_t flags, uint32_t stream, std::string_view payload) {
+  std::string out;
+  for (int shift : {16, 8, 0}) out.push_back(static_cast<char>(payload.size() >> shift));
+  out.push_back(static_cast<char>(type));
+  out.push_back(static_cast<char>(flags));
+  for (int shift : {24, 16, 8, 0}) out.push_back(static_cast<char>(stream >> shift));
+  out.append(payload);
+  return out;
+}
+
 // A raw peer: sends bytes, keeps what comes back.
 class RawPeer final : public io::StreamHandler {
  public:

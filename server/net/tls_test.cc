@@ -17,6 +17,7 @@ namespace {
 
 using test::Cert;
 using test::CertOptions;
+using test::frame;
 using test::make_cert;
 using test::make_crl;
 using test::make_pipe;
@@ -433,12 +434,6 @@ struct RawTls final : io::StreamHandler {
   bool connected = false, closed = false;
 };
 
-std::string h2_frame(uint8_t type, uint8_t flags, uint8_t stream, std::string_view payload) {
-  std::string out = {0, 0, static_cast<char>(payload.size()), static_cast<char>(type), static_cast<char>(flags), 0,
-                     0, 0, static_cast<char>(stream)};
-  return out.append(payload);
-}
-
 // Pages over HTTP/2 are bounded as calls are: who takes none of them makes no more, and is closed after a while.
 TEST_F(Tls, PagesOverHttp2WaitForTheirClientToTakeThem) {
   constexpr size_t kRequests = 60, kPageBytes = 1 << 20, kQueuePages = 4;
@@ -453,20 +448,20 @@ TEST_F(Tls, PagesOverHttp2WaitForTheirClientToTakeThem) {
   RawTls peer(TlsStream::client(loop, std::make_unique<Connected>(loop, dial_raw()), *context, gate, "localhost"));
   loop.settle();
   ASSERT_TRUE(peer.connected);
-  peer.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + h2_frame(4, 0, 0, {"\0\4\0\0\0\0", 6}));  // no room for answers
+  peer.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, {"\0\4\0\0\0\0", 6}));  // no room for answers
   for (size_t i = 0; i < kRequests; ++i)
-    peer.send(h2_frame(1, 4 | 1, static_cast<uint8_t>(2 * i + 1), "\x82\x84\x87\x01\x01x"));  // GET https://x/
+    peer.send(frame(1, 4 | 1, static_cast<uint32_t>(2 * i + 1), "\x82\x84\x87\x01\x01x"));  // GET https://x/
   loop.settle();
   EXPECT_EQ(pages, kQueuePages);
   EXPECT_EQ(server->stats().queued_bytes, kQueuePages * kPageBytes);
   // Room for all of them.
-  peer.send(h2_frame(8, 0, 0, {"\x3f\0\0\0", 4}) + h2_frame(4, 0, 0, {"\0\4\0\x40\0\0", 6}));
+  peer.send(frame(8, 0, 0, {"\x3f\0\0\0", 4}) + frame(4, 0, 0, {"\0\4\0\x40\0\0", 6}));
   loop.settle();
   EXPECT_EQ(pages, kRequests);
   EXPECT_GT(peer.received, kRequests * kPageBytes);
   EXPECT_EQ(server->stats().queued_bytes, 0u);
   // None again, and for long.
-  peer.send(h2_frame(4, 0, 0, {"\0\4\0\0\0\0", 6}) + h2_frame(1, 4 | 1, 2 * kRequests + 1, "\x82\x84\x87\x01\x01x"));
+  peer.send(frame(4, 0, 0, {"\0\4\0\0\0\0", 6}) + frame(1, 4 | 1, 2 * kRequests + 1, "\x82\x84\x87\x01\x01x"));
   loop.advance(options.write_stall_timeout + 2 * io::kSecond);
   EXPECT_TRUE(peer.closed);
   EXPECT_EQ(server->stats().connections_open, 0u);

@@ -144,22 +144,27 @@ void Node::keep_alive_here(int64_t id, std::function<void(const Status&, int64_t
   });
 }
 
+// The time is the leader's to tell. The keys are replicated, and may be more than a call between members carries: they
+// are this member's own, as of after the leader's answer.
 void Node::lease_time_to_live(int64_t id, bool keys, std::function<void(const Status&, const LeaseTimeToLive*)> done) {
   if (raft_->is_leader()) return time_to_live_here(id, keys, std::move(done));
   std::string payload;
   put_varint(payload, zigzag(id));
-  put_varint(payload, keys);
+  put_varint(payload, false);  // without keys
   call_leader(kAppTimeToLive, std::move(payload),
-              [id, done = std::move(done)](const Status& status, std::string_view reply) {
+              [this, id, keys, done = std::move(done), alive = alive_](const Status& status, std::string_view reply) {
                 if (!status.is_ok()) return done(status, nullptr);
                 Reader in(reply);
                 LeaseTimeToLive out;
                 out.id = id;
                 out.ttl = unzigzag(in.varint());
                 out.granted_ttl = unzigzag(in.varint());
-                for (uint64_t n = in.varint(); in.ok() && n > 0; --n) out.keys.emplace_back(in.lengthed());
                 if (!in.ok()) return done(internal_error("a reply from the leader is malformed"), nullptr);
-                done(Status(), &out);
+                if (!keys || out.ttl < 0 || !*alive) return done(Status(), &out);
+                linearizable([this, out, done](const Status& here) mutable {
+                  if (here.is_ok()) out.keys = keyspace_->lease_keys(out.id);
+                  done(here, here.is_ok() ? &out : nullptr);
+                });
               });
 }
 
@@ -225,10 +230,8 @@ void Node::answer_app(MemberId to, uint8_t kind, uint64_t call, const Status& st
   put_lengthed(head, status.message());
   head += payload;
   if (head.size() > peer::kHeadBytesMax)
-    return answer_app(
-        to, kind, call,
-        {Code::kResourceExhausted, "etcdserver: the lease has too many keys to list on this member; ask the leader"},
-        {});
+    return answer_app(to, kind, call,
+                      {Code::kResourceExhausted, "etcdserver: the answer is too large for a call between members"}, {});
   transport_->send_app(to, head);
 }
 

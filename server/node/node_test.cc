@@ -239,6 +239,42 @@ void keep_alive(TestCluster& cluster, size_t member, int64_t id, KeepAlive& answ
   });
 }
 
+// More keys than a call between members carries: any member lists them all.
+TEST(NodeLease, AFollowerListsAllKeysOfALease) {
+  constexpr size_t kKeys = 3000, kKeyBytes = 200;
+  static_assert(kKeys * kKeyBytes > 2 * peer::kHeadBytesMax);
+  TestCluster cluster(3);
+  cluster.form();
+  ASSERT_TRUE(cluster.make_leader(0));
+  int64_t id = grant(cluster, 1, 60);
+  size_t waiting = kKeys;
+  cluster.in_turn(1, [&](Node& n) {
+    for (size_t i = 0; i < kKeys; ++i) {
+      std::string key = std::to_string(1'000'000 + i) + std::string(kKeyBytes, 'k');
+      mvcc::PutRequest request;
+      request.key = key;
+      request.lease = id;
+      n.propose(request, [&](const Status& s, const mvcc::ApplyResult*) { waiting -= s.is_ok(); });
+    }
+  });
+  ASSERT_TRUE(cluster.wait([&] { return waiting == 0; }));
+  for (size_t member : {0, 1}) {
+    std::optional<LeaseTimeToLive> got;
+    Status status;
+    cluster.in_turn(member, [&](Node& n) {
+      n.lease_time_to_live(id, true, [&](const Status& s, const LeaseTimeToLive* t) {
+        status = s;
+        got = t ? *t : LeaseTimeToLive();
+      });
+    });
+    ASSERT_TRUE(cluster.wait([&] { return got.has_value(); }));
+    EXPECT_EQ(status, Status());
+    EXPECT_EQ(got->keys.size(), kKeys);
+    EXPECT_EQ(got->granted_ttl, 60);
+    EXPECT_GT(got->ttl, 50);
+  }
+}
+
 // The leader dies with the question: its successor is asked, within the time of an election.
 TEST(NodeLease, AKeepAliveThroughAFollowerOutlivesTheLeader) {
   TestCluster cluster(3);

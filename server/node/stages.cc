@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "server/node/node.h"
-
 namespace fairlead::node {
 
 // Numbers rise; a batch that goes a second time, after a refusal, keeps the time of its first.
@@ -68,11 +66,6 @@ Stages StageMarks::of(const Answering& a, io::Nanos now) const {
   s.apply_wait = between(known, a.began);
   s.apply = between(std::max(a.began, known), now);
   return s;
-}
-
-std::optional<Stages> Node::stages() const {
-  if (answering_.since == 0) return std::nullopt;
-  return marks_.of(answering_, world_.loop->now_precise());
 }
 
 }  // namespace fairlead::node

@@ -36,6 +36,11 @@ void Node::turn() {
   stats_.turn_longest_ns = std::max(stats_.turn_longest_ns, took);
 }
 
+std::optional<Stages> Node::stages() const {
+  if (answering_.since == 0) return std::nullopt;
+  return marks_.of(answering_, world_.loop->now_precise());
+}
+
 // Work is left over: another turn at once.
 void Node::go_on_soon() {
   if (wake_posted_) return;
