@@ -196,6 +196,17 @@ srv_insecure_left_out() { # http endpoints prove nothing
   return $code
 }
 
+# The grpc-proxy looks for its endpoints in the same way.
+proxy_srv() { # KIND FLAG...
+  local kind=$1 code=0
+  shift
+  "$(binary_of "$kind")" grpc-proxy start --listen-addr 127.0.0.1:23790 --endpoints 127.0.0.1:1 "$@" >"$work/proxy.log" 2>&1 </dev/null &
+  gateway=$!
+  pids+=("$gateway")
+  wait_for 60 "the proxy" grep -q "started gRPC proxy" "$work/proxy.log" && ctl --endpoints=127.0.0.1:23790 put proxy "$kind" || code=1
+  stop_gateway
+  return $code
+}
 systemd() {
   local code=0
   python3 - "$work/notify" >"$work/notified" <<'PY' &
@@ -269,6 +280,9 @@ for kind in etcd fairlead; do
   check "$kind: SRV: a suffix, verified" srv_suffix $kind
   check "$kind: SRV: plain endpoints are not trusted" srv_insecure_left_out $kind
   check "$kind: systemd is told" systemd $kind
+  check "$kind: grpc-proxy: SRV" proxy_srv $kind --discovery-srv example.com --insecure-discovery
+  check "$kind: grpc-proxy: SRV with a suffix, verified" proxy_srv $kind --discovery-srv example.com --discovery-srv-name blue \
+    --cacert "$work/ca.crt"
 done
 check "an end is passed on" half_close
 check "SRV: priorities without weights" srv_priorities fairlead --discovery-srv-name light # etcd takes any

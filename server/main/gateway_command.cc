@@ -26,7 +26,7 @@ class Gateway {
   Gateway(ProxyProcess& process, const ProxyOptions& options) : process_(process), options_(options) {}
 
   void start() {
-    process_.find_endpoints([this](Result<ProxyProcess::Endpoints> found) {
+    process_.find_endpoints(options_.trusted_ca_file, [this](Result<ProxyProcess::Endpoints> found) {
       Status s = found.is_ok() ? listen(*found) : found.status();
       if (!s.is_ok()) process_.fail(s);
     });

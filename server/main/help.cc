@@ -20,6 +20,9 @@ constexpr const char* kUsage = R"(Usage:
   etcd gateway start [flags]
     Pass connections on to endpoints of a cluster; its flags: etcd gateway start --help
 
+  etcd grpc-proxy start [flags]
+    Serve etcd's API for a cluster; its flags: etcd grpc-proxy start --help
+
   etcd --config-file
     Path to the server configuration file. Note that if a configuration file is provided, other command line flags and
     environment variables will be ignored. Durations in it are whole nanoseconds (600000000000 for 10m).

@@ -20,6 +20,7 @@
 #include "server/main/failpoints.h"
 #include "server/main/gates.h"
 #include "server/main/gateway_command.h"
+#include "server/main/grpc_proxy_command.h"
 #include "server/main/join.h"
 #include "server/main/notify.h"
 #include "server/main/options.h"
@@ -473,7 +474,7 @@ int run_sub_command(const std::vector<std::string>& args) {
   block_stop_signals();
   raise_file_limit();
   tune_allocator();
-  return run_gateway(line->options);
+  return line->command == "gateway" ? run_gateway(line->options) : run_grpc_proxy(line->options);
 }
 
 int main_checked(const std::string& program, const std::vector<std::string>& args) {

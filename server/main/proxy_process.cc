@@ -42,7 +42,7 @@ Result<std::unique_ptr<ProxyProcess>> ProxyProcess::create(const ProxyOptions& o
   return std::unique_ptr<ProxyProcess>(new ProxyProcess(options, std::move(world)));
 }
 
-void ProxyProcess::find_endpoints(std::function<void(Result<Endpoints>)> done) {
+void ProxyProcess::find_endpoints(const std::string& trusted_ca_file, std::function<void(Result<Endpoints>)> done) {
   Endpoints given{options_.endpoints, {}};
   if (options_.discovery_srv.empty()) return done(std::move(given));
   Result<std::vector<discovery::ClientEndpoint>> found =
@@ -53,7 +53,7 @@ void ProxyProcess::find_endpoints(std::function<void(Result<Endpoints>)> done) {
   log.info("discovered cluster from SRV", {{"srv-server", options_.discovery_srv}, {"endpoints", joined(all.urls)}});
   if (options_.insecure_discovery) return done(all.urls.empty() ? std::move(given) : std::move(all));
   net::TlsConfig config;
-  config.trusted_ca_file = options_.trusted_ca_file;
+  config.trusted_ca_file = trusted_ca_file;
   Result<std::shared_ptr<net::TlsContext>> context = net::TlsContext::create(world(), config);
   if (!context.is_ok()) return done(context.status());
   net::TlsDial dial{*context, std::make_shared<net::TlsGate>(world().workers)};

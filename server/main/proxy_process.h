@@ -27,7 +27,8 @@ class ProxyProcess {
     std::vector<std::string> urls;
     std::vector<discovery::SrvRecord> records;  // one for each URL, or none at all
   };
-  void find_endpoints(std::function<void(Result<Endpoints>)> done);
+  // trusted_ca_file: of those who sign the certificates of discovered endpoints.
+  void find_endpoints(const std::string& trusted_ca_file, std::function<void(Result<Endpoints>)> done);
 
   void ready();                                // READY=1
   void fail(const Status& why);                // the process ends with 1

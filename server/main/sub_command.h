@@ -24,6 +24,31 @@ struct ProxyOptions {
   std::string trusted_ca_file;  // gateway: of discovered endpoints; grpc-proxy: of clients
   // gateway
   int64_t retry_delay_ms = 60'000;
+  // grpc-proxy
+  std::string metrics_addr;
+  std::string data_dir = "default.proxy";
+  std::string name_space, leasing_prefix;
+  std::string advertise_client_url = "127.0.0.1:23790";
+  std::string resolver_prefix;
+  int64_t resolver_ttl_seconds = 0;
+  int64_t endpoints_auto_sync_interval_ms = 0;
+  int64_t dial_keepalive_time_ms = 0;
+  int64_t dial_keepalive_timeout_ms = 20'000;
+  bool permit_without_stream = false;
+  int64_t max_send_bytes = 1536 * 1024;
+  int64_t max_recv_bytes = INT32_MAX;
+  int64_t max_concurrent_streams = UINT32_MAX;
+  int64_t grpc_keepalive_min_time_ms = 5'000;
+  int64_t grpc_keepalive_interval_ms = 2 * 3600 * 1000;
+  int64_t grpc_keepalive_timeout_ms = 20'000;
+  std::string cert, key, cacert;  // towards the cluster
+  bool insecure_skip_tls_verify = false;
+  std::string cert_file, key_file, client_crl_file;  // towards clients
+  std::vector<std::string> listen_cipher_suites;
+  bool auto_tls = false;
+  int64_t self_signed_cert_validity = 1;  // years
+  std::string tls_min_version = "TLS1.2", tls_max_version;
+  bool serializable_ordering = false, enable_grpc_logging = false, enable_pprof = false, debug = false;
 };
 
 struct SubCommandLine {

@@ -39,6 +39,27 @@ TEST(SubCommand, Mistakes) {
   EXPECT_NE(error_of({"gateway", "stop"}).find("unknown command \"stop\""), std::string::npos);
 }
 
+TEST(SubCommand, GrpcProxyTakesItsFlags) {
+  Result<SubCommandLine> line = parse_sub_command({"grpc-proxy", "start", "--namespace=n/", "--resolver-ttl=5",
+                                                   "--max-recv-bytes", "7", "--auto-tls", "--listen-cipher-suites=A,B",
+                                                   "--enable-pprof=false", "--experimental-leasing-prefix="});
+  ASSERT_TRUE(line.is_ok()) << line.status().to_string();
+  EXPECT_EQ(line->options.name_space, "n/");
+  EXPECT_EQ(line->options.resolver_ttl_seconds, 5);
+  EXPECT_EQ(line->options.max_recv_bytes, 7);
+  EXPECT_TRUE(line->options.auto_tls);
+  EXPECT_EQ(line->options.listen_cipher_suites, (std::vector<std::string>{"A", "B"}));
+  EXPECT_EQ(error_of({"grpc-proxy", "start", "--retry-delay=1s"}), "unknown flag: --retry-delay");
+  EXPECT_NE(error_of({"grpc-proxy", "start", "--resolver-ttl=-1"}).find("zero or above"), std::string::npos);
+}
+
+TEST(SubCommand, WhatIsNotHereIsRefusedByName) {
+  EXPECT_EQ(error_of({"grpc-proxy", "start", "--enable-pprof"}),
+            "--enable-pprof: the proxy has no profiling pages yet");
+  EXPECT_EQ(error_of({"grpc-proxy", "start", "--experimental-leasing-prefix=x"}),
+            "--experimental-leasing-prefix: leasing is not here yet");
+}
+
 TEST(SubCommand, Help) {
   Result<SubCommandLine> group = parse_sub_command({"gateway"});
   ASSERT_TRUE(group.is_ok());

@@ -153,15 +153,24 @@ Status TlsSetup::check_urls(const Options& o) {
   return {};
 }
 
-Status TlsSetup::self_cert(const Options& o, const std::string& folder, const std::vector<std::string>& url_lists,
-                           net::TlsConfig& config) {
-  if (o.self_signed_cert_validity == 0)
-    return invalid_argument("selfSignedCertValidity is invalid,it should be greater than 0");
-  std::string dir = o.data_dir + "/fixtures/" + folder;
+Status use_self_cert(const io::World& world, const std::string& dir, const std::vector<std::string>& hosts,
+                     int64_t years, net::TlsConfig& config) {
+  if (years == 0) return invalid_argument("selfSignedCertValidity is invalid,it should be greater than 0");
   config.cert_file = config.client_cert_file = dir + "/cert.pem";
   config.key_file = config.client_key_file = dir + "/key.pem";
   config.self_signed = true;
-  if (world_.disk->exists(config.cert_file) && world_.disk->exists(config.key_file)) return {};
+  if (world.disk->exists(config.cert_file) && world.disk->exists(config.key_file)) return {};
+  ASSIGN_OR_RETURN(net::SelfCert made, net::make_self_cert(hosts, years));
+  RETURN_IF_ERROR(world.disk->make_dirs(dir));
+  RETURN_IF_ERROR(write_new(*world.disk, config.cert_file, made.cert_pem));
+  RETURN_IF_ERROR(write_new(*world.disk, config.key_file, made.key_pem));
+  RETURN_IF_ERROR(world.disk->sync_dir(dir));
+  world.log->warn("automatically generate certificates", {{"cert-file", config.cert_file}, {"validity-years", years}});
+  return {};
+}
+
+Status TlsSetup::self_cert(const Options& o, const std::string& folder, const std::vector<std::string>& url_lists,
+                           net::TlsConfig& config) {
   std::vector<std::string> hosts;
   for (const std::string& urls : url_lists) {
     if (urls.empty()) continue;
@@ -169,14 +178,7 @@ Status TlsSetup::self_cert(const Options& o, const std::string& folder, const st
     for (const ListenAt& at : list)
       if (std::string host = net::host_of_address(at.address); !host.empty()) hosts.push_back(host);
   }
-  ASSIGN_OR_RETURN(net::SelfCert made, net::make_self_cert(hosts, o.self_signed_cert_validity));
-  RETURN_IF_ERROR(world_.disk->make_dirs(dir));
-  RETURN_IF_ERROR(write_new(*world_.disk, config.cert_file, made.cert_pem));
-  RETURN_IF_ERROR(write_new(*world_.disk, config.key_file, made.key_pem));
-  RETURN_IF_ERROR(world_.disk->sync_dir(dir));
-  world_.log->warn("automatically generate certificates",
-                   {{"cert-file", config.cert_file}, {"validity-years", o.self_signed_cert_validity}});
-  return {};
+  return use_self_cert(world_, o.data_dir + "/fixtures/" + folder, hosts, o.self_signed_cert_validity, config);
 }
 
 Result<std::unique_ptr<TlsSetup>> TlsSetup::create(const io::World& world, const Options& o) {

@@ -25,6 +25,11 @@ struct ListenAt {
 // Addresses given twice become one.
 Result<std::vector<ListenAt>> listen_at(std::string_view flag, const std::string& urls);
 
+// A certificate that signs itself, for these hosts, in `dir` (cert.pem, key.pem); what is there already is used again.
+// Sets the files of `config`.
+Status use_self_cert(const io::World& world, const std::string& dir, const std::vector<std::string>& hosts,
+                     int64_t years, net::TlsConfig& config);
+
 class TlsSetup {
  public:
   // Makes the certificates of --auto-tls and --peer-auto-tls below the data directory, loads all files.

@@ -72,6 +72,8 @@ class WireCall final : public ClientCall, public DeadlineEntry {
   void half_close() override;
   void cancel() override;
   size_t queued_bytes() const override { return out.bytes(); }
+  void pause_input(bool pause) override;
+  void give_window();
 
   Client::Impl* client = nullptr;
   Client::UnaryDone done;
@@ -85,6 +87,8 @@ class WireCall final : public ClientCall, public DeadlineEntry {
   int grpc_status = -1;
   int http_status = 0;
   int32_t stream_id = 0;
+  size_t unread_bytes = 0;  // of the stream's window, kept while paused
+  bool paused = false;
   bool unary = false, have_reply = false, half_closed = false, end_sent = false, deferred = false, ended = false;
 };
 
@@ -132,6 +136,8 @@ struct Client::Impl final : public io::StreamHandler {
   WireCall* calls = nullptr;
   size_t calls_open = 0;
   std::function<void(const Status&)> broken_callback;
+  std::function<void()> ready_callback;
+  bool ready = false;
   std::shared_ptr<Impl*> self;
   Status broken_status;
   uint64_t hook = 0;
@@ -154,15 +160,22 @@ struct ClientCallbacks {
     return 0;
   }
 
-  static int data_chunk(nghttp2_session*, uint8_t, int32_t stream_id, const uint8_t* data, size_t size, void* user) {
+  static int data_chunk(nghttp2_session* h2, uint8_t, int32_t stream_id, const uint8_t* data, size_t size, void* user) {
+    nghttp2_session_consume_connection(h2, size);  // a paused call holds back nobody else
     WireCall* call = self(user).call_of(stream_id);
-    if (call) self(user).on_data(*call, view(data, size));
+    if (!call) return 0;
+    call->unread_bytes += size;
+    self(user).on_data(*call, view(data, size));
+    if (self(user).call_of(stream_id) == call) call->give_window();
     return 0;
   }
 
   static int frame_recv(nghttp2_session*, const nghttp2_frame* frame, void* user) {
     uint8_t type = frame->hd.type;
     if (type == NGHTTP2_GOAWAY) self(user).go_away_seen();
+    if (type == NGHTTP2_SETTINGS && !std::exchange(self(user).ready, true)) {
+      if (auto callback = std::exchange(self(user).ready_callback, nullptr)) callback();
+    }
     if ((type == NGHTTP2_HEADERS || type == NGHTTP2_DATA) && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
       if (WireCall* call = self(user).call_of(frame->hd.stream_id)) self(user).on_server_end(*call);
     }
@@ -246,6 +259,17 @@ void WireCall::half_close() {
   client->mark_dirty();
 }
 
+void WireCall::pause_input(bool pause) {
+  paused = pause;
+  if (!ended) give_window();
+}
+
+void WireCall::give_window() {
+  if (paused || unread_bytes == 0 || client->gone || stream_id <= 0) return;
+  nghttp2_session_consume_stream(client->h2, stream_id, std::exchange(unread_bytes, 0));
+  client->mark_dirty();
+}
+
 void WireCall::cancel() {
   if (ended) return;
   client->reset(*this, NGHTTP2_CANCEL);
@@ -268,6 +292,7 @@ Client::Impl::Impl(io::Loop& l, std::unique_ptr<io::Stream> s, ClientOptions o)
   nghttp2_option* option = nullptr;
   CHECK(nghttp2_option_new(&option) == 0);
   nghttp2_option_set_no_closed_streams(option, 1);
+  nghttp2_option_set_no_auto_window_update(option, 1);
   CHECK(nghttp2_session_client_new2(&h2, ClientCallbacks::table(), this, option) == 0);
   nghttp2_option_del(option);
   nghttp2_settings_entry settings[] = {{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
@@ -390,6 +415,8 @@ void Client::Impl::recycle(WireCall& call) {
   call.grpc_status = -1;
   call.http_status = 0;
   call.stream_id = 0;
+  call.unread_bytes = 0;
+  call.paused = false;
   call.deadline = 0;
   call.unary = call.have_reply = call.half_closed = call.end_sent = call.deferred = call.ended = false;
   free_calls.push_back(&call);
@@ -577,7 +604,7 @@ void Client::Impl::keepalive() {
   if (ping_sent != 0 && last_read > ping_sent) ping_sent = 0;
   if (ping_sent != 0) {
     if (now - ping_sent >= options.ping_timeout) lost(unavailable("no answer to a keepalive ping"));
-  } else if (now - last_read >= options.ping_interval) {
+  } else if (now - last_read >= options.ping_interval && (options.ping_without_calls || calls_open > 0)) {
     ping_sent = now;
     (void)nghttp2_submit_ping(h2, NGHTTP2_FLAG_NONE, nullptr);
     mark_dirty();
@@ -617,5 +644,9 @@ bool Client::broken() const { return impl_->broken; }
 void Client::on_broken(std::function<void(const Status&)> callback) { impl_->broken_callback = std::move(callback); }
 
 size_t Client::open_calls() const { return impl_->calls_open; }
+
+bool Client::ready() const { return impl_->ready && !impl_->broken; }
+
+void Client::on_ready(std::function<void()> callback) { impl_->ready_callback = std::move(callback); }
 
 }  // namespace fairlead::net

@@ -32,6 +32,7 @@ struct ClientOptions {
   uint32_t connection_window_bytes = 8 * 1024 * 1024;
   io::Nanos ping_interval = 0;  // 0 = none
   io::Nanos ping_timeout = 20 * io::kSecond;
+  bool ping_without_calls = true;
 };
 
 using Metadata = std::vector<std::pair<std::string, std::string>>;
@@ -59,6 +60,8 @@ class ClientCall {
   virtual void half_close() = 0;
   virtual void cancel() = 0;  // RST_STREAM CANCEL; no callback comes any more
   virtual size_t queued_bytes() const = 0;
+  // While paused the server is held back by flow control: what its window allowed it before still comes.
+  virtual void pause_input(bool paused) = 0;
 
  protected:
   virtual ~ClientCall() = default;
@@ -84,6 +87,8 @@ class Client {
   // lost).
   void on_broken(std::function<void(const Status&)> callback);
   size_t open_calls() const;
+  bool ready() const;                             // the server has answered: its SETTINGS are here
+  void on_ready(std::function<void()> callback);  // runs once, inside the session's work
 
   struct Impl;
 
