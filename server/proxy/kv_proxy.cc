@@ -40,6 +40,20 @@ bool parsed(net::ServerCall& call, const Bytes& bytes, Message& out) {
 
 }  // namespace
 
+int64_t header_revision(const Bytes& reply) {
+  constexpr char kFirstField = 0x0A;
+  constexpr int kShortLength = 0x80;  // a header has at most 44 bytes
+  std::string_view bytes = reply.view();
+  if (bytes.size() < 2 || bytes[0] != kFirstField || static_cast<unsigned char>(bytes[1]) >= kShortLength) return 0;
+  bytes = bytes.substr(2, static_cast<size_t>(bytes[1]));
+  etcdserverpb::ResponseHeader header;
+  return header.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())) ? header.revision() : 0;
+}
+
+void KvProxy::written(const Status& status, const Bytes& reply) {
+  if (status.is_ok()) written_ = std::max(written_, header_revision(reply));
+}
+
 // The request as it goes to the cluster; false: it was answered.
 template <typename Request>
 bool KvProxy::move_in(net::ServerCall& call, Request& request, const Bytes& original, Bytes* out) {
@@ -116,7 +130,8 @@ void KvProxy::range(net::CallRef call, const Bytes& bytes) {
   uint64_t since = cache_.writes();
   read_in_order<RangeResponse>(call, upstream_call(*call, kRange, std::move(out), true), 0, seen_,
                                [this, who, original, since](net::ServerCall& c, const Status& status, Bytes reply) {
-                                 if (status.is_ok() && !ordering_) cache_.add(who, *original, reply, since);
+                                 bool fresh = original->revision() > 0 || header_revision(reply) >= written_;
+                                 if (status.is_ok() && !ordering_ && fresh) cache_.add(who, *original, reply, since);
                                  answer_as_is(c, status, std::move(reply));
                                });
 }
@@ -131,6 +146,7 @@ void KvProxy::put(net::CallRef call, const Bytes& bytes) {
   forward(upstream_, call, upstream_call(*call, kPut, std::move(out), false),
           [this, key](net::ServerCall& c, Status status, Bytes reply) {
             cache_.invalidate(key, "");
+            written(status, reply);
             int64_t revision = 0;
             if (status.is_ok()) status = move_out<PutResponse>(&reply, &revision);
             answer_as_is(c, status, std::move(reply));
@@ -147,6 +163,7 @@ void KvProxy::delete_range(net::CallRef call, const Bytes& bytes) {
   forward(upstream_, call, upstream_call(*call, kDeleteRange, std::move(out), false),
           [this, key, end](net::ServerCall& c, Status status, Bytes reply) {
             cache_.invalidate(key, end);
+            written(status, reply);
             int64_t revision = 0;
             if (status.is_ok()) status = move_out<DeleteRangeResponse>(&reply, &revision);
             answer_as_is(c, status, std::move(reply));
@@ -177,6 +194,7 @@ void KvProxy::txn(net::CallRef call, const Bytes& bytes) {
   forward(upstream_, call, upstream_call(*call, kTxn, std::move(out), false),
           [this, original](net::ServerCall& c, Status status, Bytes reply) {
             invalidate(*original);
+            written(status, reply);
             int64_t revision = 0;
             if (status.is_ok()) status = move_out<TxnResponse>(&reply, &revision);
             if (status.is_ok()) seen_revision(revision);

@@ -3,6 +3,8 @@
 // Without a namespace, messages are passed on as they came; a request is read for the cache alone.
 // Ordering (--experimental-serializable-ordering): an answer older than one that was given before is not given; another
 // endpoint is asked, at most kOrderAttemptsPerEndpoint times the number of endpoints. The cache is not used then.
+// Cache: an answer that is older than a write through this proxy is passed on (a serializable read may be old), and not
+// kept.
 // Threads: the loop.
 #pragma once
 
@@ -46,13 +48,18 @@ class KvProxy {
   template <typename Response>
   void read_in_order(net::CallRef call, UpstreamCall out, size_t attempt, int64_t at_least, Answer then);
   void invalidate(const etcdserverpb::TxnRequest& request);
+  void written(const Status& status, const Bytes& reply);
 
   Upstream& upstream_;
   const Namespace& name_space_;
   const bool ordering_;
   RangeCache cache_;
   Stats stats_;
-  int64_t seen_ = 0;
+  int64_t seen_ = 0;     // what reads in order must reach
+  int64_t written_ = 0;  // by the latest write through this proxy
 };
+
+// Of any answer of the service: its header comes first. 0 where there is none.
+int64_t header_revision(const Bytes& reply);
 
 }  // namespace fairlead::proxy

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "server/proxy/fetch_page.h"
+#include "server/proxy/kv_proxy.h"
 #include "server/proxy/member_list.h"
 #include "server/proxy/name_space.h"
 #include "server/proxy/range_cache.h"
@@ -166,6 +167,19 @@ TEST(RangeCache, RangesMeet) {
   EXPECT_TRUE(ranges_meet("a", kNoEnd, "z", ""));
   EXPECT_FALSE(ranges_meet("b", kNoEnd, "a", "b"));
   EXPECT_TRUE(ranges_meet("b", kNoEnd, "a", "c"));
+}
+
+TEST(HeaderRevision, IsReadWithoutTheRest) {
+  etcdserverpb::RangeResponse m;
+  m.add_kvs()->set_value("v");
+  EXPECT_EQ(header_revision(Bytes::copy(m.SerializeAsString())), 0);
+  m.mutable_header()->set_cluster_id(UINT64_MAX);
+  m.mutable_header()->set_member_id(UINT64_MAX);
+  m.mutable_header()->set_raft_term(UINT64_MAX);
+  m.mutable_header()->set_revision(INT64_MAX);
+  EXPECT_EQ(header_revision(Bytes::copy(m.SerializeAsString())), INT64_MAX);
+  EXPECT_EQ(header_revision(Bytes()), 0);
+  EXPECT_EQ(header_revision(Bytes::literal("\x0A\x7F")), 0);
 }
 
 // ---- the rest

@@ -219,7 +219,9 @@ uint64_t Upstream::unary(UpstreamCall call, Done done) {
                                              std::to_string(call.request.size()) + " vs. " + std::to_string(max) + ")");
   else if (impl_->waiting.size() >= kUpstreamWaitingMax)
     refused = unavailable("too many calls wait for an endpoint of the cluster");
-  impl_->running[id] = {std::move(call), std::move(done)};
+  Impl::Running& running = impl_->running[id];
+  running.call = std::move(call);
+  running.done = std::move(done);
   if (refused.is_ok()) {
     impl_->start(id);
     return id;

@@ -40,9 +40,9 @@ struct UpstreamOptions {
 };
 
 struct UpstreamCall {
-  std::string path;
-  Bytes request;
-  net::Metadata metadata;
+  std::string path = {};
+  Bytes request = {};
+  net::Metadata metadata = {};
   io::Nanos deadline = 0;  // loop time; 0: none
   bool repeatable = false;
 };
