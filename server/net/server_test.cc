@@ -339,6 +339,39 @@ TEST_F(Fixture, SlowReaderIsBackpressureNotMemory) {
   EXPECT_EQ(got.status, Status());
 }
 
+// A client that pauses one call holds back its server alone: other calls of the connection go on.
+TEST_F(Fixture, APausedCallOfTheClientHoldsBackItsOwnServer) {
+  constexpr size_t kMessageBytes = 1000, kWindowBytes = 65536;
+  struct Flood final : CallHandler {
+    void on_half_close(ServerCall& call) override {
+      for (int i = 0; i < 500; ++i) call.send_message(Bytes::copy(std::string(kMessageBytes, 'z')));
+      call.finish(Status());
+    }
+  };
+  router.add_stream("/t.S/Flood", MethodKind::kServerStream, [](ServerCall&) { return std::make_unique<Flood>(); });
+  start();
+  connect({.stream_window_bytes = kWindowBytes, .connection_window_bytes = 2 * kWindowBytes});
+  EXPECT_FALSE(client->ready());
+  bool told = false;
+  client->on_ready([&told] { told = true; });
+  Collector paused, other;
+  ClientCall& stream = client->open("/t.S/Flood", &paused);
+  stream.pause_input(true);
+  stream.half_close();
+  loop.settle();
+  EXPECT_TRUE(told && client->ready());
+  EXPECT_GT(paused.messages.size(), 10u) << "the window that it had";
+  EXPECT_LE(paused.messages.size(), kWindowBytes / kMessageBytes);
+  client->open("/t.S/Flood", &other).half_close();
+  loop.settle();
+  EXPECT_EQ(other.messages.size(), 500u);
+  EXPECT_FALSE(paused.ended);
+  stream.pause_input(false);
+  loop.settle();
+  EXPECT_EQ(paused.messages.size(), 500u);
+  EXPECT_EQ(paused.status, Status());
+}
+
 // A long answer over HTTP/1.1 to a client that reads slowly: what waits is counted, and all of it arrives.
 TEST_F(Fixture, SlowReaderOfAnHttpAnswerGetsAllOfIt) {
   constexpr size_t kChunks = 30, kChunkBytes = 400 << 10;
