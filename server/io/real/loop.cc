@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "base/check.h"
 
@@ -85,6 +86,13 @@ RealLoop::RealLoop() : epoll_(epoll_create1(EPOLL_CLOEXEC)), owner_(std::this_th
 }
 
 RealLoop::~RealLoop() {
+  // Closures that never ran may own streams and clients, which take their leave of the loop as they go: while it is
+  // still whole.
+  while (!timers_.empty() || !local_posts_.empty() || !posts_.empty()) {
+    auto timers = std::exchange(timers_, {});
+    auto own = std::exchange(local_posts_, {});
+    auto others = std::exchange(posts_, {});
+  }
   signals_.reset();
   waker_.reset();
   close(epoll_);

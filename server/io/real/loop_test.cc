@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <memory>
 #include <string>
 #include <thread>
 
@@ -30,6 +31,31 @@ TEST(RealLoop, TimersFireInOrderOfTimeAndNotBefore) {
   loop.run();
   EXPECT_EQ(order, "ab");
   EXPECT_GE(fired_at, start + 8 * kMillisecond);
+}
+
+TEST(RealLoop, WhatNeverRanTakesItsLeaveOfAWholeLoop) {
+  struct Guest {
+    explicit Guest(RealLoop& l) : loop(l), hook(l.add_turn_hook([] {})) {}
+    ~Guest() {
+      loop.remove_turn_hook(hook);
+      loop.cancel_timer(1);
+      if (next) loop.post([keep = next] {});
+    }
+    RealLoop& loop;
+    uint64_t hook;
+    std::shared_ptr<Guest> next;
+  };
+  std::weak_ptr<Guest> posted, timed, last;
+  {
+    RealLoop loop;
+    auto one = std::make_shared<Guest>(loop), two = std::make_shared<Guest>(loop),
+         three = std::make_shared<Guest>(loop);
+    posted = one, timed = two, last = three;
+    one->next = std::move(three);
+    loop.post([one = std::move(one)] {});
+    loop.add_timer(loop.now() + 60 * kSecond, [two = std::move(two)] {});
+  }
+  EXPECT_TRUE(posted.expired() && timed.expired() && last.expired());
 }
 
 TEST(RealLoop, ATurnThatShouldBeOverByNowDoesNotWait) {
