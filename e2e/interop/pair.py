@@ -41,14 +41,16 @@ def wait_for(condition, seconds=60, what="condition"):
 class Server:
     """One member of a cluster of one."""
 
-    def __init__(self, binary, work, flags=(), name="default"):
-        self.client_port, self.peer_port = free_ports(2)
+    def __init__(self, binary, work, flags=(), name="default", split_tls=False):
+        """split_tls: clients are served with TLS besides, on tls_port."""
+        self.client_port, self.peer_port, self.tls_port = free_ports(3)
         self.url = f"http://127.0.0.1:{self.client_port}"
+        urls = self.url + (f",https://127.0.0.1:{self.tls_port}" if split_tls else "")
         peer = f"http://127.0.0.1:{self.peer_port}"
         self.log = open(os.path.join(work, "log"), "w+")
         env = {k: v for k, v in os.environ.items() if not k.startswith("ETCD_")}
         self.process = subprocess.Popen(
-            [binary, "--name", name, "--data-dir", os.path.join(work, "data"), "--listen-client-urls", self.url,
+            [binary, "--name", name, "--data-dir", os.path.join(work, "data"), "--listen-client-urls", urls,
              "--advertise-client-urls", self.url, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
              "--initial-cluster", f"{name}={peer}", *flags],
             stdout=self.log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env)
@@ -83,9 +85,9 @@ def fairlead_binary():
 
 
 @contextlib.contextmanager
-def server(binary, flags=()):
+def server(binary, flags=(), **more):
     work = tempfile.mkdtemp(prefix="interop-")
-    s = Server(binary, work, flags)
+    s = Server(binary, work, flags, **more)
     try:
         yield s.ready()
     finally:
@@ -94,9 +96,9 @@ def server(binary, flags=()):
 
 
 @contextlib.contextmanager
-def pair(flags=(), fairlead_flags=()):
+def pair(flags=(), fairlead_flags=(), **more):
     """(etcd, fairlead)"""
-    with server(etcd_binary(), flags) as a, server(fairlead_binary(), [*flags, *fairlead_flags]) as b:
+    with server(etcd_binary(), flags, **more) as a, server(fairlead_binary(), [*flags, *fairlead_flags], **more) as b:
         yield a, b
 
 

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "base/text.h"
+#include "server/api/gateway_socket.h"
 #include "server/api/proto_json.h"
 #include "server/api/proto_util.h"
 #include "server/net/grpc_wire.h"
@@ -123,15 +124,24 @@ std::unique_ptr<Message> new_message(const google::protobuf::Descriptor* type) {
 // A call whose client speaks JSON. Keeps itself alive until it is over.
 class GatewayCall final : public net::ServerCall {
  public:
-  GatewayCall(const io::World& world, const MethodDescriptor& method, net::Router::Route& route,
-              const GatewayOptions& options, net::HttpRequest request, net::HttpReplyPtr reply)
+  // `lines`: the reply, where it is one; its messages are the input then, and not the request's body.
+  GatewayCall(const io::World& world, const MethodDescriptor& method, net::Router& router, net::Router::Route& route,
+              const GatewayOptions& options, net::HttpRequest request, net::HttpReplyPtr reply, LineReply* lines)
       : loop_(*world.loop),
         method_(method),
+        router_(router),
         route_(route),
         options_(options),
         request_(std::move(request)),
         reply_(std::move(reply)),
+        lines_(lines),
         self_(this) {
+    if (lines_) {
+      lines_->on_message([this](std::string_view text) { more(text); });
+      lines_->on_stop([this] { cancel({Code::kUnavailable, "etcdserver: server stopped"}, true); });
+    } else {
+      input_.set_whole(std::move(request_.body));
+    }
     reply_->on_gone([this] { cancel({Code::kCancelled, "context canceled"}, false); });
     if (std::string_view timeout = request_.header("grpc-timeout"); !timeout.empty()) {
       if (auto given = net::parse_grpc_timeout(timeout)) deadline_ = loop_.now() + std::max<io::Nanos>(*given, 1);
@@ -143,34 +153,10 @@ class GatewayCall final : public net::ServerCall {
       });
   }
 
-  void run(net::Router& router) {
+  void run() {
     net::CallRef keep(this);
-    ++route_.stats.started;
-    observer_ = router.observer();
-    if (observer_) {
-      observed_ = true;
-      observer_->on_start(*this, route_);
-    }
-    bool unary = route_.kind == net::MethodKind::kUnary;
-    std::string_view body = request_.body;
-    Bytes message;
-    if (route_.kind != net::MethodKind::kBidi) {
-      if (Status s = next_message(body, message, true); !s.is_ok()) return finish(s);
-    }
-    if (const net::Router::Guard& guard = router.guard()) {
-      if (Status s = guard(*this, route_, unary ? &message : nullptr); !s.is_ok()) return finish(s);
-    }
-    if (unary) {
-      ++route_.stats.messages_received;
-      if (observed_) observer_->on_request(*this, route_, message);
-      return route_.unary(self(), std::move(message));
-    }
-    std::unique_ptr<net::CallHandler> handler = route_.stream(*this);
-    if (done_) return;
-    handler_ = std::move(handler);
-    if (route_.kind == net::MethodKind::kBidi) return feed(body);
-    take(std::move(message));
-    half_close();
+    if (is_bidi() || !lines_) start();
+    is_bidi() ? open_stream() : ask();
   }
 
   // --- ServerCall
@@ -206,7 +192,7 @@ class GatewayCall final : public net::ServerCall {
       reply_->end();
     } else {
       std::string body = error_json(status, options_);
-      if (route_.kind != net::MethodKind::kUnary) body = "{\"error\":" + body + "}\n";
+      if (route_.kind != net::MethodKind::kUnary && in_stream_) body = "{\"error\":" + body + "}\n";
       net::HttpResponse response = net::HttpResponse::json(http_status(status.code()), body);
       if (status.code() == Code::kUnauthenticated)
         response.headers.emplace_back("WWW-Authenticate", std::string(status.message()));
@@ -219,7 +205,8 @@ class GatewayCall final : public net::ServerCall {
   void set_drain_mark(size_t bytes) override { drain_mark_ = bytes; }
   void pause_input(bool paused) override {
     paused_ = paused;
-    if (!paused && !feeding_) feed_rest();
+    if (lines_) lines_->pause_input(paused);
+    if (!paused && !feeding_) feed();
   }
   void set_handler(std::unique_ptr<net::CallHandler> handler) override {
     if (!done_) handler_ = std::move(handler);
@@ -231,18 +218,81 @@ class GatewayCall final : public net::ServerCall {
   ~GatewayCall() override = default;
   void release() override { delete this; }
   net::CallRef self() { return net::CallRef(this); }
+  bool is_bidi() const { return route_.kind == net::MethodKind::kBidi; }
 
-  // JSON from the front of `body` as an encoded message. An empty body is an empty message.
-  Status next_message(std::string_view& body, Bytes& out, bool empty_counts) {
-    ASSIGN_OR_RETURN(std::optional<std::string_view> value, take_json(body));
-    if (!value && !empty_counts) return {Code::kNotFound, "no more"};
+  void start() {
+    started_ = true;
+    ++route_.stats.started;
+    observer_ = router_.observer();
+    if (!observer_) return;
+    observed_ = true;
+    observer_->on_start(*this, route_);
+  }
+  bool refused_by_guard(const Bytes* message) {
+    const net::Router::Guard& guard = router_.guard();
+    Status s = guard ? guard(*this, route_, message) : Status();
+    if (!s.is_ok()) finish(s);
+    return !s.is_ok();
+  }
+  // Of what takes one request: it runs when that is there.
+  void ask() {
+    Result<std::optional<Bytes>> next = next_message();
+    if (next.is_ok() && !*next) {
+      if (lines_) return;   // it is still to come
+      next = encode("{}");  // an empty body is an empty message
+    }
+    input_over_ = true;
+    if (!started_) start();
+    if (!next.is_ok()) {
+      in_stream_ = next.status().code() != Code::kInvalidArgument;  // nothing has been called yet
+      return finish(next.status());
+    }
+    bool unary = route_.kind == net::MethodKind::kUnary;
+    Bytes message = std::move(**next);
+    if (refused_by_guard(unary ? &message : nullptr)) return;
+    if (unary) {
+      ++route_.stats.messages_received;
+      if (observed_) observer_->on_request(*this, route_, message);
+      return route_.unary(self(), std::move(message));
+    }
+    if (!make_handler()) return;
+    take(std::move(message));
+    half_close();
+  }
+  void open_stream() {
+    if (!refused_by_guard(nullptr) && make_handler()) feed();
+  }
+  bool make_handler() {
+    std::unique_ptr<net::CallHandler> handler = route_.stream(*this);
+    if (!done_) handler_ = std::move(handler);
+    return !done_;
+  }
+  // A message of the WebSocket.
+  void more(std::string_view text) {
+    net::CallRef keep(this);
+    if (done_ || input_over_) return;
+    input_.append(text);
+    input_.append("\n");
+    is_bidi() ? feed() : ask();
+    if (done_ || input_over_ || input_.held_bytes() <= options_.input_bytes_max) return;
+    if (!started_) start();
+    cancel({Code::kResourceExhausted, "the request is too large"}, true);
+  }
+
+  // The next request, encoded. Nothing: more has to come, or nothing is left.
+  Result<std::optional<Bytes>> next_message() {
+    ASSIGN_OR_RETURN(std::optional<std::string_view> value, input_.next());
+    if (!value) return std::optional<Bytes>();
+    return encode(*value);
+  }
+  Result<std::optional<Bytes>> encode(std::string_view value) const {
     std::unique_ptr<Message> message = new_message(method_.input_type());
-    if (value) RETURN_IF_ERROR(from_json(*value, *message));
-    out = Bytes::take(message->SerializeAsString());
+    RETURN_IF_ERROR(from_json(value, *message));
+    Bytes out = Bytes::take(message->SerializeAsString());
     if (out.size() > options_.message_bytes_max)
-      return {Code::kResourceExhausted, "grpc: received message larger than max (" + std::to_string(out.size()) +
-                                            " vs. " + std::to_string(options_.message_bytes_max) + ")"};
-    return {};
+      return Status(Code::kResourceExhausted, "grpc: received message larger than max (" + std::to_string(out.size()) +
+                                                  " vs. " + std::to_string(options_.message_bytes_max) + ")");
+    return std::optional<Bytes>(std::move(out));
   }
   std::string json(std::span<const Bytes> parts) const {
     std::string bytes;
@@ -269,20 +319,15 @@ class GatewayCall final : public net::ServerCall {
   void half_close() {
     if (handler_ && !done_) handler_->on_half_close(*this);
   }
-  void feed(std::string_view body) {
-    rest_ = body;
-    feed_rest();
-  }
   // A value that is no request ends the input there, as grpc-gateway does; the stream goes on.
-  void feed_rest() {
+  void feed() {
     net::CallRef keep(this);
     feeding_ = true;
-    bool more = true;
-    while (!done_ && !paused_ && !input_over_ && more) {
-      Bytes message;
-      more = next_message(rest_, message, false).is_ok();
-      if (more)
-        take(std::move(message));
+    while (!done_ && !paused_ && !input_over_) {
+      Result<std::optional<Bytes>> next = next_message();
+      if (next.is_ok() && !*next && lines_) break;  // more may come
+      if (next.is_ok() && *next)
+        take(std::move(**next));
       else
         input_over_ = true;
     }
@@ -313,7 +358,8 @@ class GatewayCall final : public net::ServerCall {
   }
   void over(const Status& status, std::span<const Bytes> parts = {}) {
     if (std::exchange(done_, true)) return;
-    ++route_.stats.handled[static_cast<size_t>(status.code())];
+    lines_ = nullptr;
+    if (started_) ++route_.stats.handled[static_cast<size_t>(status.code())];
     if (std::exchange(observed_, false)) observer_->on_end(*this, route_, status, parts);
     for (io::TimerId* timer : {&deadline_timer_, &drain_timer_})
       if (*timer != 0) loop_.cancel_timer(std::exchange(*timer, 0));
@@ -324,19 +370,22 @@ class GatewayCall final : public net::ServerCall {
 
   io::Loop& loop_;
   const MethodDescriptor& method_;
+  net::Router& router_;
   net::Router::Route& route_;
   GatewayOptions options_;
   net::HttpRequest request_;
   net::HttpReplyPtr reply_;
+  LineReply* lines_;  // reply_, of a WebSocket that is open
   net::CallRef self_;
   std::unique_ptr<net::CallHandler> handler_;
-  std::string_view rest_;  // of the body
+  JsonValues input_;
   io::Nanos deadline_ = 0;
   io::TimerId deadline_timer_ = 0;
   io::TimerId drain_timer_ = 0;
   size_t drain_mark_ = net::kDrainMarkDefaultBytes;
-  bool head_sent_ = false, done_ = false, paused_ = false, feeding_ = false;
+  bool started_ = false, head_sent_ = false, done_ = false, paused_ = false, feeding_ = false;
   bool input_over_ = false, half_close_told_ = false;
+  bool in_stream_ = true;  // an error is one of a stream, where the method is one
   net::CallObserver* observer_ = nullptr;
   bool observed_ = false;
 };
@@ -345,8 +394,10 @@ class GatewayCall final : public net::ServerCall {
 
 bool is_gateway_path(std::string_view path) { return path.starts_with("/v3/") || path.starts_with("/v3beta/"); }
 
-void serve_gateway(const io::World& world, net::Router& router, const GatewayOptions& options, net::HttpRequest request,
-                   net::HttpReplyPtr reply) {
+namespace {
+
+void serve(const io::World& world, net::Router& router, const GatewayOptions& options, net::HttpRequest request,
+           net::HttpReplyPtr reply, LineReply* lines) {
   auto refuse = [&](const Status& status) {
     net::HttpResponse response = net::HttpResponse::json(http_status(status.code()), error_json(status, options));
     reply->send(std::move(response));
@@ -364,8 +415,21 @@ void serve_gateway(const io::World& world, net::Router& router, const GatewayOpt
   if (!route)
     return refuse({Code::kUnimplemented, "unknown method " + std::string(method->name()) + " for service " +
                                              std::string(method->service()->full_name())});
-  auto* call = new GatewayCall(world, *method, *route, options, std::move(request), std::move(reply));
-  call->run(router);
+  auto* call = new GatewayCall(world, *method, router, *route, options, std::move(request), std::move(reply), lines);
+  call->run();
+}
+
+}  // namespace
+
+void serve_gateway(const io::World& world, net::Router& router, const GatewayOptions& options, net::HttpRequest request,
+                   net::HttpReplyPtr reply) {
+  serve(world, router, options, std::move(request), std::move(reply), nullptr);
+}
+
+void serve_gateway(const io::World& world, net::Router& router, const GatewayOptions& options, net::HttpRequest request,
+                   std::unique_ptr<LineReply> reply) {
+  LineReply* lines = reply.get();
+  serve(world, router, options, std::move(request), std::move(reply), lines);
 }
 
 }  // namespace fairlead::api

@@ -6,7 +6,9 @@
 
 #include "base/text.h"
 #include "server/api/api.h"
+#include "server/api/gateway_socket.h"
 #include "server/api/pages.h"
+#include "server/net/websocket.h"
 
 namespace fairlead::api {
 namespace {
@@ -23,6 +25,10 @@ class HeaderReply final : public net::HttpReply {
   size_t queued_bytes() const override { return reply_->queued_bytes(); }
   bool alive() const override { return reply_->alive(); }
   void on_gone(std::function<void()> callback) override { reply_->on_gone(std::move(callback)); }
+  // A WebSocket's answer has none of them, as in etcd: no browser asks for them there.
+  std::unique_ptr<net::WebSocket> upgrade(const net::HttpRequest& request, const net::HttpHeaders& headers) override {
+    return reply_->upgrade(request, headers);
+  }
 
  private:
   net::HttpResponse with(net::HttpResponse response) {
@@ -61,8 +67,10 @@ constexpr Check kChecks[] = {
 
 }  // namespace
 
-net::HttpResponse page_not_found() {
-  net::HttpResponse r = net::HttpResponse::text(404, "404 page not found\n");
+net::HttpResponse page_not_found() { return plain_error(404, "404 page not found"); }
+
+net::HttpResponse plain_error(int status, std::string_view text) {
+  net::HttpResponse r = net::HttpResponse::text(status, std::string(text) + "\n");
   r.headers.emplace_back("X-Content-Type-Options", "nosniff");
   return r;
 }
@@ -89,6 +97,7 @@ Api::Api(const io::World& world, node::Node& node, ApiOptions options)
       hot_keys_(*world.loop),
       started_at_(world.loop->now()) {
   options_.gateway.message_bytes_max = node.config().request_bytes_max + kGrpcOverheadBytes;
+  options_.gateway.input_bytes_max = 2 * options_.gateway.message_bytes_max;
   if (options_.tracing)
     tracer_ = std::make_unique<Tracer>(world_, options_.tracing->collector, options_.tracing->sampling_rate);
   requests_ = std::make_unique<RequestLog>(world_, node_, options_.warning_unary_request, tracer_.get());
@@ -143,8 +152,14 @@ void Api::handle_client_http(net::Router& router, net::HttpRequest request, net:
   std::string_view host = host_of(request.header("host"));
   if (!request.secure && !allowed(options_.host_whitelist, host)) {
     world_.log->warn("rejecting HTTP request to prevent DNS rebinding attacks", {{"host", host}});
-    return reply->send(net::HttpResponse::text(421, unknown_host_text(host)));
+    return reply->send(plain_error(421, unknown_host_text(host)));
   }
+  bool gateway = options_.gateway_enabled && is_gateway_path(request.path);
+  // A certificate's name would be silently ignored there: nobody should believe otherwise.
+  if (gateway && !request.peer_common_name.empty() && node_.auth().enabled())
+    return reply->send(plain_error(400,
+                                   "CommonName of client sending a request against gateway will be ignored and not "
+                                   "used as expected"));
   std::string origin = allowed(options_.cors, "*") ? "*" : std::string(request.header("origin"));
   if (origin == "*" || allowed(options_.cors, origin)) {
     reply = std::make_unique<HeaderReply>(
@@ -153,12 +168,8 @@ void Api::handle_client_http(net::Router& router, net::HttpRequest request, net:
                                            {"Access-Control-Allow-Origin", origin}});
   }
   if (request.method == "OPTIONS") return reply->send(net::HttpResponse::text(200, ""));
-  bool gateway = options_.gateway_enabled && is_gateway_path(request.path);
-  // A certificate's name would be silently ignored there: nobody should believe otherwise.
-  if (gateway && !request.peer_common_name.empty() && node_.auth().enabled())
-    return reply->send(net::HttpResponse::text(400,
-                                               "CommonName of client sending a request against gateway will be ignored "
-                                               "and not used as expected\n"));
+  if (gateway && net::wants_websocket(request))
+    return serve_gateway_socket(world_, router, options_.gateway, request, std::move(reply));
   if (gateway) return serve_gateway(world_, router, options_.gateway, std::move(request), std::move(reply));
   handle_http(std::move(request), std::move(reply), true);
 }

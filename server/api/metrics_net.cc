@@ -82,6 +82,7 @@ void add_clients(Page& page, const net::ServerStats& s) {
   page.counter("etcd_network_client_grpc_sent_bytes_total", "The total number of bytes sent to clients.",
                number(s.sent_bytes));
   page.gauge("fairlead_connections", "Open client connections.", number(s.connections_open));
+  page.gauge("fairlead_websockets", "Open WebSockets of the gateway.", number(s.websockets_open));
   page.counter("fairlead_connections_dropped_total", "Client connections closed for a broken limit or a bad frame.",
                number(s.connections_dropped));
   page.gauge("fairlead_send_queue_bytes", "Answers not yet handed to a socket.", number(s.queued_bytes));

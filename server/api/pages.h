@@ -6,5 +6,7 @@
 namespace fairlead::api {
 
 net::HttpResponse page_not_found();
+// As Go's http.Error() writes it, which ends the line.
+net::HttpResponse plain_error(int status, std::string_view text);
 
 }  // namespace fairlead::api

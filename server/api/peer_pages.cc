@@ -26,12 +26,6 @@ std::string members_body(const node::MemberMap& members) {
   return list.dump() + "\n";
 }
 
-net::HttpResponse plain_error(uint16_t status, const std::string& text) {
-  net::HttpResponse r = net::HttpResponse::text(status, text + "\n");
-  r.headers.emplace_back("X-Content-Type-Options", "nosniff");
-  return r;
-}
-
 net::HttpResponse only(std::string method) {
   net::HttpResponse r = plain_error(405, "Method Not Allowed");
   r.headers.emplace_back("Allow", std::move(method));

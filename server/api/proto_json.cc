@@ -51,135 +51,208 @@ Status bad_char(char c, std::string_view where) {
 }
 Status cut_short() { return invalid_argument("unexpected EOF"); }
 
-class Scanner {
- public:
-  explicit Scanner(std::string_view in) : in_(in) {}
+}  // namespace
 
-  // The length of the value at the front, which is no white space.
-  Result<size_t> value() {
-    do {
-      RETURN_IF_ERROR(begin_value());
-      // A value has ended, or an array or object has begun; go up as long as ends follow.
-      while (!wants_value_ && !open_.empty()) RETURN_IF_ERROR(after_value());
-    } while (wants_value_);
-    return at_;
-  }
+// ---- The scanner: one state for each place in the grammar (RFC 8259) where the text may be cut ----------------------
 
- private:
-  bool skip_space() {
-    while (at_ < in_.size() && is_space(in_[at_])) ++at_;
-    return at_ < in_.size();
+Result<bool> JsonScanner::feed(std::string_view text, size_t& used) {
+  for (used = 0; used < text.size() && state_ != State::kDone;) {
+    if (state_ == State::kString) {  // most of the bytes are here
+      used = skip_plain(text, used);
+      if (used == text.size()) break;
+    }
+    ASSIGN_OR_RETURN(bool taken, step(text[used]));
+    used += taken;
   }
-  Status open(char c) {
+  return state_ == State::kDone;
+}
+
+bool JsonScanner::may_end() const {
+  if (!open_.empty()) return false;
+  return state_ == State::kDone || state_ == State::kZero || state_ == State::kDigits || state_ == State::kFraction ||
+         state_ == State::kExponentDigits;
+}
+
+size_t JsonScanner::skip_plain(std::string_view text, size_t at) {
+  while (at < text.size() && text[at] != '"' && text[at] != '\\' && static_cast<unsigned char>(text[at]) >= 0x20) ++at;
+  return at;
+}
+
+Result<bool> JsonScanner::step(char c) {
+  switch (state_) {
+    case State::kString:
+    case State::kEscape:
+    case State::kHex:
+      return step_string(c);
+    case State::kLiteral:
+      if (c != word_[word_at_])
+        return bad_char(c, "in literal " + std::string(word_) + " (expecting '" + word_[word_at_] + "')");
+      if (++word_at_ == word_.size()) end_value();
+      return true;
+    case State::kMinus:
+    case State::kZero:
+    case State::kDigits:
+    case State::kDot:
+    case State::kFraction:
+    case State::kExponent:
+    case State::kExponentSign:
+    case State::kExponentDigits:
+      return step_number(c);
+    default:
+      if (is_space(c)) return true;
+      return step_structure(c);
+  }
+}
+
+Result<bool> JsonScanner::step_structure(char c) {
+  switch (state_) {
+    case State::kArrayBegun:
+      if (c == ']') return close();
+      return begin_value(c);
+    case State::kObjectBegun:
+      if (c == '}') return close();
+      [[fallthrough]];
+    case State::kKey:
+      if (c != '"') return bad_char(c, "looking for beginning of object key string");
+      in_key_ = true;
+      state_ = State::kString;
+      return true;
+    case State::kColon:
+      if (c != ':') return bad_char(c, "after object key");
+      state_ = State::kValue;
+      return true;
+    case State::kAfterValue: {
+      bool object = open_.back() == '{';
+      if (c == (object ? '}' : ']')) return close();
+      if (c != ',') return bad_char(c, object ? "after object key:value pair" : "after array element");
+      state_ = object ? State::kKey : State::kValue;
+      return true;
+    }
+    default:
+      return begin_value(c);
+  }
+}
+
+Result<bool> JsonScanner::begin_value(char c) {
+  if (c == '{' || c == '[') {
     if (open_.size() >= kJsonDepthMax) return bad_char(c, "exceeded max depth");
     open_.push_back(c);
-    ++at_;
-    return {};
-  }
-  Status begin_value() {
-    wants_value_ = false;
-    if (!skip_space()) return cut_short();
-    char c = in_[at_];
-    if (c == '{') {
-      RETURN_IF_ERROR(open(c));
-      if (!skip_space()) return cut_short();
-      if (in_[at_] == '}') return close();
-      return key();
-    }
-    if (c == '[') {
-      RETURN_IF_ERROR(open(c));
-      if (!skip_space()) return cut_short();
-      if (in_[at_] == ']') return close();
-      wants_value_ = true;
-      return {};
-    }
-    if (c == '"') return string();
-    if (c == '-' || is_digit(c)) return number();
-    if (c == 't') return literal("true");
-    if (c == 'f') return literal("false");
-    if (c == 'n') return literal("null");
+    state_ = c == '{' ? State::kObjectBegun : State::kArrayBegun;
+  } else if (c == '"') {
+    in_key_ = false;
+    state_ = State::kString;
+  } else if (c == '-') {
+    state_ = State::kMinus;
+  } else if (is_digit(c)) {
+    state_ = c == '0' ? State::kZero : State::kDigits;
+  } else if (c == 't' || c == 'f' || c == 'n') {
+    word_ = c == 't' ? "true" : c == 'f' ? "false" : "null";
+    word_at_ = 1;
+    state_ = State::kLiteral;
+  } else {
     return bad_char(c, "looking for beginning of value");
   }
-  Status close() {
-    open_.pop_back();
-    ++at_;
-    return {};
-  }
-  Status key() {
-    if (!skip_space()) return cut_short();
-    if (in_[at_] != '"') return bad_char(in_[at_], "looking for beginning of object key string");
-    RETURN_IF_ERROR(string());
-    if (!skip_space()) return cut_short();
-    if (in_[at_] != ':') return bad_char(in_[at_], "after object key");
-    ++at_;
-    wants_value_ = true;
-    return {};
-  }
-  Status after_value() {
-    if (!skip_space()) return cut_short();
-    char c = in_[at_];
-    bool object = open_.back() == '{';
-    if (c == (object ? '}' : ']')) return close();
-    if (c != ',') return bad_char(c, object ? "after object key:value pair" : "after array element");
-    ++at_;
-    if (object) return key();
-    wants_value_ = true;
-    return {};
-  }
-  Status string() {
-    for (++at_; at_ < in_.size(); ++at_) {
-      char c = in_[at_];
-      if (c == '"') return ++at_, Status();
-      if (static_cast<unsigned char>(c) < 0x20) return bad_char(c, "in string literal");
-      if (c != '\\') continue;
-      if (++at_ >= in_.size()) break;
-      if (in_[at_] == 'u') {
-        for (int i = 0; i < 4; ++i) {
-          if (++at_ >= in_.size()) return cut_short();
-          if (hex_digit(in_[at_]) < 0) return bad_char(in_[at_], "in \\u hexadecimal character escape");
-        }
-      } else if (std::string_view("bfnrt\\/\"").find(in_[at_]) == std::string_view::npos) {
-        return bad_char(in_[at_], "in string escape code");
-      }
+  return true;
+}
+
+bool JsonScanner::close() {
+  open_.pop_back();
+  end_value();
+  return true;
+}
+
+void JsonScanner::end_value() { state_ = open_.empty() ? State::kDone : State::kAfterValue; }
+
+Result<bool> JsonScanner::step_string(char c) {
+  if (state_ == State::kHex) {
+    if (hex_digit(c) < 0) return bad_char(c, "in \\u hexadecimal character escape");
+    if (--hex_left_ == 0) state_ = State::kString;
+  } else if (state_ == State::kEscape) {
+    if (c == 'u') {
+      hex_left_ = 4;
+      state_ = State::kHex;
+    } else if (std::string_view("bfnrt\\/\"").find(c) != std::string_view::npos) {
+      state_ = State::kString;
+    } else {
+      return bad_char(c, "in string escape code");
     }
-    return cut_short();
+  } else if (c == '"') {
+    if (in_key_)
+      state_ = State::kColon;
+    else
+      end_value();
+  } else if (c == '\\') {
+    state_ = State::kEscape;
+  } else if (static_cast<unsigned char>(c) < 0x20) {
+    return bad_char(c, "in string literal");
   }
-  bool take(char c) {
-    if (at_ >= in_.size() || in_[at_] != c) return false;
-    ++at_;
+  return true;
+}
+
+// False: the number ended before `c`.
+Result<bool> JsonScanner::step_number(char c) {
+  bool digit = is_digit(c);
+  switch (state_) {
+    case State::kMinus:
+      if (!digit) return bad_char(c, "in numeric literal");
+      state_ = c == '0' ? State::kZero : State::kDigits;
+      return true;
+    case State::kDot:
+      if (!digit) return bad_char(c, "after decimal point in numeric literal");
+      state_ = State::kFraction;
+      return true;
+    case State::kExponent:
+      if (c == '+' || c == '-') {
+        state_ = State::kExponentSign;
+        return true;
+      }
+      [[fallthrough]];
+    case State::kExponentSign:
+      if (!digit) return bad_char(c, "in exponent of numeric literal");
+      state_ = State::kExponentDigits;
+      return true;
+    default:
+      break;
+  }
+  if (digit && state_ != State::kZero) return true;
+  if (c == '.' && (state_ == State::kZero || state_ == State::kDigits)) {
+    state_ = State::kDot;
     return true;
   }
-  Status digits(std::string_view where) {
-    if (at_ >= in_.size()) return cut_short();
-    if (!is_digit(in_[at_])) return bad_char(in_[at_], where);
-    while (at_ < in_.size() && is_digit(in_[at_])) ++at_;
-    return {};
+  if ((c == 'e' || c == 'E') && state_ != State::kExponentDigits) {
+    state_ = State::kExponent;
+    return true;
   }
-  Status number() {
-    take('-');
-    if (!take('0')) RETURN_IF_ERROR(digits("in numeric literal"));
-    if (take('.')) RETURN_IF_ERROR(digits("after decimal point in numeric literal"));
-    if (take('e') || take('E')) {
-      if (!take('+')) take('-');
-      RETURN_IF_ERROR(digits("in exponent of numeric literal"));
-    }
-    return {};
-  }
-  Status literal(std::string_view word) {
-    for (char expected : word) {
-      if (at_ >= in_.size()) return cut_short();
-      if (in_[at_] != expected)
-        return bad_char(in_[at_], "in literal " + std::string(word) + " (expecting '" + expected + "')");
-      ++at_;
-    }
-    return {};
-  }
+  end_value();
+  return false;
+}
 
-  std::string_view in_;
-  size_t at_ = 0;
-  std::vector<char> open_;
-  bool wants_value_ = false;
-};
+Result<std::optional<std::string_view>> JsonValues::next() {
+  if (taken_ > 0 && taken_ * 2 >= text_.size()) {  // half of it is over: what is left moves to the front
+    text_ = text_.substr(taken_);                  // and what a large request took is given back
+    scanned_ -= taken_;
+    taken_ = 0;
+  }
+  if (!begun_) {
+    while (scanned_ < text_.size() && is_space(text_[scanned_])) ++scanned_;
+    taken_ = scanned_;
+    if (scanned_ == text_.size()) return std::optional<std::string_view>();
+    scanner_ = JsonScanner();
+    begun_ = true;
+  }
+  size_t used = 0;
+  ASSIGN_OR_RETURN(bool complete, scanner_.feed(std::string_view(text_).substr(scanned_), used));
+  scanned_ += used;
+  if (!complete && ended_ && scanner_.may_end()) complete = true;
+  if (!complete && ended_) return cut_short();
+  if (!complete) return std::optional<std::string_view>();
+  std::string_view value = std::string_view(text_).substr(taken_, scanned_ - taken_);
+  taken_ = scanned_;
+  begun_ = false;
+  return std::optional<std::string_view>(value);
+}
+
+namespace {
 
 // ---- From JSON (protojson) ------------------------------------------------------------------------------------------
 
@@ -564,7 +637,10 @@ Result<std::optional<std::string_view>> take_json(std::string_view& in) {
     return std::optional<std::string_view>();
   }
   std::string_view value = in.substr(begin);
-  ASSIGN_OR_RETURN(size_t length, Scanner(value).value());
+  JsonScanner scanner;
+  size_t length = 0;
+  ASSIGN_OR_RETURN(bool complete, scanner.feed(value, length));
+  if (!complete && !scanner.may_end()) return cut_short();
   in = value.substr(length);
   return std::optional<std::string_view>(value.substr(0, length));
 }

@@ -83,5 +83,88 @@ TEST(ProtoJson, NestingHasALimit) {
   EXPECT_EQ(parse(txns(kJsonMessageDepthMax / 2 + 1), t), "proto: exceeded max recursion depth");
 }
 
+// What JsonValues makes of a text in pieces: values, then "end" or an error.
+std::vector<std::string> values_of(std::string_view text, size_t piece) {
+  JsonValues values;
+  std::vector<std::string> out;
+  auto take = [&] {
+    for (;;) {
+      Result<std::optional<std::string_view>> next = values.next();
+      if (!next.is_ok()) return out.push_back("error: " + std::string(next.status().message())), false;
+      if (!*next) return true;
+      out.emplace_back(**next);
+    }
+  };
+  for (size_t at = 0; at < text.size(); at += piece) {
+    values.append(text.substr(at, piece));
+    if (!take()) return out;
+  }
+  out.push_back("left: " + std::to_string(values.held_bytes()));
+  return out;
+}
+
+TEST(JsonValues, AreTheSameHoweverTheTextIsCut) {
+  const std::pair<const char*, std::vector<std::string>> kCases[] = {
+      {R"( {"a":[1,-0.5e+3,"x\u12aB\"\\"],"b":{}} [] )",
+       {R"({"a":[1,-0.5e+3,"x\u12aB\"\\"],"b":{}})", "[]", "left: 0"}},
+      {"{}{}\n{\"k\":null}\n", {"{}", "{}", "{\"k\":null}", "left: 0"}},
+      {"1 23\n\"s\"true false null ", {"1", "23", "\"s\"", "true", "false", "null", "left: 0"}},
+      {"{\"a\":1", {"left: 6"}},
+      {"12", {"left: 2"}},  // more digits may come
+      {"[[[\"", {"left: 4"}},
+      {"{} x", {"{}", "error: invalid character 'x' looking for beginning of value"}},
+      {"{\"a\" 1}", {"error: invalid character '1' after object key"}},
+      {"[1 2]", {"error: invalid character '2' after array element"}},
+      {"{\"a\":1 2}", {"error: invalid character '2' after object key:value pair"}},
+      {"{,}", {"error: invalid character ',' looking for beginning of object key string"}},
+      {"{\"a\":1,}", {"error: invalid character '}' looking for beginning of object key string"}},
+      {"[1,]", {"error: invalid character ']' looking for beginning of value"}},
+      {"nul!", {"error: invalid character '!' in literal null (expecting 'l')"}},
+      {"-x", {"error: invalid character 'x' in numeric literal"}},
+      {"01 ", {"0", "1", "left: 0"}},
+      {"1.x", {"error: invalid character 'x' after decimal point in numeric literal"}},
+      {"1e+x", {"error: invalid character 'x' in exponent of numeric literal"}},
+      {"\"\\q\"", {"error: invalid character 'q' in string escape code"}},
+      {"\"\\u12g4\"", {"error: invalid character 'g' in \\u hexadecimal character escape"}},
+      {"\"a\nb\"", {"error: invalid character '\\n' in string literal"}},
+  };
+  for (const auto& [text, expected] : kCases)
+    for (size_t piece = 1; piece <= std::string_view(text).size(); ++piece)
+      EXPECT_EQ(values_of(text, piece), expected) << text << " by " << piece;
+}
+
+TEST(JsonValues, TheEndOfTheTextEndsANumberAndCutsTheRest) {
+  auto last = [](std::string text) {
+    JsonValues values;
+    values.set_whole(std::move(text));
+    Result<std::optional<std::string_view>> next = values.next();
+    return !next.is_ok() ? std::string(next.status().message()) : *next ? std::string(**next) : "nothing";
+  };
+  for (const char* number : {"0", "-7", "1.5", "1e5", "12E-3"}) EXPECT_EQ(last(number), number);
+  for (const char* cut : {"-", "1.", "1e", "1e+", "{", "[1", "\"a", "tru", "{\"a\"", "[[]"})
+    EXPECT_EQ(last(cut), "unexpected EOF") << cut;
+  EXPECT_EQ(last(" \n"), "nothing");
+}
+
+TEST(JsonValues, ManyOrLongOnesInSmallPiecesTakeLinearTime) {
+  std::string text = "{\"key\":\"" + std::string(4'000'000, 'a') + "\"}";
+  JsonValues values;
+  size_t found = 0;
+  for (char c : text) {
+    values.append(std::string_view(&c, 1));
+    Result<std::optional<std::string_view>> next = values.next();
+    ASSERT_TRUE(next.is_ok());
+    found += next->has_value();
+  }
+  EXPECT_EQ(found, 1u);
+  std::string many;
+  for (int i = 0; i < 1'000'000; ++i) many += "{}";
+  JsonValues small;
+  small.append(many);
+  for (found = 0; small.next()->has_value();) ++found;
+  EXPECT_EQ(found, 1'000'000u);
+  EXPECT_EQ(small.held_bytes(), 0u);
+}
+
 }  // namespace
 }  // namespace fairlead::api

@@ -154,7 +154,13 @@ void Connection::flush() {
   if (closing_ && state_ != State::kLingering) linger();
 }
 
+void Connection::replace_session(std::unique_ptr<Session> next) {
+  replaced_ = std::exchange(session_, std::move(next));
+  mark_dirty();
+}
+
 void Connection::after_flush() {
+  replaced_.reset();
   if (session_ && !dead()) session_->after_flush();
 }
 

@@ -29,6 +29,8 @@ class Connection final : public io::StreamHandler {
   io::Nanos quiet_until() const;  // as Session's
   void drain();
   void abort(const Status& reason);  // close now, without last words
+  // Another protocol from here on. The session that was is destroyed at the end of the turn: it may be the caller.
+  void replace_session(std::unique_ptr<Session> next);
   bool dead() const { return state_ == State::kDead; }
 
   Router& router() const { return router_; }
@@ -54,6 +56,7 @@ class Connection final : public io::StreamHandler {
   Router& router_;
   std::unique_ptr<io::Stream> stream_;
   std::unique_ptr<Session> session_;
+  std::unique_ptr<Session> replaced_;
   std::string first_;  // while sniffing
   std::string peer_address_;
   bool secure_;

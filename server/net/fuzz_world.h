@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "server/net/server.h"
 #include "server/net/test_world.h"
+#include "server/net/websocket.h"
 
 namespace fairlead::net::test {
 
@@ -22,7 +23,7 @@ class FuzzServer {
     });
     router_.add_stream("/t.S/Hold", MethodKind::kBidi, [](ServerCall&) { return std::make_unique<CallHandler>(); });
     router_.add_stream("/t.S/Busy", MethodKind::kBidi, [](ServerCall&) { return std::make_unique<Busy>(); });
-    router_.set_http([](HttpRequest request, HttpReplyPtr reply) { answer(std::move(request), std::move(reply)); });
+    router_.set_http([this](HttpRequest request, HttpReplyPtr reply) { answer(std::move(request), std::move(reply)); });
     ServerOptions options;  // small, so that an input reaches them
     options.message_bytes_max = 2000;
     options.concurrent_streams_max = 20;
@@ -65,6 +66,8 @@ class FuzzServer {
     CHECK(server_->stats().connections_open == 1, "a connection outlives its client");
     CHECK(server_->stats().calls_open == 0, "a call outlives its connection");
     CHECK(server_->stats().queued_bytes == 0, "bytes are queued for nobody");
+    CHECK(server_->stats().websockets_open == 0, "a WebSocket outlives its connection");
+    socket_.reset();
     CHECK(loop_.timers() <= kTimersOfServer, "timers are left behind");
   }
 
@@ -81,14 +84,32 @@ class FuzzServer {
     void on_drained(ServerCall& call) override { call.pause_input(false); }
   };
 
-  static void answer(HttpRequest request, HttpReplyPtr reply) {
+  void answer(HttpRequest request, HttpReplyPtr reply) {
     if (request.path == "/drop") return;
+    if (wants_websocket(request) && !refuse_websocket(request)) {
+      socket_ = reply->upgrade(request, {});
+      if (socket_) socket_->set_handler([this](std::string_view message) { hear(message); }, [] {}, [] {});
+      return;
+    }
     (void)request.query_values("x");
     (void)request.header("host");
     if (request.path != "/stream") return reply->send(HttpResponse::text(200, request.path + request.body));
     reply->send_head({});
     reply->send_chunk(Bytes::copy(request.body));
     reply->end();
+  }
+
+  // A WebSocket: messages of some lengths do something else than come back twice.
+  void hear(std::string_view message) {
+    CHECK(message.size() <= 2000, "a message is larger than its limit");
+    if (message.size() % 11 == 10) return socket_->close();
+    if (message.size() % 7 == 6) {
+      socket_->pause_input(true);
+      loop_.post([this] {
+        if (socket_) socket_->pause_input(false);
+      });
+    }
+    for (int i = 0; i < 2; ++i) socket_->send(Bytes::copy(message));
   }
 
   // An answer that makes the server turn for ever would be a finding too.
@@ -101,6 +122,7 @@ class FuzzServer {
   Router router_;
   std::optional<Server> server_;
   std::optional<RawPeer> neighbour_;
+  std::unique_ptr<WebSocket> socket_;
 };
 
 }  // namespace fairlead::net::test

@@ -9,7 +9,7 @@
 
 #include "base/check.h"
 #include "server/net/h2_session.h"
-#include "server/net/http.h"
+#include "server/net/websocket.h"
 
 namespace fairlead::net {
 
@@ -44,6 +44,7 @@ class H2Reply final : public HttpReply {
   size_t queued_bytes() const override { return call_ ? call_->queued_bytes() : 0; }
   bool alive() const override { return call_ != nullptr; }
   void on_gone(std::function<void()> callback) override { gone_ = std::move(callback); }
+  std::unique_ptr<WebSocket> upgrade(const HttpRequest&, const HttpHeaders&) override { return nullptr; }
 
   // The client left before the answer was complete.
   void lost() {

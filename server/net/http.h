@@ -1,6 +1,5 @@
-// HTTP/1.1 requests and replies on the shared port: health, version, metrics, later the v2 API and
-// the JSON gateway. A reply may come at any later time from the loop: a long poll holds no thread,
-// only this object and its connection.
+// HTTP/1.1 requests and replies on the shared port: health, version, metrics, the JSON gateway, later the v2 API. A
+// reply may come at any later time from the loop: a long poll holds no thread, only this object and its connection.
 //
 // Threads: the loop of the server.
 #pragma once
@@ -18,6 +17,8 @@
 namespace fairlead::net {
 
 using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
+
+class WebSocket;
 
 struct HttpRequest {
   std::string method;   // "GET", "HEAD", "POST", "PUT", "DELETE", ...
@@ -57,6 +58,9 @@ class HttpReply {
   virtual size_t queued_bytes() const = 0;
   virtual bool alive() const = 0;                            // the client is still there and the answer is not complete
   virtual void on_gone(std::function<void()> callback) = 0;  // the client left before the answer was complete
+  // Instead of an answer: the connection becomes a WebSocket (websocket.h), with `headers` in the answer that says so.
+  // The reply is over with it. Null where that cannot be (HTTP/2, the client is gone): the reply is as it was.
+  virtual std::unique_ptr<WebSocket> upgrade(const HttpRequest& request, const HttpHeaders& headers) = 0;
 };
 using HttpReplyPtr = std::unique_ptr<HttpReply>;
 

@@ -14,6 +14,7 @@
 #include "server/net/grpc_wire.h"
 #include "server/net/http.h"
 #include "server/net/server_core.h"
+#include "server/net/ws_session.h"
 
 namespace fairlead::net {
 
@@ -109,6 +110,7 @@ class Http1Reply final : public HttpReply {
   size_t queued_bytes() const override;
   bool alive() const override { return session_ != nullptr; }
   void on_gone(std::function<void()> callback) override { gone_ = std::move(callback); }
+  std::unique_ptr<WebSocket> upgrade(const HttpRequest& request, const HttpHeaders& headers) override;
 
  private:
   friend class Http1Session;
@@ -136,6 +138,7 @@ class Http1Session final : public Session {
   void body(const Bytes& bytes, bool chunked);
   void complete(bool chunked);
   void dropped();  // the reply object died unanswered
+  std::unique_ptr<WebSocket> upgrade(const HttpRequest& request, const HttpHeaders& headers);
   size_t queued_bytes() const;
 
  private:
@@ -191,6 +194,10 @@ void Http1Reply::send_chunk(Bytes chunk) {
 
 void Http1Reply::end() {
   if (session_) session_->complete(true);
+}
+
+std::unique_ptr<WebSocket> Http1Reply::upgrade(const HttpRequest& request, const HttpHeaders& headers) {
+  return session_ ? session_->upgrade(request, headers) : nullptr;
 }
 
 size_t Http1Reply::queued_bytes() const { return session_ ? session_->queued_bytes() : 0; }
@@ -415,6 +422,33 @@ void Http1Session::dropped() {
   } else {
     reply->send(HttpResponse::text(500, "the request was dropped\n"));
   }
+}
+
+// The connection goes over to the session of a WebSocket; nothing of it happens here any more. A client that has sent
+// more before it was answered does not keep to the rules and gets no answer: what it takes for frames may be a request
+// that a proxy let pass.
+std::unique_ptr<WebSocket> Http1Session::upgrade(const HttpRequest& request, const HttpHeaders& headers) {
+  if (head_written_ || eof_ || core_.draining) return nullptr;
+  if (!input_.empty()) {
+    ++core_.stats.connections_dropped;
+    lost(Status());
+    connection_.mark_dirty();
+    return nullptr;
+  }
+  std::string head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+  head += "Sec-WebSocket-Accept: " + ws_accept(request.header("sec-websocket-key")) + "\r\n";
+  for (const auto& [name, value] : headers) head += name + ": " + value + "\r\n";
+  head += "\r\n";
+  reply_->session_ = nullptr;
+  reply_->gone_ = nullptr;
+  reply_ = nullptr;
+  close_ = true;
+  out_.push_back(Bytes::take(std::move(head)));
+  auto next = std::make_unique<WsSession>(core_, connection_, std::exchange(out_, {}));
+  out_bytes_ = 0;
+  auto socket = next->socket();
+  connection_.replace_session(std::move(next));
+  return socket;
 }
 
 size_t Http1Session::queued_bytes() const { return out_bytes_; }

@@ -42,20 +42,21 @@ struct ServerOptions {
   bool measure_handling = false;          // fills MethodStats::handling_buckets
   uint32_t resets_per_second_max = 1000;  // RST_STREAM by the client (CVE-2023-44487); 0 = no limit
   uint32_t resets_burst_max = 10000;
-  uint32_t control_frames_per_second_max = 1000;  // SETTINGS, PRIORITY, empty DATA frames; 0 = no limit
+  // SETTINGS, PRIORITY, empty DATA frames; of a WebSocket: pings, pongs, empty frames; 0 = no limit
+  uint32_t control_frames_per_second_max = 1000;
   uint32_t control_frames_burst_max = 10000;
 
   // For finding faults: sees every decoded header field of a gRPC request (GODEBUG=http2debug=2). Usually empty.
   std::function<void(std::string_view name, std::string_view value)> trace_header;
 
-  // --- keepalive, as etcd's --grpc-keepalive-*
+  // --- keepalive, as etcd's --grpc-keepalive-*; WebSockets are pinged at the same pace
   io::Nanos ping_min_interval = 5 * io::kSecond;  // more often: GOAWAY too_many_pings; 0 = not policed
   io::Nanos ping_interval = 7200 * io::kSecond;   // our own pings on a silent connection; 0 = none
   io::Nanos ping_timeout = 20 * io::kSecond;
 
   // --- HTTP/1.1
   size_t http_header_bytes_max = 16 * 1024;
-  size_t http_body_bytes_max = 4 * 1024 * 1024;
+  size_t http_body_bytes_max = 4 * 1024 * 1024;       // also of a message of a WebSocket
   size_t http_pipeline_bytes_max = 64 * 1024;         // waiting behind the request that is being answered
   io::Nanos http_request_timeout = 30 * io::kSecond;  // from the first byte to the last of a request
   io::Nanos http_idle_timeout = 300 * io::kSecond;    // between requests
@@ -76,6 +77,8 @@ struct ServerStats {
   uint64_t calls_open = 0;
   uint64_t calls_total = 0;
   uint64_t http_requests_total = 0;
+  uint64_t websockets_open = 0;
+  uint64_t websockets_total = 0;
   uint64_t received_bytes = 0;
   uint64_t sent_bytes = 0;
   uint64_t queued_bytes = 0;  // answers not yet handed to a socket
