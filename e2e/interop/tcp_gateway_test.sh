@@ -72,6 +72,7 @@ start_dns() {
 start_gateway() {
   local kind=$1
   shift
+  rm -f "$work/gateway-$kind.log" # of the one before
   "$(binary_of "$kind")" gateway start --listen-addr 127.0.0.1:23790 "$@" >"$work/gateway-$kind.log" 2>&1 </dev/null &
   gateway=$!
   pids+=("$gateway")
@@ -200,6 +201,7 @@ srv_insecure_left_out() { # http endpoints prove nothing
 proxy_srv() { # KIND FLAG...
   local kind=$1 code=0
   shift
+  rm -f "$work/proxy.log"
   "$(binary_of "$kind")" grpc-proxy start --listen-addr 127.0.0.1:23790 --endpoints 127.0.0.1:1 "$@" >"$work/proxy.log" 2>&1 </dev/null &
   gateway=$!
   pids+=("$gateway")
