@@ -27,6 +27,8 @@ std::string_view change_name(node::ChangeKind kind) {
       return "update";
     case node::ChangeKind::kPromote:
       return "promote";
+    case node::ChangeKind::kAlone:
+      return "force-new-cluster";
   }
   return "unknown";
 }

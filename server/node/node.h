@@ -464,7 +464,7 @@ class Node {
   void on_app(MemberId from, std::string_view head);
   int64_t now_ms() const { return world_.loop->now() / io::kMillisecond; }
 
-  // alarm.cc
+  // quota.cc
   bool over_quota(const mvcc::Command& command) const;
   void refuse_for_space(ApplyDone done);
   void alarm_tick();
