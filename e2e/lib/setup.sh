@@ -8,7 +8,7 @@ packages_build=(
   libssl-dev libcrypt-dev libc-ares-dev libcurl4-openssl-dev libcli11-dev libfmt-dev libspdlog-dev
   libhowardhinnant-date-dev libgtest-dev libgmock-dev libbenchmark-dev librapidcheck-dev
 )
-packages_fuzz=(clang-16 libclang-rt-16-dev)
+packages_fuzz=(clang-16 libclang-rt-16-dev llvm-16)
 packages_check=(clang-format-14 clang-tidy-14 shellcheck)
 packages_package=(dpkg-dev patchelf binutils)
 packages_run=(

@@ -50,11 +50,14 @@ class Fields {
   }
   bool ok() const { return !bad_; }
 
-  void take(std::string_view& out) const {
+  // False: of another type, as if it were unknown.
+  bool take(std::string_view& out) const {
     if (type_ == kLengthed) out = bytes_;
+    return type_ == kLengthed;
   }
-  void take(int64_t& out) const {
+  bool take(int64_t& out) const {
     if (type_ == kVarint) out = static_cast<int64_t>(scalar_);
+    return type_ == kVarint;
   }
   void take(bool& out) const {
     if (type_ == kVarint) out = scalar_ != 0;
@@ -192,16 +195,13 @@ Status decode_compare(std::string_view in, mvcc::Compare& out) {
       case 4:
       case 5:
       case 6:
-        f.take(numbers[n - 4]);
-        given = n;
+        if (f.take(numbers[n - 4])) given = n;
         break;
       case 7:
-        f.take(out.value);
-        given = n;
+        if (f.take(out.value)) given = n;
         break;
       case 8:
-        f.take(numbers[3]);
-        given = n;
+        if (f.take(numbers[3])) given = n;
         break;
       case 64:
         f.take(out.range_end);
@@ -233,22 +233,29 @@ Status decode_compare(std::string_view in, mvcc::Compare& out) {
 
 Status decode_txn(std::string_view in, mvcc::TxnRequest& out, int depth);
 
+// A message that is given in parts is one message, as for every decoder of Protocol Buffers.
+template <typename T>
+T& op_of(RequestOp& out) {
+  T* there = std::get_if<T>(&out.op);
+  return there ? *there : out.op.emplace<T>();
+}
+
 Status decode_op(std::string_view in, RequestOp& out, int depth) {
   Fields f(in);
   while (uint32_t n = f.next()) {
     if (!f.is_message()) continue;
     switch (n) {
       case 1:
-        RETURN_IF_ERROR(decode_range(f.message(), out.op.emplace<mvcc::RangeRequest>()));
+        RETURN_IF_ERROR(decode_range(f.message(), op_of<mvcc::RangeRequest>(out)));
         break;
       case 2:
-        RETURN_IF_ERROR(decode_put(f.message(), out.op.emplace<mvcc::PutRequest>()));
+        RETURN_IF_ERROR(decode_put(f.message(), op_of<mvcc::PutRequest>(out)));
         break;
       case 3:
-        RETURN_IF_ERROR(decode_delete(f.message(), out.op.emplace<mvcc::DeleteRangeRequest>()));
+        RETURN_IF_ERROR(decode_delete(f.message(), op_of<mvcc::DeleteRangeRequest>(out)));
         break;
       case 4:
-        RETURN_IF_ERROR(decode_txn(f.message(), out.op.emplace<mvcc::TxnRequest>(), depth + 1));
+        RETURN_IF_ERROR(decode_txn(f.message(), op_of<mvcc::TxnRequest>(out), depth + 1));
         break;
       default:
         break;

@@ -195,6 +195,41 @@ TEST(KvCodec, WhatIsTakenTheGeneratedCodeReadsAlike) {
   EXPECT_LT(stricter, 200);
 }
 
+// What nobody's encoder writes and every decoder takes: a field of a known number and another type is unknown, the last
+// of several alternatives counts, and a message given in parts is one.
+TEST(KvCodec, OddButValidTransactionsMeanTheSame) {
+  const std::string value_then_number = "\x3a\x01v\x30\x02";  // value "v", mod_revision 2
+  const std::string number_of_another_type = "\x22\x01x";     // version as bytes
+  const std::string value_of_another_type = "\x38\x01";       // value as a number
+  const std::string key = "\x1a\x01k", by_value = "\x10\x03", by_mod = "\x10\x02";
+  for (const std::string& compare :
+       {key + by_value + value_then_number + value_of_another_type, key + by_mod + value_then_number,
+        key + by_mod + value_then_number + number_of_another_type,
+        key + by_value + "\x3a\x01v" + number_of_another_type}) {
+    std::string bytes = std::string("\x0a") + static_cast<char>(compare.size()) + compare;
+    pb::TxnRequest theirs;
+    ASSERT_TRUE(theirs.ParseFromString(bytes));
+    mvcc::TxnRequest ours;
+    ASSERT_TRUE(decode(bytes, ours).is_ok());
+    ASSERT_EQ(ours.compares.size(), 1u);
+    EXPECT_EQ(theirs.compare(0).value(), ours.compares[0].value);
+    if (theirs.compare(0).target() == pb::Compare::MOD)
+      EXPECT_EQ(theirs.compare(0).mod_revision(), ours.compares[0].number);
+  }
+  // success: a put whose key and value come in two parts
+  const std::string parts =
+      "\x12\x05\x0a\x03key"
+      "\x12\x05\x12\x03val";
+  const std::string bytes = std::string("\x12") + static_cast<char>(parts.size()) + parts;
+  mvcc::TxnRequest ours;
+  ASSERT_TRUE(decode(bytes, ours).is_ok());
+  ASSERT_EQ(ours.success.size(), 1u);
+  const auto* put = std::get_if<mvcc::PutRequest>(&ours.success[0].op);
+  ASSERT_TRUE(put);
+  EXPECT_EQ(put->key, "key");
+  EXPECT_EQ(put->value, "val");
+}
+
 TEST(KvCodec, NestingIsLimited) {
   std::string bytes;
   for (int i = 0; i < 2 * kNestingMax; ++i) {

@@ -36,15 +36,47 @@ void same(const pb::DeleteRangeRequest& a, const mvcc::DeleteRangeRequest& b) {
 
 void same(const pb::CompactionRequest& a, const mvcc::CompactRequest& b) { CHECK(a.revision() == b.revision); }
 
-void same(const pb::TxnRequest& a, const mvcc::TxnRequest& b) {
-  CHECK(static_cast<size_t>(a.compare_size()) == b.compares.size());
-  CHECK(static_cast<size_t>(a.success_size()) == b.success.size());
-  CHECK(static_cast<size_t>(a.failure_size()) == b.failure.size());
-  for (int i = 0; i < a.compare_size(); ++i) {
-    CHECK(a.compare(i).key() == b.compares[static_cast<size_t>(i)].key);
-    CHECK(a.compare(i).range_end() == b.compares[static_cast<size_t>(i)].range_end);
-    CHECK(a.compare(i).value() == b.compares[static_cast<size_t>(i)].value);
+int64_t number_of(const pb::Compare& c) {
+  switch (c.target()) {
+    case pb::Compare::VERSION:
+      return c.version();
+    case pb::Compare::CREATE:
+      return c.create_revision();
+    case pb::Compare::MOD:
+      return c.mod_revision();
+    case pb::Compare::LEASE:
+      return c.lease();
+    default:
+      return 0;
   }
+}
+
+void same(const pb::Compare& a, const mvcc::Compare& b) {
+  CHECK(a.key() == b.key && a.range_end() == b.range_end && a.value() == b.value && number_of(a) == b.number);
+  CHECK(static_cast<int>(a.result()) == static_cast<int>(b.result));
+  CHECK(static_cast<int>(a.target()) == static_cast<int>(b.target));
+}
+
+void same(const pb::TxnRequest& a, const mvcc::TxnRequest& b);
+
+void same(const pb::RequestOp& a, const mvcc::RequestOp& b) {
+  CHECK(static_cast<size_t>(a.request_case()) == b.op.index(), "another operation");
+  if (a.has_request_range()) same(a.request_range(), std::get<mvcc::RangeRequest>(b.op));
+  if (a.has_request_put()) same(a.request_put(), std::get<mvcc::PutRequest>(b.op));
+  if (a.has_request_delete_range()) same(a.request_delete_range(), std::get<mvcc::DeleteRangeRequest>(b.op));
+  if (a.has_request_txn()) same(a.request_txn(), std::get<mvcc::TxnRequest>(b.op));
+}
+
+template <typename Theirs, typename Ours>
+void same_list(const Theirs& a, const Ours& b) {
+  CHECK(static_cast<size_t>(a.size()) == b.size());
+  for (int i = 0; i < a.size(); ++i) same(a.Get(i), b[static_cast<size_t>(i)]);
+}
+
+void same(const pb::TxnRequest& a, const mvcc::TxnRequest& b) {
+  same_list(a.compare(), b.compares);
+  same_list(a.success(), b.success);
+  same_list(a.failure(), b.failure);
 }
 
 template <typename Theirs, typename Ours>

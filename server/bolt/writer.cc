@@ -12,7 +12,7 @@ void append_page(std::string& out, const PageHeader& header, std::string_view bo
   size_t begin = out.size();
   out.resize(begin + kPageBytes);
   char* p = store_page_header(out.data() + begin, header);
-  std::memcpy(p, body.data(), body.size());
+  if (!body.empty()) std::memcpy(p, body.data(), body.size());
 }
 
 }  // namespace

@@ -52,7 +52,7 @@ void Node::propose_entry(uint8_t kind, std::string_view payload, bool leader_onl
   *p = static_cast<char>(kind);
   store_fixed(p + 1, member_id().value);
   store_fixed(p + 9, id);
-  std::memcpy(p + kEnvelopeBytes, payload.data(), payload.size());
+  if (!payload.empty()) std::memcpy(p + kEnvelopeBytes, payload.data(), payload.size());
   Bytes entry = std::move(builder).finish(kEnvelopeBytes + payload.size());
   pending_bytes_ += entry.size();
   pending_.emplace(
