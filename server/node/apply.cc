@@ -24,6 +24,7 @@ void Node::apply_committed() {
     if (!apply_entry(entry)) break;
     applied_ = entry.index;
     applied_term_ = entry.term;
+    lead_leases();
     if (++to_apply_offset_ == run.size()) {
       to_apply_.pop_front();
       to_apply_offset_ = 0;

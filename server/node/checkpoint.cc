@@ -178,7 +178,7 @@ void Node::switch_to_snapshot(std::unique_ptr<mvcc::Keyspace> keyspace, const st
   log_floor_ = applied_;
   stats_.proposals_applied = applied_.value;
   load_leases();
-  if (soft_.role == raft::Role::kLeader) lead_leases();
+  lead_leases();
   FAILPOINT(raftBeforeApplySnap);
   raft_->installed_snapshot(state.applied, state.applied_term, config);
   FAILPOINT(raftAfterApplySnap);

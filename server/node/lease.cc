@@ -77,8 +77,12 @@ void Node::checkpoint_leases(const std::vector<std::pair<int64_t, int64_t>>& res
                   });
 }
 
-// Promises made since the last leader's checkpoint came through the log, so nothing of them is lost.
-void Node::lead_leases() { lease_clock_.promote(now_ms(), config_.election_timeout / io::kMillisecond); }
+// A new leader's clock begins when an entry of its own term is applied: only then has it seen every promise of those
+// before it, a checkpoint that a renewal took back above all. Until then nothing expires and renewals wait.
+void Node::lead_leases() {
+  if (lease_clock_.in_force() || soft_.role != raft::Role::kLeader || applied_term_ != soft_.term) return;
+  lease_clock_.promote(now_ms(), config_.election_timeout / io::kMillisecond);
+}
 
 void Node::load_leases() {
   lease_clock_.clear();

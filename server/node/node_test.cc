@@ -427,6 +427,35 @@ TEST(NodeLease, ARenewalTakesACheckpointBackForAllLeadersToCome) {
   EXPECT_EQ(cluster.node(1).keyspace().lease(id)->remaining_ttl, 0);
 }
 
+// The renewal's entry reached the others, and that it is committed did not: the successor must have applied it before
+// its clock begins.
+TEST(NodeLease, ARenewalCountsForASuccessorThatHasNotAppliedItYet) {
+  TestCluster cluster(3, [](size_t, Config& c) {
+    c.lease_checkpoint = true;
+    c.lease_checkpoint_interval = 5 * kSecond;
+  });
+  cluster.form();
+  ASSERT_TRUE(cluster.make_leader(0));
+  int64_t id = grant(cluster, 0, 60);
+  cluster.run_for(22 * kSecond);
+  Index known = cluster.node(0).applied();
+  for (size_t follower : {1, 2}) {
+    cluster.disturb(follower, [known](raft::Message m, const Config::Deliver& deliver) {
+      if (auto* append = std::get_if<raft::Append>(&m.body)) append->commit = std::min(append->commit, known);
+      if (auto* beat = std::get_if<raft::Heartbeat>(&m.body)) beat->commit = std::min(beat->commit, known);
+      deliver(std::move(m));
+    });
+  }
+  KeepAlive answer;
+  keep_alive(cluster, 0, id, answer);
+  ASSERT_TRUE(cluster.wait([&] { return answer.answered; }));
+  EXPECT_EQ(answer.ttl, 60);
+  ASSERT_EQ(cluster.node(1).applied(), known);
+  cluster.kill(0);
+  for (size_t follower : {1, 2}) cluster.disturb(follower, nullptr);
+  EXPECT_GE(time_to_live(cluster, cluster.wait_for_leader(), id), 58);
+}
+
 // A program without the gate takes over what one with it has left behind.
 TEST(NodeLease, ACheckpointIsTakenBackWithoutTheGateToo) {
   TestCluster cluster(3, [](size_t member, Config& c) {

@@ -170,15 +170,15 @@ void Node::on_soft_state(const raft::SoftState& state) {
         {{"leader-id", hex(soft_.leader.value)}, {"leader-name", name_of(soft_.leader)}, {"term", state.term.value}});
   }
   bool other_leader = state.leader != soft_.leader;
+  if (led && (!leads || state.term != soft_.term)) lease_clock_.demote();
   soft_ = state;
   if (other_leader) fail_app_calls(MemberId(), state.leader, err_leader_changed());
   if (other_leader && state.leader.value != 0) finish_leader_moves(state.leader);
   if (leads && !led) {
     ++stats_.elections_won;
     lead_leases();
-  } else if (!leads && led) {
-    lease_clock_.demote();
-    if (stopping_) finish_stop_soon();
+  } else if (!leads && led && stopping_) {
+    finish_stop_soon();
   }
 }
 
