@@ -6,7 +6,10 @@
 package_dir=$root/build/package
 package_work=$root/build/package-work
 
-fairlead_version() { sed -n 's/.*kFairleadVersion = "\(.*\)".*/\1/p' "$root/server/api/api.h"; }
+fairlead_version() {
+  sed -n 's/.*kFairleadVersion = "\(.*\)".*/\1/p' "$root/base/version.h" | grep . ||
+    fail "base/version.h does not say kFairleadVersion"
+}
 # The package's time is the commit's, so that two builds of one commit agree.
 commit_time() { git -C "$root" log -1 --format=%ct 2>/dev/null || date +%s; }
 
