@@ -190,7 +190,7 @@ void WatchHub::close_stream(StreamId id) {
 }
 
 void WatchHub::stall_if_full(Stream& stream) {
-  if (stream.full || output_.queued_bytes(stream.id) <= kStreamQueueBytesMax) return;
+  if (output_.queued_bytes(stream.id) <= kStreamQueueBytesMax) return;
   stream.full = true;
   for (auto& [id, watcher] : stream.watchers)
     if (watcher->told) leave(*watcher);

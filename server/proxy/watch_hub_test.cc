@@ -300,6 +300,21 @@ TEST_F(WatchHubTest, ASlowClientLeavesAndComesBackWhereItWas) {
   EXPECT_EQ(told, 1u);
 }
 
+TEST_F(WatchHubTest, AWatcherThatIsAddedToAFullStreamLeavesToo) {
+  auto slow = hub.open_stream({}), other = hub.open_stream({});
+  hub.up_ready(1);
+  hub.request(other, create("k", 5));
+  hub.request(slow, create("k", 5));
+  created(1, 5);
+  out.queued[slow] = kStreamQueueBytesMax + 1;
+  events(1, {6});
+  hub.request(slow, create("k", 7));  // joins the watch that goes on for the other stream
+  events(1, {7});
+  events(1, {8});
+  EXPECT_EQ(seen(slow, 1), (Revisions{7})) << "one message, then it is full";
+  EXPECT_EQ(seen(other), (Revisions{6, 7, 8}));
+}
+
 TEST_F(WatchHubTest, ProgressGoesToThoseWhoWantIt) {
   auto s = hub.open_stream({});
   hub.up_ready(1);

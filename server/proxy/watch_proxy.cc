@@ -146,7 +146,13 @@ size_t WatchProxy::queued_bytes(WatchHub::StreamId stream) {
 
 void WatchProxy::end(WatchHub::StreamId stream, const Status& status) {
   auto at = clients_.find(stream);
-  if (at == clients_.end()) return;
+  if (at == clients_.end()) {  // one of the proxy's own, which has to begin again
+    WatchResponse over;
+    over.set_canceled(true);
+    over.set_cancel_reason(std::string(status.message()));
+    Bytes bytes = serialize(over);
+    return send(stream, {&bytes, 1});
+  }
   net::ServerCall* call = at->second->call;
   clients_.erase(at);
   call->finish(status);
